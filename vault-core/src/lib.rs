@@ -1,0 +1,15 @@
+//! Sealed secrets under rotating master keys.
+#![forbid(unsafe_code)]
+
+mod context;
+mod error;
+mod key;
+mod primitives;
+mod secret;
+mod time;
+
+pub use context::Context;
+pub use error::{Error, Kind, Place, Result};
+pub use key::{KeyFormat, KeyId, KeyTextError, MasterKey, TextKey, Trim, Weakness};
+pub use secret::SecretBytes;
+pub use time::Timestamp;

@@ -1,0 +1,257 @@
+//! The only file that names cipher, hash and random crates.
+//!
+//! Key side (RFC 2104, RFC 5869, RFC 5297): crates that wipe their state. Payload side
+//! (AES-256-GCM, SHA-256 of public data, OS randomness): ring, or without it RustCrypto, with
+//! equal bytes.
+
+use core::cell::RefCell;
+
+use aes_siv::KeyInit;
+use aes_siv::siv::Aes256Siv;
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::error::{Error, Result};
+
+/// Length of a GCM tag and of a synthetic IV.
+pub(crate) const TAG: usize = 16;
+
+/// A wiped array of 32 secret bytes.
+pub(crate) type Key32 = Zeroizing<[u8; 32]>;
+
+/// A pseudorandom key of HKDF-SHA-256.
+pub(crate) struct Prk(Hkdf<Sha256>);
+
+impl Prk {
+    /// `Extract(salt, ikm)`.
+    pub(crate) fn extract(salt: &[u8], ikm: &[u8]) -> Self {
+        Self(Hkdf::new(Some(salt), ikm))
+    }
+
+    /// Uniform bytes need no extract step (RFC 5869, 3.3).
+    pub(crate) fn from_uniform(key: &[u8; 32]) -> Self {
+        // 32 bytes are the least that `from_prk` takes; the other branch cannot be reached.
+        Self(Hkdf::from_prk(key).unwrap_or_else(|_| Hkdf::new(None, key)))
+    }
+
+    /// `Expand(self, info, out.len())`, with `info` in parts.
+    pub(crate) fn expand<const N: usize>(&self, info: &[&[u8]]) -> Zeroizing<[u8; N]> {
+        const { assert!(N <= 255 * 32, "longer than HKDF-SHA-256 gives") };
+        let mut out = Zeroizing::new([0; N]);
+        if self.0.expand_multi_info(info, &mut *out).is_err() {
+            out.zeroize();
+        }
+        out
+    }
+}
+
+/// A key of HMAC-SHA-256, kept as its two inner states.
+pub(crate) struct MacKey(Hmac<Sha256>);
+
+impl MacKey {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(keyed(key))
+    }
+
+    /// `HMAC-SHA-256(self, parts)`, with the message in parts.
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> Key32 {
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        Zeroizing::new(mac.finalize().into_bytes().into())
+    }
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    // HMAC takes keys of every length; the other branch cannot be reached.
+    Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
+}
+
+/// A key of AES-256-SIV, used as a deterministic key wrap.
+pub(crate) struct WrapKey(Zeroizing<[u8; 64]>);
+
+impl WrapKey {
+    pub(crate) fn new(key: Zeroizing<[u8; 64]>) -> Self {
+        Self(key)
+    }
+
+    /// Synthetic IV and encrypted key: 48 bytes.
+    pub(crate) fn wrap(&self, associated: [&[u8]; 2], key: &[u8; 32]) -> Result<[u8; 48]> {
+        let mut out = [0; 48];
+        let (iv, body) = out.split_at_mut(TAG);
+        body.copy_from_slice(key);
+        let tag = self
+            .siv()
+            .encrypt_inout_detached(associated, (&mut *body).into())
+            .map_err(|_| Error::CannotSeal { why: "the key wrap failed" })?;
+        iv.copy_from_slice(&tag);
+        Ok(out)
+    }
+
+    /// The wrapped key, or `None` if anything was altered.
+    pub(crate) fn unwrap(&self, associated: [&[u8]; 2], wrapped: &[u8; 48]) -> Option<Key32> {
+        let (iv, body) = wrapped.split_at(TAG);
+        let mut out = Key32::default();
+        out.copy_from_slice(body);
+        let tag = aes_siv::Tag::try_from(iv).ok()?;
+        self.siv()
+            .decrypt_inout_detached(associated, (&mut out[..]).into(), &tag)
+            .ok()?;
+        Some(out)
+    }
+
+    fn siv(&self) -> Aes256Siv {
+        Aes256Siv::new((&*self.0).into())
+    }
+}
+
+/// Whether two byte strings are equal, in time that depends only on their lengths.
+pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+/// Scrypt with N = 16384, r = 8, p = 1 (RFC 7914).
+pub(crate) fn scrypt(password: &[u8], salt: &[u8]) -> Key32 {
+    let mut out = Key32::default();
+    let derived = scrypt::Params::new(14, 8, 1)
+        .map_err(|_| ())
+        .and_then(|params| scrypt::scrypt(password, salt, &params, &mut *out).map_err(|_| ()));
+    debug_assert!(derived.is_ok(), "the parameters are constants within the function's limits");
+    out
+}
+
+/// SHA-256 of public data.
+pub(crate) use payload::sha256;
+
+/// 32 bytes of OS randomness.
+///
+/// The OS is asked for a few KiB at a time into a buffer of this thread; what is handed out is
+/// wiped there, and a buffer that a forked child inherits is dropped.
+pub(crate) fn random() -> Result<Key32> {
+    POOL.with_borrow_mut(Pool::take)
+}
+
+/// Encrypts `data` in place and returns the tag. The nonce is twelve zero bytes, so a key must
+/// encrypt one message only.
+pub(crate) fn gcm_seal(single_use_key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG]> {
+    payload::seal(single_use_key, aad, data).ok_or(Error::CannotSeal { why: "the payload cipher refused its input" })
+}
+
+/// Decrypts `data`, ciphertext and tag, in place; `None` if anything was altered.
+pub(crate) fn gcm_open(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<()> {
+    payload::open(key, aad, data)
+}
+
+const POOL_SIZE: usize = 4_096;
+
+thread_local! {
+    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL_SIZE], left: 0, process: 0 }) };
+}
+
+struct Pool {
+    bytes: [u8; POOL_SIZE],
+    /// Bytes not handed out yet, at the front.
+    left: usize,
+    process: u32,
+}
+
+impl Pool {
+    fn take(&mut self) -> Result<Key32> {
+        let process = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
+        if self.process != process || self.left < 32 {
+            payload::random(&mut self.bytes).ok_or(Error::CannotSeal { why: "the operating system gave no randomness" })?;
+            self.left = POOL_SIZE;
+            self.process = process;
+        }
+        let mut out = Key32::default();
+        self.left -= 32;
+        if let Some(taken) = self.bytes.get_mut(self.left..self.left + 32) {
+            out.copy_from_slice(taken);
+            taken.zeroize();
+        }
+        Ok(out)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+#[cfg(feature = "ring")]
+use with_ring as payload;
+#[cfg(not(feature = "ring"))]
+use with_rustcrypto as payload;
+
+#[cfg(feature = "ring")]
+mod with_ring {
+    use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    use ring::rand::{SecureRandom, SystemRandom};
+
+    use super::TAG;
+
+    pub(crate) fn seal(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<[u8; TAG]> {
+        let tag = cipher(key)?
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), data)
+            .ok()?;
+        tag.as_ref().try_into().ok()
+    }
+
+    pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<()> {
+        cipher(key)?
+            .open_in_place(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), data)
+            .ok()
+            .map(drop)
+    }
+
+    pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, data).as_ref());
+        out
+    }
+
+    pub(super) fn random(out: &mut [u8]) -> Option<()> {
+        SystemRandom::new().fill(out).ok()
+    }
+
+    fn cipher(key: &[u8; 32]) -> Option<LessSafeKey> {
+        Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?))
+    }
+}
+
+#[cfg(any(not(feature = "ring"), all(test, feature = "foreign")))]
+mod with_rustcrypto {
+    use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
+    use sha2::{Digest, Sha256};
+
+    use super::TAG;
+
+    pub(crate) fn seal(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<[u8; TAG]> {
+        let tag = Aes256Gcm::new(key.into())
+            .encrypt_inout_detached(&Nonce::default(), aad, data.into())
+            .ok()?;
+        Some(tag.into())
+    }
+
+    pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<()> {
+        let (body, tag) = data.split_at_mut_checked(data.len().checked_sub(TAG)?)?;
+        let tag = Tag::try_from(&*tag).ok()?;
+        Aes256Gcm::new(key.into())
+            .decrypt_inout_detached(&Nonce::default(), aad, body.into(), &tag)
+            .ok()
+    }
+
+    pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
+        Sha256::digest(data).into()
+    }
+
+    #[cfg(not(feature = "ring"))]
+    pub(super) fn random(out: &mut [u8]) -> Option<()> {
+        getrandom::fill(out).ok()
+    }
+}

@@ -1,0 +1,62 @@
+//! Bytes that must not leak.
+
+use secrecy::{ExposeSecret, SecretSlice};
+use zeroize::Zeroizing;
+
+/// Secret bytes: wiped when dropped, redacted in `Debug`, reachable only through
+/// [`expose_secret`](Self::expose_secret).
+///
+/// There is no `Clone`, `Display`, `PartialEq` or `Serialize`. What the bytes were copied from, and
+/// what an application copies them to, is not wiped by this type; nor are swap and debuggers kept
+/// out.
+pub struct SecretBytes(SecretSlice<u8>);
+
+impl SecretBytes {
+    /// Copies `bytes` into a buffer of exactly their length.
+    #[must_use]
+    pub fn copy_of(bytes: &[u8]) -> Self {
+        Self(SecretSlice::from(bytes.to_vec()))
+    }
+
+    /// Takes over a buffer that wipes itself.
+    ///
+    /// A `Vec` with spare capacity would leave a copy behind when it is shrunk, so such a one is
+    /// copied exactly and then wiped.
+    pub(crate) fn from_zeroizing(mut bytes: Zeroizing<Vec<u8>>) -> Self {
+        if bytes.capacity() == bytes.len() {
+            Self(SecretSlice::from(core::mem::take(&mut *bytes)))
+        } else {
+            Self::copy_of(&bytes)
+        }
+    }
+
+    /// The bytes themselves. Every use of a secret is a call of this method.
+    #[must_use]
+    pub fn expose_secret(&self) -> &[u8] {
+        self.0.expose_secret()
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.expose_secret().len()
+    }
+
+    /// Whether there are no bytes at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.expose_secret().is_empty()
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for SecretBytes {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self::from_zeroizing(bytes)
+    }
+}
+
+impl core::fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("SecretBytes([redacted])")
+    }
+}
