@@ -54,6 +54,13 @@ impl Context {
         Self::default()
     }
 
+    /// What kind of secret it is, in place of the purpose given before.
+    #[must_use]
+    pub fn purpose(mut self, purpose: impl Into<String>) -> Self {
+        self.purpose = Some(purpose.into());
+        self
+    }
+
     /// Whose secret it is.
     #[must_use]
     pub fn tenant(mut self, tenant: impl Into<String>) -> Self {

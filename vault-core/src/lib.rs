@@ -2,14 +2,17 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod envelope;
 mod error;
 mod key;
 mod primitives;
 mod secret;
 mod time;
+mod token;
 
 pub use context::Context;
 pub use error::{Error, Kind, Place, Result};
 pub use key::{KeyFormat, KeyId, KeyTextError, MasterKey, TextKey, Trim, Weakness};
 pub use secret::SecretBytes;
 pub use time::Timestamp;
+pub use token::{DEFAULT_LIMIT, HARD_LIMIT, Inspection, Token, WrappedKey};

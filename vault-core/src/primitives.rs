@@ -141,9 +141,9 @@ pub(crate) fn gcm_seal(single_use_key: &[u8; 32], aad: &[u8], data: &mut [u8]) -
     payload::seal(single_use_key, aad, data).ok_or(Error::CannotSeal { why: "the payload cipher refused its input" })
 }
 
-/// Decrypts `data`, ciphertext and tag, in place; `None` if anything was altered.
-pub(crate) fn gcm_open(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<()> {
-    payload::open(key, aad, data)
+/// Decrypts `data` in place; `None` if anything was altered.
+pub(crate) fn gcm_open(key: &[u8; 32], aad: &[u8], data: &mut [u8], tag: &[u8; TAG]) -> Option<()> {
+    payload::open(key, aad, data, tag)
 }
 
 const POOL_SIZE: usize = 4_096;
@@ -202,9 +202,9 @@ mod with_ring {
         tag.as_ref().try_into().ok()
     }
 
-    pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<()> {
+    pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8], tag: &[u8; TAG]) -> Option<()> {
         cipher(key)?
-            .open_in_place(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), data)
+            .open_in_place_separate_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), (*tag).into(), data, 0..)
             .ok()
             .map(drop)
     }
@@ -238,11 +238,9 @@ mod with_rustcrypto {
         Some(tag.into())
     }
 
-    pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<()> {
-        let (body, tag) = data.split_at_mut_checked(data.len().checked_sub(TAG)?)?;
-        let tag = Tag::try_from(&*tag).ok()?;
+    pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8], tag: &[u8; TAG]) -> Option<()> {
         Aes256Gcm::new(key.into())
-            .decrypt_inout_detached(&Nonce::default(), aad, body.into(), &tag)
+            .decrypt_inout_detached(&Nonce::default(), aad, data.into(), &Tag::from(*tag))
             .ok()
     }
 
