@@ -1,0 +1,150 @@
+//! One pass over a column: read a page, convert it, write it with compare-and-swap together with
+//! its checkpoint (docs/ARCHITECTURE.md, "Rotation").
+//!
+//! A page costs the database about as much as the processor, so a scoped thread converts the next
+//! page while this one writes the last. It reads nothing and ends with the pass. What it worked on
+//! may be out of date when it is written: the compare-and-swap decides.
+
+use core::ops::ControlFlow;
+use core::time::Duration;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use crate::column::{Cell, Change, Column, Progress, Row, RowKey, Selection};
+use crate::error::{Error, Result};
+
+use super::convert::{Converter, Outcome};
+
+/// How a pass goes about its work.
+pub(super) struct Pass<'a> {
+    pub(super) select: &'a Selection,
+    /// Whether rows outside the column's `filter` are left alone.
+    pub(super) filtered: bool,
+    pub(super) batch: usize,
+    pub(super) rows_per_second: Option<u32>,
+    /// The run that checkpoints are recorded in; none writes no checkpoint.
+    pub(super) run: Option<&'a str>,
+    /// Whether nothing is written.
+    pub(super) dry: bool,
+}
+
+/// What a pass did.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) rows: u64,
+    pub(super) current: u64,
+    /// Written, or in a dry run to be written.
+    pub(super) rewritten: u64,
+    /// Changed by somebody else between reading and writing.
+    pub(super) lost: u64,
+    pub(super) failed: Vec<(RowKey, String)>,
+    /// The observer asked to stop.
+    pub(super) stopped: bool,
+}
+
+/// A converted page.
+struct Page {
+    last: RowKey,
+    rows: u64,
+    changes: Vec<Change>,
+    failed: Vec<(RowKey, String)>,
+}
+
+impl Pass<'_> {
+    /// Runs from behind `after` to the end, or until `observe`, called after every page, breaks.
+    pub(super) fn run(
+        &self,
+        column: &mut dyn Column,
+        converter: &Converter<'_>,
+        after: Option<RowKey>,
+        observe: &mut dyn FnMut(&Tally) -> Result<ControlFlow<()>>,
+    ) -> Result<Tally> {
+        let started = Instant::now();
+        let mut tally = Tally::default();
+        thread::scope(|scope| {
+            let (to_worker, pages) = mpsc::sync_channel::<Vec<Row>>(2);
+            let (to_writer, converted) = mpsc::sync_channel::<Page>(2);
+            scope.spawn(move || {
+                for rows in pages {
+                    if to_writer.send(convert(converter, rows)).is_err() {
+                        break;
+                    }
+                }
+            });
+            let mut cursor = after;
+            let mut ended = false;
+            let mut under_way = 0_u32;
+            loop {
+                while under_way < 2 && !ended {
+                    let rows = column.read(self.select, self.filtered, cursor.as_ref(), self.batch)?;
+                    ended = rows.len() < self.batch;
+                    let Some(last) = rows.last() else { break };
+                    cursor = Some(last.key.clone());
+                    to_worker.send(rows).map_err(|_| worker_gone())?;
+                    under_way += 1;
+                }
+                if under_way == 0 {
+                    return Ok(tally);
+                }
+                let page = converted.recv().map_err(|_| worker_gone())?;
+                under_way -= 1;
+                self.write(column, page, &mut tally)?;
+                if observe(&tally)?.is_break() {
+                    tally.stopped = true;
+                    return Ok(tally);
+                }
+                self.throttle(started, tally.rows);
+            }
+        })
+    }
+
+    fn write(&self, column: &mut dyn Column, page: Page, tally: &mut Tally) -> Result<()> {
+        let changes = u64::try_from(page.changes.len()).unwrap_or(u64::MAX);
+        let failed = u64::try_from(page.failed.len()).unwrap_or(u64::MAX);
+        tally.rows += page.rows;
+        tally.current += page.rows - changes - failed;
+        tally.failed.extend(page.failed.iter().cloned());
+        if self.dry {
+            tally.rewritten += changes;
+            return Ok(());
+        }
+        if changes == 0 && failed == 0 {
+            return Ok(());
+        }
+        let progress = self.run.map(|run| Progress { run: run.to_owned(), cursor: Some(page.last.clone()), failed: page.failed });
+        let written = column.write(&page.changes, progress.as_ref())?;
+        tally.rewritten += written.rewritten;
+        tally.lost += written.lost;
+        tally.failed.extend(written.failed);
+        Ok(())
+    }
+
+    fn throttle(&self, started: Instant, rows: u64) {
+        if let Some(rate) = self.rows_per_second.filter(|rate| *rate > 0) {
+            let due = Duration::from_millis(rows * 1_000 / u64::from(rate));
+            thread::sleep(due.saturating_sub(started.elapsed()));
+        }
+    }
+}
+
+fn convert(converter: &Converter<'_>, rows: Vec<Row>) -> Page {
+    let mut page = Page {
+        last: rows.last().map(|row| row.key.clone()).unwrap_or_default(),
+        rows: u64::try_from(rows.len()).unwrap_or(u64::MAX),
+        changes: Vec::with_capacity(rows.len()),
+        failed: Vec::new(),
+    };
+    for row in rows {
+        match converter.convert(&row) {
+            Outcome::Current => {}
+            Outcome::Failed(error) => page.failed.push((row.key, error.to_string())),
+            Outcome::Rewrite(new) => page.changes.push(Change { key: row.key, old: row.value, new }),
+        }
+    }
+    page
+}
+
+fn worker_gone() -> Error {
+    Error::Temporary { reason: "the thread that converts pages ended early".to_owned(), remedy: "run the command again".to_owned() }
+}

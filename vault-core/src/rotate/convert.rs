@@ -1,0 +1,286 @@
+//! From one row's value to what it should be: the rules of rotation, migration and resealing, with
+//! no database in sight (docs/ARCHITECTURE.md, "Rotation").
+
+use crate::column::{ColumnSpec, Row};
+use crate::column::ContextTemplate;
+use crate::error::{Error, Result};
+use crate::foreign::{self, ForeignKey};
+use crate::format::Format;
+use crate::key::KeyId;
+use crate::keyring::Keyring;
+use crate::sealer::Sealer;
+use crate::secret::SecretBytes;
+use crate::token::{HARD_LIMIT, Token, WrappedKey};
+
+/// What is being done to a column.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Job {
+    /// Every value in another format.
+    Migrate(Format),
+    /// Tokens that were sealed for the old context, sealed again for the declared one.
+    Reseal(ContextTemplate),
+    /// Every value under the primary key: rewrapped, or for a foreign format written again.
+    Rotate,
+    /// As [`Rotate`](Self::Rotate), and tokens are opened with their context and sealed again
+    /// under new data keys.
+    RotateDeep,
+}
+
+impl Job {
+    /// The name under which a run of this job is recorded.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Migrate(_) => "migrate",
+            Self::Reseal(_) => "reseal",
+            Self::Rotate | Self::RotateDeep => "rotate",
+        }
+    }
+}
+
+/// The keys that a column's values may be under.
+#[derive(Clone, Debug, Default)]
+pub struct ColumnKeys {
+    /// For tokens.
+    pub sealer: Option<Sealer>,
+    /// For foreign formats.
+    pub foreign: Option<Keyring<ForeignKey>>,
+}
+
+/// What became of one value.
+pub(super) enum Outcome {
+    /// It is what it should be.
+    Current,
+    /// It cannot be moved, and is left as it is.
+    Failed(Error),
+    /// It should become this text.
+    Rewrite(String),
+}
+
+/// A value that was recognised: its format, and the key that it is under.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub struct Recognised {
+    /// Its format.
+    pub format: Format,
+    /// Its key; none for plain text.
+    pub kid: Option<KeyId>,
+}
+
+/// Applies one job to values, one at a time. Shared with the thread that works ahead.
+pub(super) struct Converter<'a> {
+    spec: &'a ColumnSpec,
+    job: &'a Job,
+    sealer: Option<Sealer>,
+    foreign: Option<&'a Keyring<ForeignKey>>,
+}
+
+/// A value that was opened.
+struct Opened {
+    secret: SecretBytes,
+    recognised: Recognised,
+}
+
+impl<'a> Converter<'a> {
+    pub(super) fn new(spec: &'a ColumnSpec, keys: &'a ColumnKeys, job: &'a Job) -> Self {
+        // What an application sealed under a raised limit must still move.
+        let sealer = keys.sealer.clone().map(|sealer| sealer.with_limit(HARD_LIMIT));
+        Self { spec, job, sealer, foreign: keys.foreign.as_ref() }
+    }
+
+    /// The format that values have when the job is done.
+    pub(super) fn goal(&self) -> Format {
+        match self.job {
+            Job::Migrate(format) => *format,
+            Job::Reseal(_) => Format::Vs1,
+            Job::Rotate | Job::RotateDeep => self.spec.writes,
+        }
+    }
+
+    /// The key that values are under when the job is done.
+    pub(super) fn target(&self) -> Result<KeyId> {
+        if self.goal() == Format::Vs1 { self.sealer()?.primary() } else { Ok(self.foreign()?.primary()?.kid()) }
+    }
+
+    pub(super) fn convert(&self, row: &Row) -> Outcome {
+        self.try_convert(row).map_or_else(Outcome::Failed, |new| new.map_or(Outcome::Current, Outcome::Rewrite))
+    }
+
+    /// What the value is, after it was proved to open (a token: to be authentic).
+    pub(super) fn recognise(&self, row: &Row) -> Result<Recognised> {
+        let value = row.value.as_bytes();
+        match Shape::of(value) {
+            Shape::Token => {
+                let token = token(value)?;
+                self.sealer()?.verify(&token)?;
+                Ok(Recognised { format: Format::Vs1, kid: Some(token.kid()) })
+            }
+            Shape::WrappedKey => {
+                let wrapped: WrappedKey = text(value)?.parse()?;
+                let sealer = self.sealer()?;
+                sealer.rewrap_key(&wrapped)?;
+                Ok(Recognised { format: Format::Vs1, kid: Some(wrapped.kid()) })
+            }
+            Shape::Other => self.open_foreign(row, true).map(|opened| opened.recognised),
+        }
+    }
+
+    /// The new text, or none where the value is what it should be.
+    fn try_convert(&self, row: &Row) -> Result<Option<String>> {
+        let value = row.value.as_bytes();
+        match (Shape::of(value), self.goal()) {
+            (Shape::Token, Format::Vs1) => self.convert_token(row, &token(value)?),
+            (Shape::WrappedKey, Format::Vs1) => {
+                let wrapped: WrappedKey = text(value)?.parse()?;
+                let moved = self.sealer()?.rewrap_key(&wrapped)?;
+                Ok((moved != wrapped).then(|| moved.to_string()))
+            }
+            (Shape::WrappedKey, _) => Err(Error::Unsupported { what: "format for a wrapped key: it can only be vk1" }),
+            (Shape::Token, goal) => {
+                if !matches!(self.job, Job::Migrate(_)) {
+                    return Err(Error::Malformed { what: "value: a token in a column that writes a foreign format; migrate it" });
+                }
+                let secret = self.sealer()?.open(row.context()?, &token(value)?)?;
+                self.write_foreign(goal, row, &secret).map(Some)
+            }
+            (Shape::Other, Format::Vs1) => {
+                if !matches!(self.job, Job::Migrate(_)) {
+                    return Err(Error::Malformed { what: "value: not a token; migrate the column first" });
+                }
+                let opened = self.open_foreign(row, matches!(self.job, Job::Migrate(_)))?;
+                let token = self.sealer()?.seal(row.context()?, opened.secret.expose_secret())?;
+                Ok(Some(token.to_string()))
+            }
+            (Shape::Other, goal) => {
+                let opened = self.open_foreign(row, matches!(self.job, Job::Migrate(_)))?;
+                if opened.recognised == (Recognised { format: goal, kid: Some(self.target()?) }) {
+                    return Ok(None);
+                }
+                self.write_foreign(goal, row, &opened.secret).map(Some)
+            }
+        }
+    }
+
+    fn convert_token(&self, row: &Row, token: &Token) -> Result<Option<String>> {
+        let sealer = self.sealer()?;
+        let stale = token.kid() != sealer.primary()?;
+        match self.job {
+            Job::Rotate if stale => Ok(Some(sealer.rewrap(token)?.to_string())),
+            Job::RotateDeep if stale => {
+                let context = row.context()?;
+                let secret = sealer.open(context, token)?;
+                Ok(Some(sealer.seal(context, secret.expose_secret())?.to_string()))
+            }
+            Job::Reseal(old) => {
+                let context = row.context()?;
+                match sealer.open(context, token) {
+                    Ok(_) => Ok(None),
+                    Err(Error::ContextMismatch) => {
+                        let secret = sealer.open(&row.context_from(old)?, token)?;
+                        Ok(Some(sealer.seal(context, secret.expose_secret())?.to_string()))
+                    }
+                    Err(other) => Err(other),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn write_foreign(&self, goal: Format, row: &Row, secret: &SecretBytes) -> Result<String> {
+        let owner = foreign::owner(row.value.as_bytes()).map(|uid| uid.to_string());
+        let tenant = owner.as_deref().or(row.tenant());
+        foreign::seal(goal, self.foreign()?.primary()?, tenant, secret.expose_secret())
+    }
+
+    /// Opens a value that names no key: the formats that the column reads are tried in order where
+    /// the syntax fits, under the keys of its keyring with the target first, and the format's MAC
+    /// decides. Plain text is read last, and only where the caller asks for it.
+    fn open_foreign(&self, row: &Row, plaintext: bool) -> Result<Opened> {
+        let value = row.value.as_bytes();
+        let mut failure = Error::Malformed { what: "value: in none of the formats that the column reads" };
+        for format in self.spec.reads.iter().copied().filter(|format| format.fits(value)) {
+            let opened = match format {
+                Format::Vs1 => continue,
+                Format::Plaintext if plaintext => {
+                    let recognised = Recognised { format, kid: None };
+                    return Ok(Opened { secret: SecretBytes::copy_of(value), recognised });
+                }
+                Format::Plaintext => Err(Error::Malformed { what: "value: plain text; migrate the column first" }),
+                _ if format.authenticated() => self.open_authenticated(format, row),
+                _ => self.open_unauthenticated(format, row),
+            };
+            match opened {
+                Ok(opened) => return Ok(opened),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    fn open_authenticated(&self, format: Format, row: &Row) -> Result<Opened> {
+        let mut failure = Error::Corrupt { what: "value under the keys of its keyring" };
+        for key in self.foreign()?.opening_keys() {
+            match foreign::open(format, key, row.tenant(), row.value.as_bytes()) {
+                Ok(secret) => return Ok(Opened { secret, recognised: Recognised { format, kid: Some(key.kid()) } }),
+                Err(Error::Corrupt { .. }) => {}
+                Err(other) => failure = other,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Without a MAC, a wrong key passes now and then: exactly one key must give a plausible
+    /// result. The target, under which such values are never written, is asked only where it is
+    /// the only key.
+    fn open_unauthenticated(&self, format: Format, row: &Row) -> Result<Opened> {
+        let keyring = self.foreign()?;
+        let target = keyring.primary_kid()?;
+        let only_key = keyring.opening_keys().count() == 1;
+        let mut found = None;
+        for key in keyring.opening_keys().filter(|key| only_key || key.kid() != target) {
+            if let Ok(secret) = foreign::open(format, key, row.tenant(), row.value.as_bytes()) {
+                if found.is_some() {
+                    return Err(Error::Corrupt { what: "value: two keys give a plausible result, and its format has no MAC to decide; it" });
+                }
+                found = Some(Opened { secret, recognised: Recognised { format, kid: Some(key.kid()) } });
+            }
+        }
+        found.ok_or(Error::Corrupt { what: "value under the keys of its keyring" })
+    }
+
+    fn sealer(&self) -> Result<&Sealer> {
+        self.sealer.as_ref().ok_or(Error::KeyMissing { place: "the column has no keyring of kind \"kek\"".to_owned() })
+    }
+
+    fn foreign(&self) -> Result<&'a Keyring<ForeignKey>> {
+        self.foreign.ok_or(Error::KeyMissing { place: "the column has no keyring of kind \"text\"".to_owned() })
+    }
+}
+
+/// What the first characters of a value say.
+enum Shape {
+    Other,
+    Token,
+    WrappedKey,
+}
+
+impl Shape {
+    fn of(value: &[u8]) -> Self {
+        if value.starts_with(b"vs1.") {
+            Self::Token
+        } else if value.starts_with(b"vk1.") {
+            Self::WrappedKey
+        } else {
+            Self::Other
+        }
+    }
+}
+
+fn token(value: &[u8]) -> Result<Token> {
+    Token::parse(text(value)?, HARD_LIMIT)
+}
+
+fn text(value: &[u8]) -> Result<&str> {
+    core::str::from_utf8(value).map_err(|_| Error::Malformed { what: "token: it is not text" })
+}

@@ -1,0 +1,181 @@
+//! What a column holds, by format and key, and the proof that a key may go.
+
+use std::collections::BTreeMap;
+
+
+use crate::column::{Row, RowKey, Selection};
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::key::KeyId;
+use crate::keyring::Retired;
+
+use super::Target;
+use super::convert::{Converter, Job, Recognised};
+
+/// Rows read at a time while counting.
+const PAGE: usize = 1_000;
+/// Most failed rows that are listed one by one.
+const MAX_LISTED: usize = 1_000;
+
+/// What one column holds.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ColumnCount {
+    /// The column.
+    pub column: String,
+    /// Values by format and key.
+    pub by: BTreeMap<Recognised, u64>,
+    /// Values that did not open, all of them.
+    pub failed: u64,
+    /// The first thousand of these, and why.
+    pub failures: Vec<(RowKey, String)>,
+    /// Values that a rotation has to move: tokens under a key that is not primary, and in a
+    /// column that writes a foreign format whatever is not in it under the primary key.
+    pub stale: u64,
+    /// Values in a foreign format in a column that writes tokens.
+    pub unmigrated: u64,
+    /// Whether the rows may never be updated, so that stale ones keep their key.
+    pub immutable: bool,
+    /// NULL and empty values, which hold no secret.
+    pub empty: u64,
+    /// The keys that the database refuses to take.
+    pub fenced: Vec<KeyId>,
+    /// Whether every value was opened; otherwise tokens were counted by the key that they name.
+    pub opened: bool,
+}
+
+impl ColumnCount {
+    /// Values under `kid`, whatever their format.
+    #[must_use]
+    pub fn under(&self, kid: KeyId) -> u64 {
+        self.by.iter().filter(|(recognised, _)| recognised.kid == Some(kid)).map(|(_, rows)| rows).sum()
+    }
+
+    /// All values.
+    #[must_use]
+    pub fn values(&self) -> u64 {
+        self.by.values().sum::<u64>() + self.failed
+    }
+}
+
+/// The result of opening every value of every column.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Verification {
+    /// Column by column.
+    pub columns: Vec<ColumnCount>,
+    generation: u64,
+}
+
+impl Verification {
+    pub(super) fn new(columns: Vec<ColumnCount>, generation: u64) -> Self {
+        Self { columns, generation }
+    }
+
+    /// Whether nothing is stale and nothing failed. Stale rows of immutable columns are pinned and
+    /// do not count.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.columns.iter().all(|column| column.failed == 0 && (column.stale == 0 || column.immutable))
+    }
+
+    /// The proof that no value needs `kid`, which disabling it demands.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`], naming column and count, while a value is under the key or cannot be
+    /// told to be under another.
+    pub fn retired(&self, kid: KeyId) -> Result<Retired> {
+        for column in &self.columns {
+            let under = column.under(kid);
+            if under > 0 {
+                let kept = if column.immutable { " and may never be updated" } else { "" };
+                return Err(Error::Refused {
+                    reason: format!("column {} holds {under} values under key {kid}{kept}", column.column),
+                    remedy: if column.immutable {
+                        "keep the key: without it these values cannot be read".to_owned()
+                    } else {
+                        "run `vault rotate run`, then try again".to_owned()
+                    },
+                });
+            }
+            if column.failed > 0 {
+                return Err(Error::Refused {
+                    reason: format!("column {} holds {} values that open under no loaded key", column.column, column.failed),
+                    remedy: "find their key or repair them; `vault rotate verify` lists them".to_owned(),
+                });
+            }
+        }
+        Ok(Retired::new(kid, self.generation))
+    }
+}
+
+impl Target {
+    /// Counts values by format and key; tokens by their first characters unless `open_all`.
+    pub(super) fn count(&mut self, open_all: bool) -> Result<ColumnCount> {
+        let spec = self.column.spec().clone();
+        let survey = self.column.survey(false)?;
+        let mut count = ColumnCount {
+            column: spec.name.clone(),
+            by: BTreeMap::new(),
+            failed: 0,
+            failures: Vec::new(),
+            stale: 0,
+            unmigrated: 0,
+            immutable: spec.immutable,
+            empty: survey.empty + survey.null,
+            fenced: self.column.fenced()?,
+            opened: open_all,
+        };
+        let job = Job::Rotate;
+        let converter = Converter::new(&spec, &self.keys, &job);
+        if !open_all {
+            for (prefix, rows) in &survey.tokens {
+                let kid = prefix.get(4..21).and_then(|kid| KeyId::parse(kid).ok());
+                *count.by.entry(Recognised { format: Format::Vs1, kid }).or_default() += rows;
+            }
+        }
+        if open_all || survey.other > 0 {
+            let mut after = None;
+            loop {
+                let rows = self.column.read(&Selection::All, false, after.as_ref(), PAGE)?;
+                let Some(last) = rows.last() else { break };
+                after = Some(last.key.clone());
+                for row in rows {
+                    if open_all || !is_token(&row) {
+                        count.add(&converter, row);
+                    }
+                }
+            }
+        }
+        let current = Recognised { format: converter.goal(), kid: converter.target().ok() };
+        for (recognised, rows) in &count.by {
+            match recognised.format {
+                _ if *recognised == current => {}
+                Format::Vs1 => count.stale += rows,
+                _ if current.format == Format::Vs1 => count.unmigrated += rows,
+                _ => count.stale += rows,
+            }
+        }
+        Ok(count)
+    }
+}
+
+impl ColumnCount {
+    fn add(&mut self, converter: &Converter<'_>, row: Row) {
+        match converter.recognise(&row) {
+            Ok(recognised) => *self.by.entry(recognised).or_default() += 1,
+            Err(error) => {
+                self.failed += 1;
+                if self.failures.len() < MAX_LISTED {
+                    self.failures.push((row.key, error.to_string()));
+                }
+            }
+        }
+    }
+}
+
+fn is_token(row: &Row) -> bool {
+    let value = row.value.as_bytes();
+    value.starts_with(b"vs1.") || value.starts_with(b"vk1.")
+}
