@@ -478,7 +478,7 @@ fn hex_digit(digit: u8) -> u8 {
 }
 
 fn flaw(bytes: &[u8; 32], text: &[u8]) -> Option<KeyTextError> {
-    if published(text) || PUBLISHED_BYTES.contains(&hex(&primitives::sha256(bytes)).as_str()) {
+    if published(text) || PUBLISHED_BYTES.contains(&primitives::hex(&primitives::sha256(bytes)).as_str()) {
         return Some(KeyTextError::Published);
     }
     weakness(bytes).map(KeyTextError::Weak)
@@ -510,16 +510,7 @@ fn weakness(bytes: &[u8; 32]) -> Option<Weakness> {
 }
 
 fn published(text: &[u8]) -> bool {
-    PUBLISHED_TEXTS.contains(&hex(&primitives::sha256(text)).as_str())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(char::from_digit(u32::from(digit), 16).unwrap_or_default());
-        }
-        out
-    })
+    PUBLISHED_TEXTS.contains(&primitives::hex(&primitives::sha256(text)).as_str())
 }
 
 /// SHA-256 of key bytes that are public: the key of the Fernet specification and a test key in

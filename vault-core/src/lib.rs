@@ -1,9 +1,15 @@
 //! Sealed secrets under rotating master keys.
 #![forbid(unsafe_code)]
 
+#[cfg(not(any(feature = "ring", feature = "rustcrypto")))]
+compile_error!("vault-core needs the feature `ring` or the feature `rustcrypto`");
+
 mod context;
 mod envelope;
 mod error;
+#[cfg(feature = "foreign")]
+pub mod foreign;
+mod format;
 mod key;
 mod primitives;
 mod secret;
@@ -12,6 +18,7 @@ mod token;
 
 pub use context::Context;
 pub use error::{Error, Kind, Place, Result};
+pub use format::Format;
 pub use key::{KeyFormat, KeyId, KeyTextError, MasterKey, TextKey, Trim, Weakness};
 pub use secret::SecretBytes;
 pub use time::Timestamp;

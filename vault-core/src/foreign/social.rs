@@ -1,0 +1,43 @@
+//! social-publisher: AES-256-GCM and AES-256-CBC in hex.
+
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+use crate::format;
+use crate::primitives::{self, EvpKey, Key32, TAG};
+use crate::secret::SecretBytes;
+
+/// Opens `<nonce>:<tag>:<ciphertext>`. The application also accepts truncated tags, which makes
+/// forging cheap; here a tag has 16 bytes.
+pub(super) fn open(key: &Key32, value: &[u8], nonce_digits: usize) -> Result<SecretBytes> {
+    let [nonce, tag, ciphertext] =
+        format::social_parts(value, nonce_digits).ok_or(Error::Malformed { what: "value: not nonce, tag and ciphertext in hex" })?;
+    let mut data = Zeroizing::new(from_hex(ciphertext));
+    let tag: [u8; TAG] = from_hex(tag).try_into().map_err(|_| Error::Malformed { what: "value: its tag is not 16 bytes" })?;
+    primitives::gcm_open_with_nonce(key, &from_hex(nonce), &mut data, &tag).ok_or(Error::Corrupt { what: "value" })?;
+    Ok(SecretBytes::from_zeroizing(data))
+}
+
+/// Writes `<nonce>:<tag>:<ciphertext>` with a random nonce of `N` bytes, as the application does.
+pub(super) fn seal<const N: usize>(key: &Key32, plaintext: &[u8]) -> Result<String> {
+    let random = primitives::random()?;
+    let nonce = random.get(..N).unwrap_or_default();
+    let mut data = Zeroizing::new(plaintext.to_vec());
+    let tag = primitives::gcm_seal_with_nonce(key, nonce, &mut data)
+        .ok_or(Error::CannotSeal { why: "the cipher refused its input" })?;
+    Ok([nonce, &tag, &data].map(primitives::hex).join(":"))
+}
+
+/// Without a MAC: valid padding and printable text are all there is to check.
+pub(super) fn open_cbc(key: &EvpKey, value: &[u8]) -> Result<SecretBytes> {
+    let plaintext = primitives::cbc_open(key, from_hex(value)).ok_or(Error::Corrupt { what: "value" })?;
+    let printable = core::str::from_utf8(&plaintext)
+        .is_ok_and(|text| text.chars().all(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r')));
+    if printable { Ok(SecretBytes::from_zeroizing(plaintext)) } else { Err(Error::Corrupt { what: "value" }) }
+}
+
+/// The bytes of hex digits; the caller has checked that they are.
+fn from_hex(digits: &[u8]) -> Vec<u8> {
+    let value = |digit: &u8| char::from(*digit).to_digit(16).and_then(|v| u8::try_from(v).ok()).unwrap_or_default();
+    digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | value(digit))).collect()
+}

@@ -1,0 +1,201 @@
+//! The names of the formats that a value may be in, and the syntax that tells them apart.
+
+use base64::Engine as _;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+use crate::error::{Error, Result};
+use crate::key::Trim;
+
+/// A format of stored values: this project's own, or one that an application invented.
+///
+/// Formats are declared, never guessed (docs/FORMAT.md, "Foreign formats").
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum Format {
+    /// Fernet token as ASCII bytes under a PBKDF2 key.
+    FaceColumn,
+    /// As [`FaceColumn`](Self::FaceColumn), with JSON inside.
+    FaceJson,
+    /// As [`FaceJson`](Self::FaceJson), encrypted again: a JSON string that holds Python's
+    /// notation of the inner token.
+    FaceJsonDouble,
+    /// Fernet token; the key text is a Fernet key.
+    Fernet,
+    /// Fernet token under Flowfile's master key itself.
+    FlowfileLegacyMaster,
+    /// Fernet token under a key that Flowfile derived for a user.
+    FlowfileLegacyUser,
+    /// Fernet token over one JSON object: Flowfile's store of a desktop user.
+    FlowfileStore,
+    /// `$ffsec$1$<user id>$<Fernet token>`.
+    FlowfileV1,
+    /// No encryption. Read only by a migration.
+    Plaintext,
+    /// AES-256-CBC in hex, without authentication. Read only.
+    SocialCbcLegacy,
+    /// AES-256-GCM in hex with a 16-byte nonce.
+    SocialGcm16,
+    /// `v1:<nonce>:<tag>:<ciphertext>`, AES-256-GCM in hex.
+    SocialV1,
+    /// This project's token.
+    Vs1,
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Self; 13] = [
+        Self::FaceColumn,
+        Self::FaceJson,
+        Self::FaceJsonDouble,
+        Self::Fernet,
+        Self::FlowfileLegacyMaster,
+        Self::FlowfileLegacyUser,
+        Self::FlowfileStore,
+        Self::FlowfileV1,
+        Self::Plaintext,
+        Self::SocialCbcLegacy,
+        Self::SocialGcm16,
+        Self::SocialV1,
+        Self::Vs1,
+    ];
+
+    /// The name in configuration and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FaceColumn => "face-column",
+            Self::FaceJson => "face-json",
+            Self::FaceJsonDouble => "face-json-double",
+            Self::Fernet => "fernet",
+            Self::FlowfileLegacyMaster => "flowfile-legacy-master",
+            Self::FlowfileLegacyUser => "flowfile-legacy-user",
+            Self::FlowfileStore => "flowfile-store",
+            Self::FlowfileV1 => "flowfile-v1",
+            Self::Plaintext => "plaintext",
+            Self::SocialCbcLegacy => "social-cbc-legacy",
+            Self::SocialGcm16 => "social-gcm16",
+            Self::SocialV1 => "social-v1",
+            Self::Vs1 => "vs1",
+        }
+    }
+
+    /// Whether an application invented it: its keys are key texts.
+    #[must_use]
+    pub fn is_foreign(self) -> bool {
+        !matches!(self, Self::Plaintext | Self::Vs1)
+    }
+
+    /// Whether values are ever written in it.
+    #[must_use]
+    pub fn writable(self) -> bool {
+        !matches!(self, Self::Plaintext | Self::SocialCbcLegacy)
+    }
+
+    /// Whether a wrong key or an altered value is always noticed.
+    #[must_use]
+    pub fn authenticated(self) -> bool {
+        !matches!(self, Self::Plaintext | Self::SocialCbcLegacy)
+    }
+
+    /// What its application removes from a configured key text.
+    #[must_use]
+    pub fn trim(self) -> Trim {
+        match self {
+            Self::Fernet
+            | Self::FlowfileLegacyMaster
+            | Self::FlowfileLegacyUser
+            | Self::FlowfileStore
+            | Self::FlowfileV1 => Trim::Python,
+            _ => Trim::LineBreak,
+        }
+    }
+
+    /// Whether the syntax fits. Bare Fernet tokens fit several formats; which of them a value is
+    /// in, a declaration and a key tell.
+    #[must_use]
+    pub fn fits(self, value: &[u8]) -> bool {
+        match self {
+            Self::FaceColumn
+            | Self::FaceJson
+            | Self::FaceJsonDouble
+            | Self::Fernet
+            | Self::FlowfileLegacyMaster
+            | Self::FlowfileLegacyUser
+            | Self::FlowfileStore => fernet_bytes(value).is_some(),
+            Self::FlowfileV1 => flowfile_parts(value).is_some(),
+            Self::Plaintext => core::str::from_utf8(value).is_ok(),
+            Self::SocialCbcLegacy => !value.is_empty() && value.len() % 32 == 0 && value.iter().all(is_lower_hex),
+            Self::SocialGcm16 => social_parts(value, 32).is_some(),
+            Self::SocialV1 => value.strip_prefix(b"v1:").is_some_and(|rest| social_parts(rest, 24).is_some()),
+            Self::Vs1 => value.starts_with(b"vs1."),
+        }
+    }
+
+    /// Every format whose syntax fits, plain text aside.
+    #[must_use]
+    pub fn candidates(value: &[u8]) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|format| *format != Self::Plaintext && format.fits(value)).collect()
+    }
+}
+
+impl core::fmt::Display for Format {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl core::str::FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == name).ok_or(Error::Unsupported { what: "format: no format has this name" })
+    }
+}
+
+/// The bytes of a Fernet token: canonical base64url within ASCII white space, with correct
+/// padding or none, of version 0x80 and a possible length.
+pub(crate) fn fernet_bytes(value: &[u8]) -> Option<Vec<u8>> {
+    const CONFIG: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, CONFIG);
+
+    let text = value.trim_ascii();
+    if text.contains(&b'=') && text.len() % 4 != 0 {
+        return None;
+    }
+    let bytes = ENGINE.decode(text).ok()?;
+    // Version, time, initialisation vector, at least one block, MAC.
+    let blocks = bytes.len().checked_sub(1 + 8 + 16 + 32)?;
+    (bytes.first() == Some(&0x80) && blocks >= 16 && blocks % 16 == 0).then_some(bytes)
+}
+
+/// User id and Fernet token of a `$ffsec$1$` value.
+pub(crate) fn flowfile_parts(value: &[u8]) -> Option<(u64, &[u8])> {
+    let rest = value.trim_ascii().strip_prefix(b"$ffsec$1$")?;
+    let at = rest.iter().position(|byte| *byte == b'$')?;
+    let (digits, token) = (rest.get(..at)?, rest.get(at + 1..)?);
+    let digits = core::str::from_utf8(digits).ok()?;
+    let uid = digits.parse::<u64>().ok()?;
+    if uid.to_string() != digits || token.first().is_none_or(u8::is_ascii_whitespace) {
+        return None;
+    }
+    fernet_bytes(token).map(|_| (uid, token))
+}
+
+/// Nonce, tag and ciphertext in hex.
+pub(crate) fn social_parts(value: &[u8], nonce: usize) -> Option<[&[u8]; 3]> {
+    let mut parts = value.split(|byte| *byte == b':');
+    let found = [parts.next()?, parts.next()?, parts.next()?];
+    let [iv, tag, text] = found;
+    let good = parts.next().is_none()
+        && iv.len() == nonce
+        && tag.len() == 32
+        && text.len() % 2 == 0
+        && found.iter().all(|part| part.iter().all(u8::is_ascii_hexdigit));
+    good.then_some(found)
+}
+
+fn is_lower_hex(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'a'..=b'f')
+}
