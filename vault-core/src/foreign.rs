@@ -62,28 +62,28 @@ impl ForeignKey {
         self.text.prk()
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn exact_text(&self) -> &[u8] {
         self.text.text().expose_secret()
     }
 
     /// The text decoded as a Fernet key, if it is one.
     fn fernet(&self) -> Result<&Key32> {
         self.fernet
-            .get_or_init(|| fernet::key(self.bytes()))
+            .get_or_init(|| fernet::key(self.exact_text()))
             .as_ref()
             .ok_or(Error::Malformed { what: "key text for this format: it is not a Fernet key, base64 of 32 bytes" })
     }
 
     fn pbkdf2(&self) -> &Key32 {
-        self.pbkdf2.get_or_init(|| primitives::pbkdf2(self.bytes(), b"homomorphic_face_salt", 100_000))
+        self.pbkdf2.get_or_init(|| primitives::pbkdf2(self.exact_text(), b"homomorphic_face_salt", 100_000))
     }
 
     fn scrypt(&self) -> &Key32 {
-        self.scrypt.get_or_init(|| primitives::scrypt(self.bytes(), b"salt"))
+        self.scrypt.get_or_init(|| primitives::scrypt(self.exact_text(), b"salt"))
     }
 
     fn evp(&self) -> &primitives::EvpKey {
-        self.evp.get_or_init(|| primitives::evp_bytes_to_key(self.bytes()))
+        self.evp.get_or_init(|| primitives::evp_bytes_to_key(self.exact_text()))
     }
 
     /// The key of one user.
@@ -92,7 +92,7 @@ impl ForeignKey {
         if let Some((_, key)) = users.iter().find(|(known, _)| *known == uid) {
             return Arc::clone(key);
         }
-        let key = Arc::new(flowfile::user_key(self.bytes(), uid));
+        let key = Arc::new(flowfile::user_key(self.exact_text(), uid));
         if users.len() >= MAX_USER_KEYS {
             users.pop_front();
         }

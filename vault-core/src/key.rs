@@ -40,6 +40,11 @@ impl KeyId {
         good.then_some(Self(id))
     }
 
+    /// An id that no key has.
+    pub(crate) fn none() -> Self {
+        Self(*b"aaaaaaaaaaaaaaaaa")
+    }
+
     /// The 17 characters.
     #[must_use]
     pub fn as_str(&self) -> &str {

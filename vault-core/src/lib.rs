@@ -7,11 +7,14 @@ compile_error!("vault-core needs the feature `ring` or the feature `rustcrypto`"
 mod context;
 mod envelope;
 mod error;
+mod file;
 #[cfg(feature = "foreign")]
 pub mod foreign;
 mod format;
 mod key;
+mod keyring;
 mod primitives;
+mod sealer;
 mod secret;
 mod time;
 mod token;
@@ -20,6 +23,8 @@ pub use context::Context;
 pub use error::{Error, Kind, Place, Result};
 pub use format::Format;
 pub use key::{KeyFormat, KeyId, KeyTextError, MasterKey, TextKey, Trim, Weakness};
+pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, Retired};
+pub use sealer::Sealer;
 pub use secret::SecretBytes;
 pub use time::Timestamp;
 pub use token::{DEFAULT_LIMIT, HARD_LIMIT, Inspection, Token, WrappedKey};

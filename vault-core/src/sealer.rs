@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use crate::context::Context;
-use crate::durable;
 use crate::envelope;
 use crate::error::{Error, Result};
+use crate::file;
 use crate::key::{KeyId, MasterKey};
 use crate::keyring::Keyring;
 use crate::secret::SecretBytes;
@@ -50,7 +50,7 @@ impl Sealer {
     /// [`Error::KeyMalformed`] if it holds no key.
     pub fn from_key_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let content = durable::read_key_file(path)?;
+        let content = file::read(path, file::MAX_KEY_FILE)?;
         let key = MasterKey::parse_for_opening(content.expose_secret())
             .map_err(|reason| Error::KeyMalformed { place: path.display().to_string(), reason })?;
         Ok(Self::new(Keyring::single(key)))

@@ -1,0 +1,273 @@
+//! Files: reading secrets from them, and replacing them whole.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Place, Result};
+use crate::primitives;
+use crate::secret::SecretBytes;
+
+/// Longest secret that is read from a file, in bytes.
+pub(crate) const MAX_SECRET: usize = 16 << 20;
+/// Longest key file, in bytes.
+pub(crate) const MAX_KEY_FILE: usize = 64 << 10;
+
+/// Reads a regular file of at most `cap` bytes.
+///
+/// Links are followed while they stay under the file's directory, as those of a Kubernetes mount
+/// do. The file is opened first and looked at then, so nobody can swap it in between.
+pub(crate) fn read(path: &Path, cap: usize) -> Result<SecretBytes> {
+    let file = open_beneath(path)?;
+    let metadata = file.metadata().map_err(|source| Error::io("read", path, source))?;
+    if !metadata.is_file() {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        return Err(Error::io("read", path, source));
+    }
+    let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    if length > cap {
+        return Err(Error::TooLarge { what: "file", limit: cap });
+    }
+    // One byte more than the file had, so that one that grew is noticed and no buffer grows.
+    let mut content = Zeroizing::new(vec![0; length + 1]);
+    let mut filled = 0;
+    while let Some(rest) = content.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match (&file).read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(source) if source.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => return Err(Error::io("read", path, source)),
+        }
+    }
+    if filled > length {
+        return Err(Error::Temporary {
+            reason: format!("{} grew while it was read", path.display()),
+            remedy: "run the command again".to_owned(),
+        });
+    }
+    Ok(SecretBytes::copy_of(content.get(..filled).unwrap_or_default()))
+}
+
+fn open_beneath(path: &Path) -> Result<File> {
+    let fail = |errno: rustix::io::Errno| Error::io("read", path, explain(path, errno.into()));
+    let name = path.file_name().ok_or_else(|| fail(rustix::io::Errno::ISDIR))?;
+    let directory = rustix::fs::open(directory_of(path), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(fail)?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    #[cfg(target_os = "linux")]
+    let opened = match rustix::fs::openat2(&directory, name, flags, Mode::empty(), ResolveFlags::BENEATH) {
+        // Kernels before 5.6 and some sandboxes: without the check, no link is followed.
+        Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => {
+            rustix::fs::openat(&directory, name, flags | OFlags::NOFOLLOW, Mode::empty())
+        }
+        other => other,
+    };
+    #[cfg(not(target_os = "linux"))]
+    let opened = rustix::fs::openat(&directory, name, flags | OFlags::NOFOLLOW, Mode::empty());
+    opened.map(File::from).map_err(fail)
+}
+
+/// Adds to "permission denied" who owns the file and who asks, and to a link that leaves its
+/// directory that it does.
+fn explain(path: &Path, source: io::Error) -> io::Error {
+    if source.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) {
+        return io::Error::new(source.kind(), "it is a link that leaves its directory; name the file itself");
+    }
+    if source.kind() != io::ErrorKind::PermissionDenied {
+        return source;
+    }
+    let us = rustix::process::geteuid().as_raw();
+    let detail = fs::metadata(path).map_or_else(
+        |_| format!("permission denied to user {us} on the way to it"),
+        |m| format!("it belongs to user {}, has mode {:04o}, and this is user {us}; change its owner or mode", m.uid(), m.mode() & 0o7777),
+    );
+    io::Error::new(io::ErrorKind::PermissionDenied, detail)
+}
+
+/// An exclusive lock beside a file, released when dropped. The lock file is never removed.
+pub(crate) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub(crate) fn of(path: &Path) -> Result<Self> {
+        let lock = with_suffix(path, ".lock");
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&lock)
+            .map_err(|source| Error::io("lock", &lock, source))?;
+        file.lock().map_err(|source| Error::io("lock", &lock, source))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Replaces a file whole: whoever reads it, and whatever happens, finds the old or the new
+/// content. A new file gets `mode`; one that exists keeps its own, and is kept as `<name>.bak`.
+///
+/// The caller holds the [`Lock`] of the file.
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let fail = |source| Error::io("replace", path, source);
+    let old = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_file() => Some(metadata),
+        Ok(_) => return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is a link or no regular file; name the file itself"))),
+        Err(source) if source.kind() == io::ErrorKind::NotFound => None,
+        Err(source) => return Err(fail(source)),
+    };
+    remove_left_over(path)?;
+    let temporary = hidden(path, "tmp")?;
+    let written = write_new(&temporary, content, old.as_ref().map_or(mode, |old| old.mode() & 0o7777))
+        .and_then(|()| if fs::read(&temporary)? == content { Ok(()) } else { Err(io::Error::other("it did not keep what was written")) })
+        .and_then(|()| match &old {
+            Some(_) => keep_backup(path),
+            None => Ok(()),
+        })
+        .and_then(|()| fs::rename(&temporary, path));
+    if let Err(source) = written {
+        // The file itself is as it was; a temporary one that stays is removed by the next run.
+        let _ = fs::remove_file(&temporary);
+        let source = if source.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) {
+            io::Error::new(source.kind(), "it is mounted as a single file and cannot be replaced; mount its directory")
+        } else {
+            source
+        };
+        return Err(fail(source));
+    }
+    flush_directory(path)
+}
+
+/// Creates a file that must not exist, with its content on disk when this returns.
+pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).custom_flags(no_follow).open(path)?;
+    // The mode at creation is subject to the umask.
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Makes the entries of the file's directory survive a power loss.
+pub(crate) fn flush_directory(path: &Path) -> Result<()> {
+    File::open(directory_of(path))
+        .and_then(|directory| directory.sync_all())
+        .map_err(|source| Error::DurabilityUnknown { path: path.to_owned(), source })
+}
+
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// A name beside the file that no source matches.
+fn hidden(path: &Path, kind: &str) -> Result<PathBuf> {
+    let random = primitives::random()?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(path.with_file_name(format!(".{name}.{}.{kind}", primitives::hex(random.get(..8).unwrap_or_default()))))
+}
+
+/// Temporary files of interrupted runs. Under the lock nobody else can be using one.
+fn remove_left_over(path: &Path) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let fail = |source| Error::io("list", directory_of(path), source);
+    for entry in fs::read_dir(directory_of(path)).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let found = entry.file_name();
+        let random = found
+            .to_str()
+            .and_then(|found| found.strip_prefix('.')?.strip_prefix(&name)?.strip_prefix('.'))
+            .and_then(|rest| rest.strip_suffix(".tmp").or_else(|| rest.strip_suffix(".bak")));
+        if random.is_some_and(|random| random.len() == 16 && random.bytes().all(|b| b.is_ascii_hexdigit())) {
+            fs::remove_file(entry.path()).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
+fn keep_backup(path: &Path) -> io::Result<()> {
+    let link = hidden(path, "bak").map_err(|_| io::Error::other("no randomness"))?;
+    fs::hard_link(path, &link)?;
+    fs::rename(&link, with_suffix(path, ".bak"))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Reads a TOML text into its type. Errors tell the place and the rule, and never what stands
+/// there.
+pub(crate) fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
+    toml::from_str(text).map_err(|error| {
+        let place = match error.span() {
+            Some(span) => place_of(path, text, span.start),
+            None => Place::file(path),
+        };
+        Error::Config { place, reason: describe(error.message()) }
+    })
+}
+
+/// Line and column of a byte.
+pub(crate) fn place_of(path: &Path, text: &str, at: usize) -> Place {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    Place::at(path, before.matches('\n').count() + 1, column)
+}
+
+/// What a parser's message says, without anything that it quotes but field names.
+fn describe(message: &str) -> String {
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).filter(|name| is_field_name(name)).collect();
+    let first = quoted.first().copied();
+    if message.starts_with("unknown field") || message.starts_with("unknown variant") {
+        let what = if message.starts_with("unknown field") { "field" } else { "value" };
+        let Some(found) = first else { return format!("unknown {what}") };
+        let known = quoted.get(1..).unwrap_or_default();
+        // What was found is repeated only as a field name: a value may be anything.
+        let found = if what == "field" { format!(" \"{found}\"") } else { String::new() };
+        return match known.iter().min_by_key(|name| distance(name, first.unwrap_or_default())) {
+            Some(near) if what == "field" => format!("unknown {what}{found}; did you mean \"{near}\"?"),
+            _ if what == "value" && !known.is_empty() => format!("unknown {what}; known are {}", known.join(", ")),
+            _ => format!("unknown {what}{found}"),
+        };
+    }
+    match (message, first) {
+        (m, Some(name)) if m.starts_with("missing field") => format!("\"{name}\" is missing"),
+        (m, Some(name)) if m.starts_with("duplicate") => format!("\"{name}\" is given twice"),
+        (m, _) if m.starts_with("invalid type") => "the value is of another type than this field has".to_owned(),
+        (m, _) if m.starts_with("invalid value") => "the value is outside of what this field takes".to_owned(),
+        _ => "this is not TOML".to_owned(),
+    }
+}
+
+fn is_field_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 24 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+}
+
+/// Edit distance.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = i;
+        let mut left = i + 1;
+        for (above, y) in row.iter_mut().skip(1).zip(b.bytes()) {
+            let best = (diagonal + usize::from(x != y)).min(left + 1).min(*above + 1);
+            diagonal = core::mem::replace(above, best);
+            left = best;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}

@@ -1,0 +1,338 @@
+//! Keys that serve one purpose, and their states (docs/FORMAT.md, "Keyring").
+
+mod change;
+mod state;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+#[cfg(feature = "foreign")]
+use crate::foreign::ForeignKey;
+use crate::key::{KeyId, KeyTextError, MasterKey};
+use crate::primitives::{self, Prk};
+use crate::time::Timestamp;
+
+pub(crate) use change::{Added, add, change};
+pub use change::Retired;
+pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
+
+/// A key that a keyring can hold: [`MasterKey`] or `ForeignKey`.
+pub trait Material: sealed::Sealed + Send + Sync {
+    /// The key's id.
+    fn kid(&self) -> KeyId;
+
+    /// Why nothing new is sealed under the key, if it is weak or published.
+    fn flaw(&self) -> Option<KeyTextError>;
+}
+
+mod sealed {
+    use crate::keyring::KeyringKind;
+    use crate::primitives::Prk;
+
+    /// What only this crate may ask of a key.
+    pub trait Sealed {
+        /// The kind of keyring that holds such keys.
+        const KIND: KeyringKind;
+
+        /// What the MAC of a state file is derived from.
+        fn prk(&self) -> &Prk;
+
+        /// The exact text.
+        fn exact_text(&self) -> &[u8];
+    }
+}
+
+/// A key that a source had, and where.
+#[derive(Debug)]
+pub struct Found<K> {
+    /// The key.
+    pub key: K,
+    /// Where it was found, for people.
+    pub place: String,
+}
+
+/// One key of a keyring, as far as it may be shown.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyView {
+    /// Its id.
+    pub kid: KeyId,
+    /// Its state.
+    pub state: KeyState,
+    /// The name that people gave it.
+    pub label: Option<String>,
+    /// Where its material was found; none if it was not.
+    pub place: Option<String>,
+    /// When it was added.
+    pub created: Option<Timestamp>,
+    /// Why it never seals, if it is weak or published.
+    pub flaw: Option<KeyTextError>,
+}
+
+/// Keys and their states. Exactly one key is primary.
+///
+/// A keyring never changes; when its state file does, it is loaded again. Clones share their keys,
+/// which are wiped with the last of them.
+pub struct Keyring<K> {
+    inner: Arc<Inner<K>>,
+}
+
+struct Inner<K> {
+    keys: BTreeMap<KeyId, Entry<K>>,
+    primary: KeyId,
+    state: Option<KeyringState>,
+}
+
+struct Entry<K> {
+    key: Option<Arc<K>>,
+    place: Option<String>,
+    record: KeyRecord,
+}
+
+impl<K: Material> Keyring<K> {
+    /// A keyring of one key, which is primary.
+    #[must_use]
+    pub fn single(key: K) -> Self {
+        Self::without_state(Found { key, place: "given by the program".to_owned() })
+    }
+
+    /// A keyring of all keys that its sources had, in the states that `state` gives them. Without
+    /// a state file exactly one key may be found, and it is primary.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyMissing`] if nothing was found; [`Error::KeyUnavailable`] if the material of a
+    /// primary or decrypt-only key was not; [`Error::Refused`] if several keys were found without
+    /// a state file, a found key is not listed or is destroyed, two keys share an id, the
+    /// generation is below `min_generation`, or the state file does not carry a valid MAC under
+    /// every key that was found.
+    pub fn load(found: Vec<Found<K>>, state: Option<KeyringState>, min_generation: u64) -> Result<Self> {
+        let found = distinct(found)?;
+        let Some(state) = state else {
+            if min_generation > 0 {
+                return Err(refused(
+                    "the keyring has no state file, and min_generation asks for one".to_owned(),
+                    "restore the state file",
+                ));
+            }
+            let mut found = found.into_iter();
+            return match (found.next(), found.next()) {
+                (Some((_, only)), None) => Ok(Self::without_state(only)),
+                (None, _) => Err(Error::KeyMissing { place: "none of the keyring's sources has a key".to_owned() }),
+                _ => Err(refused(
+                    "several keys were found and no state file says which is primary".to_owned(),
+                    "keep one key where the sources find it, and add the others with `vault key add`",
+                )),
+            };
+        };
+        if state.kind() != K::KIND {
+            return Err(refused("the state file is of a keyring of another kind".to_owned(), "check `kind` and `state` in vault.toml"));
+        }
+        if state.generation() < min_generation {
+            return Err(refused(
+                format!("the keyring's state file has generation {}, and at least {min_generation} is required", state.generation()),
+                "redeploy the newest state file",
+            ));
+        }
+        for (kid, found) in &found {
+            match state.keys().get(kid).map(|record| record.state) {
+                None => {
+                    return Err(refused(
+                        format!("the key {kid} was found ({}) and the state file does not list it", found.place),
+                        "check the mount; a new key is added with `vault key add`",
+                    ));
+                }
+                Some(KeyState::Destroyed) => {
+                    return Err(refused(format!("the key {kid} is destroyed and was found ({})", found.place), "unmount it"));
+                }
+                Some(_) => state.check_mac(*kid, found.key.prk())?,
+            }
+        }
+        let mut found: BTreeMap<_, _> = found.into_iter().collect();
+        let mut keys = BTreeMap::new();
+        for (kid, record) in state.keys() {
+            let (key, place) = match found.remove(kid) {
+                Some(found) => (Some(Arc::new(found.key)), Some(found.place)),
+                None if matches!(record.state, KeyState::Primary | KeyState::DecryptOnly) => {
+                    return Err(Error::KeyUnavailable { kid: *kid });
+                }
+                None => (None, None),
+            };
+            keys.insert(*kid, Entry { key, place, record: record.clone() });
+        }
+        Ok(Self { inner: Arc::new(Inner { keys, primary: state.primary(), state: Some(state) }) })
+    }
+
+    fn without_state(found: Found<K>) -> Self {
+        let primary = found.key.kid();
+        let record = KeyRecord::new(KeyState::Primary);
+        let entry = Entry { key: Some(Arc::new(found.key)), place: Some(found.place), record };
+        Self { inner: Arc::new(Inner { keys: BTreeMap::from([(primary, entry)]), primary, state: None }) }
+    }
+
+    /// The state file's content; none where there is no state file.
+    #[must_use]
+    pub fn state(&self) -> Option<&KeyringState> {
+        self.inner.state.as_ref()
+    }
+
+    /// How often the state file was written; 0 without one.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.state().map_or(0, KeyringState::generation)
+    }
+
+    /// Every key, in the order of ids.
+    pub fn keys(&self) -> impl Iterator<Item = KeyView> + '_ {
+        self.inner.keys.iter().map(|(kid, entry)| KeyView {
+            kid: *kid,
+            state: entry.record.state,
+            label: entry.record.label.clone(),
+            place: entry.place.clone(),
+            created: entry.record.created,
+            flaw: entry.key.as_ref().and_then(|key| key.flaw()),
+        })
+    }
+
+    /// The id of the primary key, whether it may seal or not.
+    #[must_use]
+    pub fn primary_kid(&self) -> KeyId {
+        self.inner.primary
+    }
+
+    /// The key that seals.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CannotSeal`] if it is weak or published.
+    pub fn primary(&self) -> Result<&Arc<K>> {
+        let key = self.opening(self.inner.primary)?;
+        match key.flaw() {
+            Some(_) => Err(Error::CannotSeal { why: "the primary key is weak or published; add another key and promote it" }),
+            None => Ok(key),
+        }
+    }
+
+    /// The key that a value names, if it may open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownKey`], [`Error::KeyUnavailable`], [`Error::KeyDisabled`] or
+    /// [`Error::KeyDestroyed`].
+    pub fn opening(&self, kid: KeyId) -> Result<&Arc<K>> {
+        let entry = self.inner.keys.get(&kid).ok_or(Error::UnknownKey { kid })?;
+        match entry.record.state {
+            KeyState::Disabled => Err(Error::KeyDisabled { kid }),
+            KeyState::Destroyed => Err(Error::KeyDestroyed { kid, at: entry.record.destroyed.map(|time| time.0) }),
+            _ => entry.key.as_ref().ok_or(Error::KeyUnavailable { kid }),
+        }
+    }
+
+    /// All keys that may open, the primary one first: for formats whose values name no key.
+    pub fn opening_keys(&self) -> impl Iterator<Item = &Arc<K>> {
+        let primary = self.inner.primary;
+        let others = self.inner.keys.keys().copied().filter(move |kid| *kid != primary);
+        core::iter::once(primary).chain(others).filter_map(|kid| self.opening(kid).ok())
+    }
+
+    /// What people should know: listed keys that wait without material, weak and published keys.
+    #[must_use]
+    pub fn findings(&self) -> Vec<String> {
+        self.keys()
+            .filter_map(|key| match (&key.place, key.flaw) {
+                (None, _) if key.state == KeyState::Active => Some(format!("key {} is listed as active and was not found", key.kid)),
+                (_, Some(flaw)) => Some(format!("key {}: {flaw}", key.kid)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// The keys with material, for signing a state file.
+    fn loaded(&self) -> impl Iterator<Item = &Arc<K>> {
+        self.inner.keys.values().filter_map(|entry| entry.key.as_ref())
+    }
+}
+
+impl<K> Clone for Keyring<K> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<K> core::fmt::Debug for Keyring<K> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Keyring").field("primary", &self.inner.primary).finish_non_exhaustive()
+    }
+}
+
+impl sealed::Sealed for MasterKey {
+    const KIND: KeyringKind = KeyringKind::Kek;
+
+    fn prk(&self) -> &Prk {
+        self.prk()
+    }
+
+    fn exact_text(&self) -> &[u8] {
+        self.text().expose_secret()
+    }
+}
+
+impl Material for MasterKey {
+    fn kid(&self) -> KeyId {
+        self.kid()
+    }
+
+    fn flaw(&self) -> Option<KeyTextError> {
+        self.flaw()
+    }
+}
+
+#[cfg(feature = "foreign")]
+impl sealed::Sealed for ForeignKey {
+    const KIND: KeyringKind = KeyringKind::Text;
+
+    fn prk(&self) -> &Prk {
+        self.prk()
+    }
+
+    fn exact_text(&self) -> &[u8] {
+        self.exact_text()
+    }
+}
+
+#[cfg(feature = "foreign")]
+impl Material for ForeignKey {
+    fn kid(&self) -> KeyId {
+        self.kid()
+    }
+
+    fn flaw(&self) -> Option<KeyTextError> {
+        self.flaw()
+    }
+}
+
+/// Each key once.
+fn distinct<K: Material>(found: Vec<Found<K>>) -> Result<BTreeMap<KeyId, Found<K>>> {
+    let mut keys: BTreeMap<KeyId, Found<K>> = BTreeMap::new();
+    for new in found {
+        let kid = new.key.kid();
+        match keys.get(&kid) {
+            Some(known) if !primitives::equal(known.key.exact_text(), new.key.exact_text()) => {
+                return Err(refused(
+                    format!("two texts have the key id {kid}: {} and {}", known.place, new.place),
+                    "keep one of them; foreign formats derive from the exact text",
+                ));
+            }
+            Some(_) => {}
+            None => {
+                keys.insert(kid, new);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+fn refused(reason: String, remedy: &str) -> Error {
+    Error::Refused { reason, remedy: remedy.to_owned() }
+}
