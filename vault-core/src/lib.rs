@@ -4,7 +4,9 @@
 #[cfg(not(any(feature = "ring", feature = "rustcrypto")))]
 compile_error!("vault-core needs the feature `ring` or the feature `rustcrypto`");
 
+pub mod column;
 mod context;
+mod database;
 mod envelope;
 mod error;
 mod file;
@@ -14,12 +16,17 @@ mod format;
 mod key;
 mod keyring;
 mod primitives;
+#[cfg(feature = "foreign")]
+pub mod rotate;
 mod sealer;
 mod secret;
 mod time;
 mod token;
 
 pub use context::Context;
+#[cfg(feature = "sqlite")]
+pub use database::sqlite::SqliteDatabase;
+pub use database::Access;
 pub use error::{Error, Kind, Place, Result};
 pub use format::Format;
 pub use key::{KeyFormat, KeyId, KeyTextError, MasterKey, TextKey, Trim, Weakness};

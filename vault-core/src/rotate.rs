@@ -289,7 +289,7 @@ impl Target {
         let select = self.selection(job)?;
         let spec = self.column.spec().clone();
         let converter = Converter::new(&spec, &self.keys, job);
-        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: None, dry: true };
+        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: None };
         let tally = pass.run(&mut *self.column, &converter, None, &mut |_| Ok(ControlFlow::Continue(())))?;
         let end = match (spec.immutable, tally.failed.is_empty()) {
             (true, _) => End::Pinned,
@@ -324,7 +324,6 @@ impl Target {
             batch: options.batch,
             rows_per_second: options.rows_per_second,
             run: Some(&run.id),
-            dry: false,
         };
         let mut total = Tally::default();
         let mut passes = 0;
@@ -378,7 +377,7 @@ impl Target {
         let select = self.selection(job)?;
         let converter = Converter::new(&spec, &self.keys, job);
         let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
-        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: Some(&run.id), dry: false };
+        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: Some(&run.id) };
         let tally = pass.run(&mut *self.column, &converter, None, &mut |tally| {
             Ok(observe(Step { column: &spec.name, pass: 1, rows: tally.rows, rewritten: tally.rewritten }))
         })?;
@@ -395,7 +394,7 @@ impl Target {
     fn stale_left(&mut self, job: &Job, select: &Selection, options: &RunOptions) -> Result<u64> {
         let spec = self.column.spec().clone();
         let converter = Converter::new(&spec, &self.keys, job);
-        let pass = Pass { select, filtered: false, batch: options.batch, rows_per_second: None, run: None, dry: true };
+        let pass = Pass { select, filtered: false, batch: options.batch, rows_per_second: None, run: None };
         let tally = pass.run(&mut *self.column, &converter, None, &mut |_| Ok(ControlFlow::Continue(())))?;
         Ok(tally.rewritten + u64::try_from(tally.failed.len()).unwrap_or(u64::MAX))
     }
@@ -527,7 +526,6 @@ fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run>
         cursor: None,
         rewritten: 0,
         lost: 0,
-        failed: 0,
         started: now,
         heartbeat: now,
     })

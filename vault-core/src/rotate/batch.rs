@@ -11,7 +11,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
-use crate::column::{Cell, Change, Column, Progress, Row, RowKey, Selection};
+use crate::column::{Column, Page, Progress, Row, RowChange, RowKey, Selection};
 use crate::error::{Error, Result};
 
 use super::convert::{Converter, Outcome};
@@ -23,10 +23,8 @@ pub(super) struct Pass<'a> {
     pub(super) filtered: bool,
     pub(super) batch: usize,
     pub(super) rows_per_second: Option<u32>,
-    /// The run that checkpoints are recorded in; none writes no checkpoint.
+    /// The run that batches are recorded in; without one, nothing is written.
     pub(super) run: Option<&'a str>,
-    /// Whether nothing is written.
-    pub(super) dry: bool,
 }
 
 /// What a pass did.
@@ -44,10 +42,10 @@ pub(super) struct Tally {
 }
 
 /// A converted page.
-struct Page {
+struct Converted {
     last: RowKey,
     rows: u64,
-    changes: Vec<Change>,
+    changes: Vec<RowChange>,
     failed: Vec<(RowKey, String)>,
 }
 
@@ -64,7 +62,7 @@ impl Pass<'_> {
         let mut tally = Tally::default();
         thread::scope(|scope| {
             let (to_worker, pages) = mpsc::sync_channel::<Vec<Row>>(2);
-            let (to_writer, converted) = mpsc::sync_channel::<Page>(2);
+            let (to_writer, converted) = mpsc::sync_channel::<Converted>(2);
             scope.spawn(move || {
                 for rows in pages {
                     if to_writer.send(convert(converter, rows)).is_err() {
@@ -72,14 +70,23 @@ impl Pass<'_> {
                     }
                 }
             });
+            let columns = converter.columns();
             let mut cursor = after;
             let mut ended = false;
             let mut under_way = 0_u32;
             loop {
                 while under_way < 2 && !ended {
-                    let rows = column.read(self.select, self.filtered, cursor.as_ref(), self.batch)?;
-                    ended = rows.len() < self.batch;
-                    let Some(last) = rows.last() else { break };
+                    let rows = column.read(&Page {
+                        select: self.select,
+                        filtered: self.filtered,
+                        columns: &columns,
+                        after: cursor.as_ref(),
+                        limit: self.batch,
+                    })?;
+                    let Some(last) = rows.last() else {
+                        ended = true;
+                        break;
+                    };
                     cursor = Some(last.key.clone());
                     to_worker.send(rows).map_err(|_| worker_gone())?;
                     under_way += 1;
@@ -99,21 +106,20 @@ impl Pass<'_> {
         })
     }
 
-    fn write(&self, column: &mut dyn Column, page: Page, tally: &mut Tally) -> Result<()> {
+    fn write(&self, column: &mut dyn Column, page: Converted, tally: &mut Tally) -> Result<()> {
         let changes = u64::try_from(page.changes.len()).unwrap_or(u64::MAX);
         let failed = u64::try_from(page.failed.len()).unwrap_or(u64::MAX);
         tally.rows += page.rows;
         tally.current += page.rows - changes - failed;
         tally.failed.extend(page.failed.iter().cloned());
-        if self.dry {
+        let Some(run) = self.run else {
             tally.rewritten += changes;
             return Ok(());
-        }
+        };
         if changes == 0 && failed == 0 {
             return Ok(());
         }
-        let progress = self.run.map(|run| Progress { run: run.to_owned(), cursor: Some(page.last.clone()), failed: page.failed });
-        let written = column.write(&page.changes, progress.as_ref())?;
+        let written = column.write(&page.changes, &Progress { run, cursor: &page.last, failed: &page.failed })?;
         tally.rewritten += written.rewritten;
         tally.lost += written.lost;
         tally.failed.extend(written.failed);
@@ -128,8 +134,8 @@ impl Pass<'_> {
     }
 }
 
-fn convert(converter: &Converter<'_>, rows: Vec<Row>) -> Page {
-    let mut page = Page {
+fn convert(converter: &Converter<'_>, rows: Vec<Row>) -> Converted {
+    let mut page = Converted {
         last: rows.last().map(|row| row.key.clone()).unwrap_or_default(),
         rows: u64::try_from(rows.len()).unwrap_or(u64::MAX),
         changes: Vec::with_capacity(rows.len()),
@@ -139,7 +145,7 @@ fn convert(converter: &Converter<'_>, rows: Vec<Row>) -> Page {
         match converter.convert(&row) {
             Outcome::Current => {}
             Outcome::Failed(error) => page.failed.push((row.key, error.to_string())),
-            Outcome::Rewrite(new) => page.changes.push(Change { key: row.key, old: row.value, new }),
+            Outcome::Rewrite(new) => page.changes.push(RowChange { key: row.key, old: row.value, new }),
         }
     }
     page

@@ -1,8 +1,9 @@
 //! From one row's value to what it should be: the rules of rotation, migration and resealing, with
 //! no database in sight (docs/ARCHITECTURE.md, "Rotation").
 
-use crate::column::{ColumnSpec, Row};
-use crate::column::ContextTemplate;
+use std::sync::Arc;
+
+use crate::column::{ColumnSpec, ContextTemplate, Row};
 use crate::error::{Error, Result};
 use crate::foreign::{self, ForeignKey};
 use crate::format::Format;
@@ -98,6 +99,22 @@ impl<'a> Converter<'a> {
         }
     }
 
+    /// The columns whose cells the job needs.
+    pub(super) fn columns(&self) -> Arc<[String]> {
+        let mut columns = match self.job {
+            // The rest of a rewrap is the same whatever the context.
+            Job::Rotate if self.goal() == Format::Vs1 => Vec::new(),
+            Job::Reseal(old) => old.columns(),
+            _ => Vec::new(),
+        };
+        if !matches!(self.job, Job::Rotate) || self.goal() != Format::Vs1 {
+            columns.extend(self.spec.context.columns());
+        }
+        columns.sort();
+        columns.dedup();
+        columns.into()
+    }
+
     /// The key that values are under when the job is done.
     pub(super) fn target(&self) -> Result<KeyId> {
         if self.goal() == Format::Vs1 { self.sealer()?.primary() } else { Ok(self.foreign()?.primary()?.kid()) }
@@ -141,7 +158,7 @@ impl<'a> Converter<'a> {
                 if !matches!(self.job, Job::Migrate(_)) {
                     return Err(Error::Malformed { what: "value: a token in a column that writes a foreign format; migrate it" });
                 }
-                let secret = self.sealer()?.open(row.context()?, &token(value)?)?;
+                let secret = self.sealer()?.open(&row.context(&self.spec.context)?, &token(value)?)?;
                 self.write_foreign(goal, row, &secret).map(Some)
             }
             (Shape::Other, Format::Vs1) => {
@@ -149,7 +166,7 @@ impl<'a> Converter<'a> {
                     return Err(Error::Malformed { what: "value: not a token; migrate the column first" });
                 }
                 let opened = self.open_foreign(row, matches!(self.job, Job::Migrate(_)))?;
-                let token = self.sealer()?.seal(row.context()?, opened.secret.expose_secret())?;
+                let token = self.sealer()?.seal(&row.context(&self.spec.context)?, opened.secret.expose_secret())?;
                 Ok(Some(token.to_string()))
             }
             (Shape::Other, goal) => {
@@ -168,16 +185,16 @@ impl<'a> Converter<'a> {
         match self.job {
             Job::Rotate if stale => Ok(Some(sealer.rewrap(token)?.to_string())),
             Job::RotateDeep if stale => {
-                let context = row.context()?;
+                let context = &row.context(&self.spec.context)?;
                 let secret = sealer.open(context, token)?;
                 Ok(Some(sealer.seal(context, secret.expose_secret())?.to_string()))
             }
             Job::Reseal(old) => {
-                let context = row.context()?;
+                let context = &row.context(&self.spec.context)?;
                 match sealer.open(context, token) {
                     Ok(_) => Ok(None),
                     Err(Error::ContextMismatch) => {
-                        let secret = sealer.open(&row.context_from(old)?, token)?;
+                        let secret = sealer.open(&row.context(old)?, token)?;
                         Ok(Some(sealer.seal(context, secret.expose_secret())?.to_string()))
                     }
                     Err(other) => Err(other),
@@ -189,7 +206,8 @@ impl<'a> Converter<'a> {
 
     fn write_foreign(&self, goal: Format, row: &Row, secret: &SecretBytes) -> Result<String> {
         let owner = foreign::owner(row.value.as_bytes()).map(|uid| uid.to_string());
-        let tenant = owner.as_deref().or(row.tenant());
+        let context = row.context(&self.spec.context)?;
+        let tenant = owner.as_deref().or(context.tenant_value());
         foreign::seal(goal, self.foreign()?.primary()?, tenant, secret.expose_secret())
     }
 
@@ -219,9 +237,10 @@ impl<'a> Converter<'a> {
     }
 
     fn open_authenticated(&self, format: Format, row: &Row) -> Result<Opened> {
-        let mut failure = Error::Corrupt { what: "value under the keys of its keyring" };
+        let mut failure = Error::Corrupt { what: "value" };
+        let context = row.context(&self.spec.context)?;
         for key in self.foreign()?.opening_keys() {
-            match foreign::open(format, key, row.tenant(), row.value.as_bytes()) {
+            match foreign::open(format, key, context.tenant_value(), row.value.as_bytes()) {
                 Ok(secret) => return Ok(Opened { secret, recognised: Recognised { format, kid: Some(key.kid()) } }),
                 Err(Error::Corrupt { .. }) => {}
                 Err(other) => failure = other,
@@ -235,18 +254,18 @@ impl<'a> Converter<'a> {
     /// the only key.
     fn open_unauthenticated(&self, format: Format, row: &Row) -> Result<Opened> {
         let keyring = self.foreign()?;
-        let target = keyring.primary_kid()?;
+        let target = keyring.primary_kid();
         let only_key = keyring.opening_keys().count() == 1;
         let mut found = None;
         for key in keyring.opening_keys().filter(|key| only_key || key.kid() != target) {
-            if let Ok(secret) = foreign::open(format, key, row.tenant(), row.value.as_bytes()) {
+            if let Ok(secret) = foreign::open(format, key, None, row.value.as_bytes()) {
                 if found.is_some() {
-                    return Err(Error::Corrupt { what: "value: two keys give a plausible result, and its format has no MAC to decide; it" });
+                    return Err(Error::Corrupt { what: "value, under two keys of which no MAC tells the right one," });
                 }
                 found = Some(Opened { secret, recognised: Recognised { format, kid: Some(key.kid()) } });
             }
         }
-        found.ok_or(Error::Corrupt { what: "value under the keys of its keyring" })
+        found.ok_or(Error::Corrupt { what: "value" })
     }
 
     fn sealer(&self) -> Result<&Sealer> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 
-use crate::column::{Row, RowKey, Selection};
+use crate::column::{Page, Row, RowKey, Selection};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::key::KeyId;
@@ -114,7 +114,7 @@ impl Target {
     /// Counts values by format and key; tokens by their first characters unless `open_all`.
     pub(super) fn count(&mut self, open_all: bool) -> Result<ColumnCount> {
         let spec = self.column.spec().clone();
-        let survey = self.column.survey(false)?;
+        let survey = self.column.survey()?;
         let mut count = ColumnCount {
             column: spec.name.clone(),
             by: BTreeMap::new(),
@@ -123,7 +123,7 @@ impl Target {
             stale: 0,
             unmigrated: 0,
             immutable: spec.immutable,
-            empty: survey.empty + survey.null,
+            empty: survey.empty,
             fenced: self.column.fenced()?,
             opened: open_all,
         };
@@ -136,9 +136,11 @@ impl Target {
             }
         }
         if open_all || survey.other > 0 {
+            let columns = spec.context.columns().into();
             let mut after = None;
             loop {
-                let rows = self.column.read(&Selection::All, false, after.as_ref(), PAGE)?;
+                let page = Page { select: &Selection::All, filtered: false, columns: &columns, after: after.as_ref(), limit: PAGE };
+                let rows = self.column.read(&page)?;
                 let Some(last) = rows.last() else { break };
                 after = Some(last.key.clone());
                 for row in rows {

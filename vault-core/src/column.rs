@@ -1,0 +1,400 @@
+//! Values in an application's own tables: what rotation needs of a database.
+
+mod spec;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+use core::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::context::Context;
+use crate::error::{Error, Result};
+use crate::key::KeyId;
+use crate::primitives;
+use crate::time::Timestamp;
+
+pub use spec::{ColumnSpec, ContextTemplate};
+#[cfg(feature = "sqlite")]
+pub use sqlite::SqliteColumn;
+
+/// Values in an application's own table.
+///
+/// Rows are visited in the order of their key, page by page. A page is read outside of any
+/// transaction; what is written is compared with the value that was read, and changed together
+/// with the record of how far the run is.
+pub trait Column: Send {
+    /// How the column was declared.
+    fn spec(&self) -> &ColumnSpec;
+
+    /// Which database it is in. Columns of equal databases share a connection, and a transaction.
+    fn database(&self) -> &str;
+
+    /// Whether the table looks as declared, and what people should know about it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] or [`Error::Database`] where it could not be worked on safely.
+    fn check(&mut self) -> Result<Vec<Finding>>;
+
+    /// Counts values by what they begin with, in one pass.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn survey(&mut self) -> Result<Survey>;
+
+    /// The next rows, at most as many as asked for and fewer where values are long. None are left
+    /// when none are returned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn read(&mut self, page: &Page<'_>) -> Result<Vec<Row>>;
+
+    /// Writes a batch in one transaction, or inside the exclusive one: each value only where it
+    /// still is what was read. Where one row fails, the others are written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Temporary`] if the database stays locked or the run was forgotten meanwhile;
+    /// [`Error::Database`]. Nothing of the batch is written then.
+    fn write(&mut self, changes: &[RowChange], progress: &Progress<'_>) -> Result<Written>;
+
+    /// Begins a transaction that nobody else can write beside.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Temporary`] if somebody else uses the database.
+    fn begin_exclusive(&mut self) -> Result<()>;
+
+    /// Ends the exclusive transaction and keeps what was done.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`]; nothing was changed then.
+    fn commit(&mut self) -> Result<()>;
+
+    /// Ends the exclusive transaction and undoes what was done.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn rollback(&mut self) -> Result<()>;
+
+    /// The open run, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn run(&mut self) -> Result<Option<Run>>;
+
+    /// Records a run, or joins the open one of the same job and target.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] while a run of another job or target is open.
+    fn open_run(&mut self, run: &Run) -> Result<Run>;
+
+    /// Forgets the open run, and removes what it was recorded in when it was the last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn close_run(&mut self) -> Result<()>;
+
+    /// Makes the database refuse values under `kids` from now on, in place of any fence before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] while a row holds such a value.
+    fn fence(&mut self, kids: &[KeyId]) -> Result<()>;
+
+    /// The keys that the database refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn fenced(&mut self) -> Result<Vec<KeyId>>;
+
+    /// Takes the fence down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn unfence(&mut self) -> Result<()>;
+
+    /// Lets the database tidy up after a run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn finish(&mut self) -> Result<()>;
+}
+
+/// One cell of a row, in the class that the database holds it in.
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Cell {
+    /// Bytes.
+    Blob(Vec<u8>),
+    /// A whole number.
+    Integer(i64),
+    /// Nothing.
+    Null,
+    /// A floating-point number.
+    Real(f64),
+    /// Text.
+    Text(String),
+}
+
+impl Cell {
+    /// The bytes of text or of a blob; none of other classes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Blob(bytes) => bytes,
+            Self::Text(text) => text.as_bytes(),
+            _ => &[],
+        }
+    }
+}
+
+impl core::fmt::Debug for Cell {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Cell([redacted])")
+    }
+}
+
+/// What identifies a row: the values of the columns that `row` declares. Not secret.
+#[derive(Clone, Default, PartialEq)]
+pub struct RowKey(Vec<Cell>);
+
+impl RowKey {
+    pub(crate) fn new(cells: Vec<Cell>) -> Self {
+        Self(cells)
+    }
+
+    pub(crate) fn cells(&self) -> &[Cell] {
+        &self.0
+    }
+
+    /// A text from which [`parse`](Self::parse) makes the same key: `["i7", "t…"]`.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let cells = self.0.iter().map(|cell| match cell {
+            Cell::Blob(bytes) => format!("b{}", primitives::hex(bytes)),
+            Cell::Integer(number) => format!("i{number}"),
+            Cell::Null => "n".to_owned(),
+            Cell::Real(number) => format!("r{:016x}", number.to_bits()),
+            Cell::Text(text) => format!("t{text}"),
+        });
+        json!(cells.collect::<Vec<_>>()).to_string()
+    }
+
+    /// Reads what [`to_text`](Self::to_text) wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let Value::Array(cells) = serde_json::from_str(text).ok()? else { return None };
+        let cell = |text: &Value| -> Option<Cell> {
+            let text = text.as_str()?;
+            let rest = text.get(1..)?;
+            Some(match text.get(..1)? {
+                "b" => {
+                    let pairs = (0..rest.len()).step_by(2).map(|at| u8::from_str_radix(rest.get(at..at + 2)?, 16).ok());
+                    Cell::Blob(pairs.collect::<Option<_>>()?)
+                }
+                "i" => Cell::Integer(rest.parse().ok()?),
+                "n" => Cell::Null,
+                "r" => Cell::Real(f64::from_bits(u64::from_str_radix(rest, 16).ok()?)),
+                "t" => Cell::Text(rest.to_owned()),
+                _ => return None,
+            })
+        };
+        cells.iter().map(cell).collect::<Option<_>>().map(Self)
+    }
+}
+
+impl core::fmt::Display for RowKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (place, cell) in self.0.iter().enumerate() {
+            if place > 0 {
+                f.write_str(", ")?;
+            }
+            match cell {
+                Cell::Blob(bytes) => write!(f, "x'{}'", primitives::hex(bytes))?,
+                Cell::Integer(number) => write!(f, "{number}")?,
+                Cell::Null => f.write_str("null")?,
+                Cell::Real(number) => write!(f, "{number}")?,
+                Cell::Text(text) => text.escape_debug().try_for_each(|c| f.write_char(c))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl core::fmt::Debug for RowKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "RowKey({self})")
+    }
+}
+
+/// One row: its key, its value, and the cells that contexts are made of.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// What identifies it.
+    pub key: RowKey,
+    /// The value.
+    pub value: Cell,
+    names: Arc<[String]>,
+    cells: Vec<Cell>,
+}
+
+impl Row {
+    pub(crate) fn new(key: RowKey, value: Cell, names: Arc<[String]>, cells: Vec<Cell>) -> Self {
+        Self { key, value, names, cells }
+    }
+
+    /// The context of the value, by a template whose columns were read.
+    pub(crate) fn context(&self, template: &ContextTemplate) -> Result<Context> {
+        template.build(&|name| {
+            let at = self.names.iter().position(|known| known == name)?;
+            self.cells.get(at)
+        })
+    }
+}
+
+/// Which rows are read next.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// Which values.
+    pub select: &'a Selection,
+    /// Whether rows outside the column's `filter` are left out.
+    pub filtered: bool,
+    /// Further columns whose cells are read, for contexts.
+    pub columns: &'a Arc<[String]>,
+    /// Only rows behind this one.
+    pub after: Option<&'a RowKey>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Which values are of interest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Selection {
+    /// Every value that is neither NULL nor empty.
+    All,
+    /// Values whose first 22 characters are one of these.
+    Prefixes(Vec<String>),
+}
+
+/// A value to be replaced. The new one is stored in the class of the old one.
+#[derive(Clone, Debug)]
+pub struct RowChange {
+    /// Which row.
+    pub key: RowKey,
+    /// What was read.
+    pub old: Cell,
+    /// What it becomes.
+    pub new: String,
+}
+
+/// The record of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The run that it belongs to.
+    pub run: &'a str,
+    /// The last row of the batch.
+    pub cursor: &'a RowKey,
+    /// Rows that could not be converted, and why.
+    pub failed: &'a [(RowKey, String)],
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Values replaced.
+    pub rewritten: u64,
+    /// Rows that somebody else changed or removed since they were read.
+    pub lost: u64,
+    /// Rows that the database refused, and why.
+    pub failed: Vec<(RowKey, String)>,
+}
+
+/// How many values begin with what.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Survey {
+    /// Tokens and wrapped keys by their first 22 characters.
+    pub tokens: Vec<(String, u64)>,
+    /// All other values.
+    pub other: u64,
+    /// NULL and empty values, which hold no secret.
+    pub empty: u64,
+}
+
+/// A run of a job over a column, as the database remembers it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    /// A random name.
+    pub id: String,
+    /// What is done: rotate, migrate or reseal.
+    pub job: String,
+    /// What values become: format and key id.
+    pub target: String,
+    /// The generation of the keyring when it began.
+    pub generation: u64,
+    /// How far it is; a hint that only saves time.
+    pub cursor: Option<RowKey>,
+    /// Values replaced so far.
+    pub rewritten: u64,
+    /// Values that somebody else changed in between.
+    pub lost: u64,
+    /// When it began.
+    pub started: Timestamp,
+    /// When its last batch was written.
+    pub heartbeat: Timestamp,
+}
+
+/// Something that people should know about a column.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Finding(String);
+
+impl Finding {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl core::fmt::Display for Finding {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a cell cannot be part of a context.
+fn not_for_contexts() -> Error {
+    Error::Malformed { what: "row: a column of its context is neither text nor a whole number" }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn row_keys_read_back(text in ".*", number: i64, real: f64, bytes: Vec<u8>) {
+            let key = RowKey(vec![Cell::Text(text), Cell::Integer(number), Cell::Real(real), Cell::Blob(bytes), Cell::Null]);
+            prop_assert_eq!(RowKey::parse(&key.to_text()).map(|read| read.to_text()), Some(key.to_text()));
+        }
+
+        #[test]
+        fn no_text_makes_the_row_key_parser_panic(text in ".*") {
+            let _ = RowKey::parse(&text);
+            let _ = RowKey::parse(&json!([text]).to_string());
+        }
+    }
+}

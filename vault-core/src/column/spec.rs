@@ -1,0 +1,214 @@
+//! How a column is declared.
+
+use std::path::PathBuf;
+
+use crate::context::Context;
+use crate::error::Result;
+use crate::format::Format;
+
+use super::{Cell, not_for_contexts};
+
+/// A column as `vault.toml` declares it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ColumnSpec {
+    /// Its name here.
+    pub name: String,
+    /// The SQLite database.
+    pub database: PathBuf,
+    /// The table.
+    pub table: String,
+    /// The columns that identify a row.
+    pub row: Vec<String>,
+    /// The column that holds the values.
+    pub value: String,
+    /// The member of the JSON object in that column that holds the values, where they are not the
+    /// column itself.
+    pub member: Option<String>,
+    /// The formats that values may be in, tried in this order.
+    pub reads: Vec<Format>,
+    /// The format that values are written in.
+    pub writes: Format,
+    /// The keyring of `writes`.
+    pub keyring: String,
+    /// The keyring of the other formats, where it is another one.
+    pub reads_keyring: Option<String>,
+    /// What tokens are bound to.
+    pub context: ContextTemplate,
+    /// A condition that rows must meet to be worked on. Counts that decide whether a key may go
+    /// ignore it.
+    pub filter: Option<String>,
+    /// Rows may never be updated; their keys stay.
+    pub immutable: bool,
+    /// Every process that reads the column uses this library.
+    pub linked: bool,
+}
+
+/// A context whose fields are made from the columns of a row.
+///
+/// `{column}` stands for the cell: text as it is, whole numbers in decimal, NULL for an absent
+/// field. `{{` and `}}` stand for braces.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ContextTemplate {
+    tenant: Option<Template>,
+    name: Option<Template>,
+    purpose: Option<Template>,
+    extra: Vec<(String, Template)>,
+}
+
+impl ContextTemplate {
+    /// Adds a field: `tenant`, `name`, `purpose`, or `extra.KEY`.
+    ///
+    /// # Errors
+    ///
+    /// The reason, as a text that repeats nothing of the template.
+    pub fn with(mut self, field: &str, template: &str) -> Result<Self, &'static str> {
+        let template = Template::parse(template)?;
+        match field {
+            "tenant" => self.tenant = Some(template),
+            "name" => self.name = Some(template),
+            "purpose" => self.purpose = Some(template),
+            _ => match field.strip_prefix("extra.") {
+                Some(key) if !key.is_empty() => self.extra.push((key.to_owned(), template)),
+                _ => return Err("a context has the fields tenant, name, purpose and extra.KEY"),
+            },
+        }
+        Ok(self)
+    }
+
+    /// Whether no field is declared.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The columns that it needs.
+    #[must_use]
+    pub fn columns(&self) -> Vec<String> {
+        let fixed = [&self.tenant, &self.name, &self.purpose].into_iter().flatten();
+        let parts = fixed.chain(self.extra.iter().map(|(_, template)| template)).flat_map(|template| &template.0);
+        let mut columns: Vec<String> = parts
+            .filter_map(|part| match part {
+                Part::Column(name) => Some(name.clone()),
+                Part::Text(_) => None,
+            })
+            .collect();
+        columns.sort();
+        columns.dedup();
+        columns
+    }
+
+    /// The context of a row whose cells `lookup` gives.
+    pub(crate) fn build<'a>(&self, lookup: &dyn Fn(&str) -> Option<&'a Cell>) -> Result<Context> {
+        let mut context = Context::none();
+        let fill = |template: &Option<Template>| template.as_ref().map_or(Ok(None), |template| template.fill(lookup));
+        if let Some(tenant) = fill(&self.tenant)? {
+            context = context.tenant(tenant);
+        }
+        if let Some(name) = fill(&self.name)? {
+            context = context.name(name);
+        }
+        if let Some(purpose) = fill(&self.purpose)? {
+            context = context.purpose(purpose);
+        }
+        for (key, template) in &self.extra {
+            if let Some(value) = template.fill(lookup)? {
+                context = context.extra(key, value);
+            }
+        }
+        Ok(context)
+    }
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+struct Template(Vec<Part>);
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Part {
+    Column(String),
+    Text(String),
+}
+
+impl Template {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text.chars();
+        while let Some(c) = rest.next() {
+            match c {
+                '{' if rest.as_str().starts_with('{') => {
+                    rest.next();
+                    literal.push('{');
+                }
+                '}' if rest.as_str().starts_with('}') => {
+                    rest.next();
+                    literal.push('}');
+                }
+                '{' => {
+                    let (column, behind) = rest.as_str().split_once('}').ok_or("a brace is not closed; {{ stands for a brace")?;
+                    if column.is_empty() || column.contains('{') {
+                        return Err("a column's name is missing between braces");
+                    }
+                    if !literal.is_empty() {
+                        parts.push(Part::Text(core::mem::take(&mut literal)));
+                    }
+                    parts.push(Part::Column(column.to_owned()));
+                    rest = behind.chars();
+                }
+                '}' => return Err("a brace is closed that was not opened; }} stands for a brace"),
+                c => literal.push(c),
+            }
+        }
+        if !literal.is_empty() || parts.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Self(parts))
+    }
+
+    fn fill<'a>(&self, lookup: &dyn Fn(&str) -> Option<&'a Cell>) -> Result<Option<String>> {
+        let mut out = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Column(name) => match lookup(name) {
+                    Some(Cell::Text(text)) => out.push_str(text),
+                    Some(Cell::Integer(number)) => out.push_str(&number.to_string()),
+                    Some(Cell::Null) => return Ok(None),
+                    _ => return Err(not_for_contexts()),
+                },
+            }
+        }
+        Ok(Some(out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(template: &str, cell: &Cell) -> Result<Context> {
+        ContextTemplate::default().with("name", template).unwrap().build(&|name| (name == "c").then_some(cell))
+    }
+
+    #[test]
+    fn templates_fill_in_cells() {
+        let name = |text: &str| Context::none().name(text);
+        assert_eq!(build("{c}", &Cell::Integer(-7)).unwrap(), name("-7"));
+        assert_eq!(build("a{c}b", &Cell::Text("x{c}".to_owned())).unwrap(), name("ax{c}b"));
+        assert_eq!(build("{{c}}", &Cell::Null).unwrap(), name("{c}"));
+        assert_eq!(build("", &Cell::Null).unwrap(), name(""));
+        assert_eq!(build("a{c}", &Cell::Null).unwrap(), Context::none());
+        assert!(build("{c}", &Cell::Real(1.0)).is_err());
+        assert!(build("{c}", &Cell::Blob(vec![1])).is_err());
+        assert!(build("{d}", &Cell::Null).is_err(), "a column that was not read");
+    }
+
+    #[test]
+    fn wrong_templates_are_refused() {
+        for template in ["{", "{c", "}", "{}", "a}b", "{a{b}"] {
+            assert!(ContextTemplate::default().with("name", template).is_err(), "{template}");
+        }
+        assert!(ContextTemplate::default().with("owner", "x").is_err());
+        assert!(ContextTemplate::default().with("extra.", "x").is_err());
+    }
+}

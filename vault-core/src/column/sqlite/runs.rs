@@ -1,0 +1,140 @@
+//! The tables that runs are recorded in. They exist while a run is open.
+
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
+
+use crate::column::{Progress, RowKey, Run, Written};
+use crate::database::sqlite::failed;
+use crate::error::{Error, Result};
+use crate::primitives;
+use crate::time::Timestamp;
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS vault_core_rotation (
+    column_name TEXT NOT NULL PRIMARY KEY,
+    run_id      TEXT NOT NULL,
+    job         TEXT NOT NULL,
+    target      TEXT NOT NULL,
+    generation  INTEGER NOT NULL,
+    cursor      TEXT,
+    rewritten   INTEGER NOT NULL,
+    lost        INTEGER NOT NULL,
+    started     INTEGER NOT NULL,
+    heartbeat   INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS vault_core_rotation_failure (
+    column_name TEXT NOT NULL,
+    row_key     TEXT NOT NULL,
+    reason      TEXT NOT NULL,
+    PRIMARY KEY (column_name, row_key)
+) WITHOUT ROWID;
+";
+
+pub(super) fn exist(connection: &Connection) -> Result<bool> {
+    connection
+        .query_row("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'vault_core_rotation')", [], |row| row.get(0))
+        .map_err(fail)
+}
+
+pub(super) fn find(connection: &Connection, column: &str) -> Result<Option<Run>> {
+    if !exist(connection)? {
+        return Ok(None);
+    }
+    connection
+        .query_row(
+            "SELECT run_id, job, target, generation, cursor, rewritten, lost, started, heartbeat
+             FROM vault_core_rotation WHERE column_name = ?1",
+            [column],
+            read,
+        )
+        .optional()
+        .map_err(fail)
+}
+
+pub(super) fn open(connection: &Connection, column: &str, new: &Run) -> Result<Run> {
+    connection.execute_batch(SCHEMA).map_err(fail)?;
+    if let Some(run) = find(connection, column)? {
+        if (&run.job, &run.target) != (&new.job, &new.target) {
+            return Err(Error::Refused {
+                reason: format!("column {column} has an open run of {} to {}", run.job, run.target),
+                remedy: "finish it, or forget it with `vault rotate abort`".to_owned(),
+            });
+        }
+        return Ok(run);
+    }
+    let id = primitives::random()?;
+    let run = Run { id: primitives::hex(id.get(..8).unwrap_or_default()), ..new.clone() };
+    connection
+        .execute(
+            "INSERT INTO vault_core_rotation VALUES (?1, ?2, ?3, ?4, ?5, NULL, 0, 0, ?6, ?6)",
+            params![column, run.id, run.job, run.target, run.generation, run.started.0],
+        )
+        .map_err(fail)?;
+    Ok(run)
+}
+
+/// Records a batch in the transaction that writes it.
+pub(super) fn record(connection: &Connection, column: &str, progress: &Progress<'_>, written: &Written) -> Result<()> {
+    let recorded = connection
+        .prepare_cached(
+            "UPDATE vault_core_rotation
+             SET cursor = ?3, rewritten = rewritten + ?4, lost = lost + ?5, heartbeat = ?6
+             WHERE column_name = ?1 AND run_id = ?2",
+        )
+        .and_then(|mut update| {
+            update.execute(params![column, progress.run, progress.cursor.to_text(), written.rewritten, written.lost, Timestamp::now().0])
+        });
+    match recorded {
+        Ok(1) => {}
+        // The table is gone with the run.
+        Ok(_) | Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error { extended_code: 1, .. }, _)) => {
+            return Err(Error::Temporary {
+                reason: format!("the run over column {column} was forgotten or finished by somebody else"),
+                remedy: "run the command again".to_owned(),
+            });
+        }
+        Err(error) => return Err(fail(error)),
+    }
+    for (key, reason) in progress.failed.iter().chain(&written.failed) {
+        connection
+            .prepare_cached("INSERT OR REPLACE INTO vault_core_rotation_failure VALUES (?1, ?2, ?3)")
+            .and_then(|mut insert| insert.execute(params![column, key.to_text(), reason]))
+            .map_err(fail)?;
+    }
+    Ok(())
+}
+
+pub(super) fn close(connection: &Connection, column: &str) -> Result<()> {
+    if !exist(connection)? {
+        return Ok(());
+    }
+    let forget = || -> rusqlite::Result<()> {
+        connection.execute("DELETE FROM vault_core_rotation_failure WHERE column_name = ?1", [column])?;
+        connection.execute("DELETE FROM vault_core_rotation WHERE column_name = ?1", [column])?;
+        let left: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM vault_core_rotation)", [], |row| row.get(0))?;
+        if !left {
+            connection.execute_batch("DROP TABLE vault_core_rotation; DROP TABLE vault_core_rotation_failure;")?;
+        }
+        Ok(())
+    };
+    forget().map_err(fail)
+}
+
+fn read(row: &SqlRow<'_>) -> rusqlite::Result<Run> {
+    Ok(Run {
+        id: row.get(0)?,
+        job: row.get(1)?,
+        target: row.get(2)?,
+        generation: row.get(3)?,
+        // A cursor that cannot be read costs a scan, and no more.
+        cursor: row.get::<_, Option<String>>(4)?.as_deref().and_then(RowKey::parse),
+        rewritten: row.get(5)?,
+        lost: row.get(6)?,
+        started: Timestamp(row.get(7)?),
+        heartbeat: Timestamp(row.get(8)?),
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "passed to map_err")]
+fn fail(error: rusqlite::Error) -> Error {
+    failed("use the tables of the open runs", &error)
+}
