@@ -1,0 +1,424 @@
+//! The object that applications and operators hold: keyrings, resolver and columns of one
+//! configuration.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::column::SqliteColumn;
+use crate::context::Context;
+use crate::database::Access;
+use crate::database::sqlite::SqliteDatabase;
+use crate::error::{Error, Place, Result};
+use crate::file;
+use crate::foreign::ForeignKey;
+use crate::format::Format;
+use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
+use crate::keyring::{self, Change, Found, KeyView, Keyring, KeyringKind, KeyringState, Material};
+use crate::manifest::{KeyringSpec, MAIN, Manifest};
+use crate::name::SecretName;
+use crate::resolver::{self, Resolved, Resolver};
+use crate::rotate::{ColumnKeys, Rotation, Target};
+use crate::sealer::Sealer;
+use crate::secret::SecretBytes;
+use crate::token::Token;
+
+/// Longest state file, in bytes.
+const MAX_STATE: usize = 1 << 20;
+
+/// Where a vault's configuration is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    manifest: Manifest,
+}
+
+impl Config {
+    /// Reads a `vault.toml`, with the profile that `VAULT_CORE_PROFILE` names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::Config`].
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        Self::with_profile(path, resolver::profile_from_environment().as_deref())
+    }
+
+    /// Reads a `vault.toml` with a profile.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_file`](Self::from_file).
+    pub fn with_profile(path: impl AsRef<Path>, profile: Option<&str>) -> Result<Self> {
+        Ok(Self { manifest: Manifest::load(path.as_ref(), profile)? })
+    }
+
+    /// Reads the `vault.toml` that `VAULT_CORE_CONFIG` names. A library never searches for one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if the variable is not set, else as [`from_file`](Self::from_file).
+    pub fn from_env() -> Result<Self> {
+        let (path, profile) = resolver::config_from_environment()
+            .ok_or_else(|| Error::NotFound { what: "environment variable VAULT_CORE_CONFIG".to_owned() })?;
+        Self::with_profile(path, profile.as_deref())
+    }
+
+    /// Reads the `vault.toml` that `VAULT_CORE_CONFIG` names, or the one in `start`, its parents
+    /// or `/etc/vault`: what a command does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] if there is none, else as [`from_file`](Self::from_file).
+    pub fn search(start: &Path) -> Result<Self> {
+        if resolver::config_from_environment().is_some() {
+            return Self::from_env();
+        }
+        let path = resolver::find_config(start)
+            .ok_or_else(|| Error::NotFound { what: "vault.toml, here, in a parent directory, or in /etc/vault,".to_owned() })?;
+        Self::from_file(path)
+    }
+
+    /// What it declares.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
+/// A keyring of either kind.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum AnyKeyring {
+    /// Master keys, which seal tokens.
+    Kek(Keyring<MasterKey>),
+    /// Key texts of a foreign format.
+    Text(Keyring<ForeignKey>),
+}
+
+macro_rules! of_either {
+    ($self:expr, $keyring:ident => $body:expr) => {
+        match $self {
+            AnyKeyring::Kek($keyring) => $body,
+            AnyKeyring::Text($keyring) => $body,
+        }
+    };
+}
+
+impl AnyKeyring {
+    /// Every key.
+    #[must_use]
+    pub fn keys(&self) -> Vec<KeyView> {
+        of_either!(self, keyring => keyring.keys().collect())
+    }
+
+    /// The key that seals.
+    #[must_use]
+    pub fn primary_kid(&self) -> KeyId {
+        of_either!(self, keyring => keyring.primary_kid())
+    }
+
+    /// How often the state file was written; 0 without one.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        of_either!(self, keyring => keyring.generation())
+    }
+
+    /// What people should know about it.
+    #[must_use]
+    pub fn findings(&self) -> Vec<String> {
+        of_either!(self, keyring => keyring.findings())
+    }
+}
+
+/// Which columns a rotation is about.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Scope<'a> {
+    /// All of them.
+    All,
+    /// One.
+    Column(&'a str),
+    /// Those that are written under a keyring.
+    Keyring(&'a str),
+    /// Those that are written or read under a keyring.
+    UsesKeyring(&'a str),
+}
+
+/// Keyrings, secrets and columns of one configuration. May be shared between threads and used
+/// after `fork()`.
+#[derive(Debug)]
+pub struct Vault {
+    manifest: Manifest,
+    resolver: Resolver,
+    keyrings: BTreeMap<String, AnyKeyring>,
+    sealer: Option<Sealer>,
+}
+
+impl Vault {
+    /// Loads every declared keyring.
+    ///
+    /// # Errors
+    ///
+    /// Whatever makes a key unusable: [`Error::KeyMissing`], [`Error::KeyMalformed`],
+    /// [`Error::KeyUnavailable`], [`Error::Refused`] for a state file that must not be trusted.
+    pub fn load(config: Config) -> Result<Self> {
+        let Config { manifest } = config;
+        let resolver = Resolver::new(&manifest);
+        let mut vault = Self { manifest, resolver, keyrings: BTreeMap::new(), sealer: None };
+        vault.refresh()?;
+        Ok(vault)
+    }
+
+    /// Reads keys and states again. Where that fails, the vault stays as it was.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn refresh(&mut self) -> Result<()> {
+        let mut keyrings = BTreeMap::new();
+        for spec in self.manifest.keyrings() {
+            keyrings.insert(spec.name.clone(), self.read(spec)?);
+        }
+        self.sealer = match keyrings.get(MAIN) {
+            Some(AnyKeyring::Kek(main)) => Some(Sealer::new(main.clone())),
+            _ => None,
+        };
+        self.keyrings = keyrings;
+        Ok(())
+    }
+
+    /// What was declared.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The sealer of the keyring `main`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyMissing`] if no such keyring of master keys is declared.
+    pub fn sealer(&self) -> Result<&Sealer> {
+        self.sealer.as_ref().ok_or_else(|| Error::KeyMissing { place: "vault.toml declares no [keyring.main] of kind \"kek\"".to_owned() })
+    }
+
+    /// [`Sealer::seal`] of the keyring `main`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn seal(&self, context: &Context, plaintext: &[u8]) -> Result<Token> {
+        self.sealer()?.seal(context, plaintext)
+    }
+
+    /// [`Sealer::open`] of the keyring `main`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open(&self, context: &Context, token: &Token) -> Result<SecretBytes> {
+        self.sealer()?.open(context, token)
+    }
+
+    /// A deployment secret by name: [`Resolver::text`].
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::Malformed`] for a name that no secret can have.
+    pub fn secret(&self, name: &str) -> Result<Resolved> {
+        self.resolver.text(&SecretName::parse(name)?)
+    }
+
+    /// A declared keyring.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if it is not declared.
+    pub fn keyring(&self, name: &str) -> Result<&AnyKeyring> {
+        self.manifest.keyring(name)?;
+        self.keyrings.get(name).ok_or_else(|| Error::NotFound { what: format!("keyring {name}") })
+    }
+
+    /// The columns of `scope`, with the keys that their values may be under.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for a column that is not declared; [`Error::Database`] or
+    /// [`Error::Refused`] if a database cannot be opened or a table is not as declared.
+    pub fn rotation(&self, scope: Scope<'_>, access: Access) -> Result<Rotation<'_>> {
+        if let Scope::Column(name) = scope {
+            self.manifest.column(name)?;
+        }
+        let mut databases: Vec<(PathBuf, SqliteDatabase)> = Vec::new();
+        let mut targets = Vec::new();
+        let mut guarded = Vec::new();
+        for spec in self.manifest.columns() {
+            let writes = &self.manifest.keyring_for(spec, spec.writes)?.name;
+            let uses = |name: &str| {
+                let formats = spec.reads.iter().filter(|format| **format != Format::Plaintext);
+                writes == name || formats.flat_map(|format| self.manifest.keyring_for(spec, *format)).any(|keyring| keyring.name == name)
+            };
+            let wanted = match scope {
+                Scope::All => true,
+                Scope::Column(name) => spec.name == name,
+                Scope::Keyring(name) => writes == name,
+                Scope::UsesKeyring(name) => uses(name),
+            };
+            if !wanted {
+                continue;
+            }
+            let known = databases.iter().find(|(path, _)| *path == spec.database).map(|(_, database)| database.clone());
+            let database = match known {
+                Some(database) => database,
+                None => {
+                    let database = SqliteDatabase::open(&spec.database, access)?;
+                    databases.push((spec.database.clone(), database.clone()));
+                    database
+                }
+            };
+            let mut keys = ColumnKeys::default();
+            for name in self.keyrings.keys().filter(|name| uses(name)) {
+                guarded.push(name.clone());
+                match self.keyrings.get(name) {
+                    Some(AnyKeyring::Kek(keyring)) => keys.sealer = Some(Sealer::new(keyring.clone())),
+                    Some(AnyKeyring::Text(keyring)) => keys.foreign = Some(keyring.clone()),
+                    None => {}
+                }
+            }
+            // A migration to tokens needs the keyring that will seal them before the column says so.
+            if keys.sealer.is_none() {
+                if let Ok(KeyringSpec { name, .. }) = self.manifest.keyring_for(spec, Format::Vs1) {
+                    if let Some(AnyKeyring::Kek(keyring)) = self.keyrings.get(name) {
+                        keys.sealer = Some(Sealer::new(keyring.clone()));
+                    }
+                }
+            }
+            targets.push(Target { column: Box::new(SqliteColumn::new(database, spec.clone())?), keys });
+        }
+        let generation = match scope {
+            Scope::Keyring(name) | Scope::UsesKeyring(name) => self.keyring(name)?.generation(),
+            _ => 0,
+        };
+        guarded.sort();
+        guarded.dedup();
+        Ok(Rotation::new(targets, generation, move || self.unchanged(&guarded)))
+    }
+
+    /// Adds the key in `file` to a keyring: as its first and primary key, or waiting as active
+    /// until it is promoted. Run again after an interruption, it finishes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyMalformed`]; [`Error::Config`] if the keyring declares no state file or no
+    /// source that takes another file; [`Error::Refused`]; [`Error::Io`].
+    pub fn key_add(config: &Config, keyring: &str, file: &Path, label: Option<&str>) -> Result<KeyId> {
+        let manifest = &config.manifest;
+        let spec = manifest.keyring(keyring)?;
+        let resolver = Resolver::new(manifest);
+        let content = file::read(file, file::MAX_KEY_FILE)?;
+        match spec.kind {
+            KeyringKind::Kek => add(spec, &resolver, file, &content, label, master_key),
+            KeyringKind::Text => add(spec, &resolver, file, &content, label, text_key),
+        }
+    }
+
+    /// Changes the state of a key: under the lock of the state file, after reading it again. With
+    /// `out`, the next state file is written there and the present one stays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] for a move that is not allowed, [`Error::UnknownKey`],
+    /// [`Error::CannotSeal`] if the key to promote is weak or published, [`Error::Config`]
+    /// without a state file, [`Error::Io`], [`Error::DurabilityUnknown`].
+    pub fn key_change(&self, keyring: &str, change: &Change, out: Option<&Path>) -> Result<KeyringState> {
+        let spec = self.manifest.keyring(keyring)?;
+        let state = state_path(spec)?;
+        match spec.kind {
+            KeyringKind::Kek => keyring::change(state, out, || load(spec, &self.resolver, None, master_key), change),
+            KeyringKind::Text => keyring::change(state, out, || load(spec, &self.resolver, None, text_key), change),
+        }
+    }
+
+    fn read(&self, spec: &KeyringSpec) -> Result<AnyKeyring> {
+        Ok(match spec.kind {
+            KeyringKind::Kek => AnyKeyring::Kek(load(spec, &self.resolver, None, master_key)?),
+            KeyringKind::Text => AnyKeyring::Text(load(spec, &self.resolver, None, text_key)?),
+        })
+    }
+
+    /// Whether the state files are the ones that were loaded.
+    fn unchanged(&self, keyrings: &[String]) -> Result<()> {
+        for name in keyrings {
+            let (Ok(spec), Some(loaded)) = (self.manifest.keyring(name), self.keyrings.get(name)) else { continue };
+            let generation = read_state(spec)?.map_or(0, |state| state.generation());
+            if generation != loaded.generation() {
+                return Err(Error::Temporary {
+                    reason: format!("keyring {name} was changed meanwhile"),
+                    remedy: "run the command again".to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a key is made of what a source has: place, content, declaration.
+type Parse<K> = fn(&str, &SecretBytes, &KeyringSpec) -> Result<K>;
+
+fn add<K: Material>(
+    spec: &KeyringSpec,
+    resolver: &Resolver,
+    file: &Path,
+    content: &SecretBytes,
+    label: Option<&str>,
+    parse: Parse<K>,
+) -> Result<KeyId> {
+    let key = parse(&file.display().to_string(), content, spec)?;
+    let kid = key.kid();
+    let stem = label.filter(|label| label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')));
+    let destination = spec.destination(file, stem.unwrap_or(kid.as_str()))?;
+    keyring::add(state_path(spec)?, &destination, &key, content, label.map(str::to_owned), || {
+        load(spec, resolver, Some(&destination), parse)
+    })?;
+    Ok(kid)
+}
+
+/// The keyring as its sources and its state file have it, but for the key in the file `except`.
+fn load<K: Material>(spec: &KeyringSpec, resolver: &Resolver, except: Option<&Path>, parse: Parse<K>) -> Result<Keyring<K>> {
+    let mut found = Vec::new();
+    for (place, content) in resolver.key_contents(spec)? {
+        if except.is_none_or(|except| Path::new(&place) != except) {
+            found.push(Found { key: parse(&place, &content, spec)?, place });
+        }
+    }
+    Keyring::load(found, read_state(spec)?, spec.min_generation)
+}
+
+fn master_key(place: &str, content: &SecretBytes, _: &KeyringSpec) -> Result<MasterKey> {
+    MasterKey::parse_for_opening(content.expose_secret()).map_err(|reason| malformed(place, reason))
+}
+
+fn text_key(place: &str, content: &SecretBytes, spec: &KeyringSpec) -> Result<ForeignKey> {
+    TextKey::parse(content.expose_secret(), spec.trim).map(ForeignKey::new).map_err(|reason| malformed(place, reason))
+}
+
+fn malformed(place: &str, reason: KeyTextError) -> Error {
+    Error::KeyMalformed { place: place.to_owned(), reason }
+}
+
+fn read_state(spec: &KeyringSpec) -> Result<Option<KeyringState>> {
+    let Some(path) = &spec.state else { return Ok(None) };
+    let content = match file::read(path, MAX_STATE) {
+        Ok(content) => content,
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(other) => return Err(other),
+    };
+    let text = core::str::from_utf8(content.expose_secret())
+        .map_err(|_| Error::Config { place: Place::file(path), reason: "it is not UTF-8 text".to_owned() })?;
+    KeyringState::parse(text, path).map(Some)
+}
+
+fn state_path(spec: &KeyringSpec) -> Result<&Path> {
+    spec.state.as_deref().ok_or_else(|| Error::Config {
+        place: Place::file("vault.toml"),
+        reason: format!("[keyring.{}] declares no `state` file, which a second key needs", spec.name),
+    })
+}
