@@ -1,1 +1,70 @@
-fn main() {}
+//! The `vault` command: makes keys, seals and opens, and rotates the master key of applications'
+//! databases while they run.
+
+mod args;
+mod demo;
+mod failure;
+mod input;
+mod key;
+mod output;
+mod rotate;
+mod seal;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use args::{Cli, Command};
+use failure::{Failure, Outcome};
+use output::Output;
+
+fn main() -> ExitCode {
+    hide_memory();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let mut output = Output::new(cli.global.json);
+    match run(&cli, &mut output) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => ExitCode::from(output.failure(&failure)),
+    }
+}
+
+fn run(cli: &Cli, output: &mut Output) -> Outcome {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Seal(args) => seal::seal(args, global, output),
+        Command::Open(args) => seal::open(args, global, output),
+        Command::Inspect(args) => seal::inspect(args, output),
+        Command::Status(args) => status::run(args, global, output),
+        Command::Key(args) => key::run(args, global, output),
+        Command::Rotate(args) => rotate::run(args, global, output),
+        Command::Migrate(args) => rotate::migrate(args, global, output),
+        Command::Reseal(args) => rotate::reseal(args, global, output),
+        Command::Demo(args) => {
+            demo::run(args, output)?;
+            Ok(0)
+        }
+    }
+}
+
+/// Keys must reach neither a core file nor a debugger of the same user.
+fn hide_memory() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+
+    // Where the system refuses, everything still works as documented, without this protection.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    // Help and version are answers; the rest is for people. A closed pipe is no error.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => ExitCode::from(Failure::usage("").kind.exit_code()),
+    }
+}

@@ -146,6 +146,20 @@ impl<'a> Rotation<'a> {
         self.targets.iter().map(|target| target.column.spec().name.as_str()).collect()
     }
 
+    /// Whether the job may be done at all, before anything is touched.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where an application that knows one key would be broken or a table
+    /// cannot be worked on safely; [`Error::CannotSeal`] without a key to seal under.
+    pub fn check(&mut self, job: &Job, options: &RunOptions) -> Result<()> {
+        for target in &mut self.targets {
+            target.refuse_unsafe(job, options)?;
+            target.column.check()?;
+        }
+        Ok(())
+    }
+
     /// Does everything but write: every value is read, opened and converted.
     ///
     /// # Errors
@@ -184,21 +198,33 @@ impl<'a> Rotation<'a> {
         Ok(summaries)
     }
 
-    /// Makes the databases refuse every write of a value under a key that was replaced.
+    /// Makes the databases refuse every write of a value under a key that was replaced, or beside
+    /// what they refuse already only under `kid`.
     ///
-    /// Columns in foreign formats have no fence. Returns the columns that are fenced now.
+    /// Columns in foreign formats and immutable ones have no fence. Returns the columns that are
+    /// fenced now.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] while a row is stale.
-    pub fn fence(&mut self) -> Result<Vec<String>> {
+    pub fn fence(&mut self, kid: Option<KeyId>) -> Result<Vec<String>> {
         let mut fenced = Vec::new();
         for target in &mut self.targets {
-            let kids = target.replaced_keys()?;
-            if target.column.spec().writes == Format::Vs1 && !target.column.spec().immutable && !kids.is_empty() {
-                target.column.fence(&kids)?;
-                fenced.push(target.column.spec().name.clone());
+            let mut kids = match kid {
+                Some(kid) => vec![kid],
+                None => target.replaced_keys(),
+            };
+            let spec = target.column.spec();
+            if spec.writes != Format::Vs1 || spec.immutable || kids.is_empty() {
+                continue;
             }
+            if kid.is_some() {
+                kids.extend(target.column.fenced()?);
+                kids.sort();
+                kids.dedup();
+            }
+            target.column.fence(&kids)?;
+            fenced.push(target.column.spec().name.clone());
         }
         Ok(fenced)
     }
@@ -244,11 +270,20 @@ impl<'a> Rotation<'a> {
     ///
     /// [`Error::Database`]. Stale and failed values are in the result.
     pub fn verify(&mut self) -> Result<Verification> {
-        let verification = Verification::new(self.count(true)?, self.generation);
+        let verification = self.verified()?;
         if verification.is_clean() {
             self.abort()?;
         }
         Ok(verification)
+    }
+
+    /// Opens every value, and changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn verified(&mut self) -> Result<Verification> {
+        Ok(Verification::new(self.count(true)?, self.generation))
     }
 
     /// Forgets the open runs. Rows that were rewritten stay rewritten: all their keys are loaded.
@@ -428,26 +463,26 @@ impl Target {
     fn selection(&self, job: &Job) -> Result<Selection> {
         match (job, self.column.spec().writes) {
             (Job::Rotate | Job::RotateDeep, Format::Vs1) => {
-                Ok(Selection::Prefixes(self.stale_keys()?.iter().flat_map(prefixes).collect()))
+                Ok(Selection::Prefixes(self.stale_keys().iter().flat_map(prefixes).collect()))
             }
             _ => Ok(Selection::All),
         }
     }
 
     /// The keys of the column's tokens that are not the primary one.
-    fn stale_keys(&self) -> Result<Vec<KeyId>> {
+    fn stale_keys(&self) -> Vec<KeyId> {
         self.keys_in(|state| state != KeyState::Primary)
     }
 
     /// The keys that a promotion replaced: a key that still waits may become primary, and is not
     /// among them.
-    fn replaced_keys(&self) -> Result<Vec<KeyId>> {
+    fn replaced_keys(&self) -> Vec<KeyId> {
         self.keys_in(|state| !matches!(state, KeyState::Primary | KeyState::Active))
     }
 
-    fn keys_in(&self, wanted: impl Fn(KeyState) -> bool) -> Result<Vec<KeyId>> {
-        let Some(sealer) = &self.keys.sealer else { return Ok(Vec::new()) };
-        Ok(sealer.keyring().keys().filter(|key| wanted(key.state)).map(|key| key.kid).collect())
+    fn keys_in(&self, wanted: impl Fn(KeyState) -> bool) -> Vec<KeyId> {
+        let keys = self.keys.sealer.iter().flat_map(|sealer| sealer.keyring().keys());
+        keys.filter(|key| wanted(key.state)).map(|key| key.kid).collect()
     }
 }
 

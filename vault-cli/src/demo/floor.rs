@@ -6,7 +6,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use rusqlite::{TransactionBehavior, params};
-use vault_core::{Access, Config, KeyId, Result, RunOptions, Scope, Token, Vault};
+use vault_core::rotate::{Job, RunOptions};
+use vault_core::{Access, Config, KeyId, Result, Scope, Token, Vault};
 
 use super::catalog::{COLUMNS, Catalog, failed};
 use super::{CATALOG};
@@ -43,7 +44,7 @@ fn rewrap_all(config: &Path) -> Result<f64> {
     let vault = Vault::load(Config::from_file(config)?)?;
     let mut rotation = vault.rotation(Scope::Keyring("main"), Access::Write)?;
     let started = Instant::now();
-    let summaries = rotation.run(&vault_core::Job::Rotate, &RunOptions::default(), &mut |_| core::ops::ControlFlow::Continue(()))?;
+    let summaries = rotation.run(&Job::Rotate, &RunOptions::default(), &mut |_| core::ops::ControlFlow::Continue(()))?;
     let rows: u64 = summaries.iter().map(|summary| summary.rewritten).sum();
     Ok(per_second(rows, started))
 }

@@ -1,0 +1,383 @@
+//! What can be typed. Definitions only.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use vault_core::{Format, KeyId};
+
+use crate::demo::DemoArgs;
+
+/// Seals secrets, and changes the master key of databases while their applications run.
+#[derive(Debug, Parser)]
+#[command(name = "vault", version, arg_required_else_help = true, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  vault demo
+  printf %s \"$SECRET\" | vault seal --key-file kek --purpose user-secret --tenant 42
+  vault rotate plan
+  vault rotate --yes
+  vault status";
+
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Configuration; else VAULT_CORE_CONFIG, ./vault.toml and its parents, /etc/vault/vault.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Profile of the configuration; else VAULT_CORE_PROFILE
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+
+    /// Print one JSON object, or one a line, with schema_version
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Seal standard input into a token
+    Seal(SealArgs),
+    /// Open the token on standard input
+    Open(OpenArgs),
+    /// Tell what a token or a foreign value is, without a key
+    Inspect(InspectArgs),
+    /// Count values by format and key: may the old key go?
+    Status(StatusArgs),
+    /// Generate keys and change their states
+    Key(KeyArgs),
+    /// Change the master key of the declared columns: the whole sequence, or one step of it
+    #[command(args_conflicts_with_subcommands = true)]
+    Rotate(RotateArgs),
+    /// Write a column's values in another format
+    Migrate(MigrateArgs),
+    /// Seal a column's tokens again after the declared context changed
+    Reseal(ResealArgs),
+    /// Show all of it on a throw-away database, with a rotator that is killed
+    Demo(DemoArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Keys {
+    /// Key file; repeated, all of them open
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Vec<PathBuf>,
+
+    /// Keyring of the configuration, where no key file is given
+    #[arg(long, value_name = "NAME", default_value = "main", conflicts_with = "key_file")]
+    pub(crate) keyring: String,
+
+    /// Format of the value
+    #[arg(long, default_value = "vs1", value_name = "FORMAT")]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ContextArgs {
+    /// Whose secret it is; the user id of formats that need one
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+
+    /// Which secret it is
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+
+    /// What kind of secret it is, such as user-secret
+    #[arg(long)]
+    pub(crate) purpose: Option<String>,
+
+    /// A further pair that the token is bound to; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) extra: Vec<String>,
+
+    /// Bind the token to nothing: it opens wherever it is moved to
+    #[arg(long, conflicts_with_all = ["tenant", "name", "purpose", "extra"])]
+    pub(crate) no_context: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Lines {
+    /// One value a line
+    #[arg(long)]
+    pub(crate) lines: bool,
+
+    /// Take standard input as it is, without removing one trailing line break
+    #[arg(long, conflicts_with = "lines")]
+    pub(crate) raw: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SealArgs {
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    pub(crate) context: ContextArgs,
+    #[command(flatten)]
+    pub(crate) lines: Lines,
+
+    /// Which of several key files seals
+    #[arg(long, value_name = "KID")]
+    pub(crate) seal_with: Option<KeyId>,
+
+    /// Pad to a multiple of 32 bytes, to tell less of the length
+    #[arg(long)]
+    pub(crate) padded: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct OpenArgs {
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    pub(crate) context: ContextArgs,
+    #[command(flatten)]
+    pub(crate) lines: Lines,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    pub(crate) lines: Lines,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// One column only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) column: Option<String>,
+
+    /// Open every value, instead of counting tokens by the key that they name
+    #[arg(long)]
+    pub(crate) deep: bool,
+
+    /// Again every two seconds, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct KeyArgs {
+    /// Keyring of the configuration
+    #[arg(long, global = true, value_name = "NAME", default_value = "main")]
+    pub(crate) keyring: String,
+
+    #[command(subcommand)]
+    pub(crate) command: KeyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Write a new key to standard output, or to a new file that only its owner can read
+    Generate {
+        /// File to create
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// List the keys of a keyring and their states
+    List,
+    /// Add the key in FILE to a keyring, waiting as active
+    Add {
+        /// File with the key
+        file: PathBuf,
+        /// A name for people, and part of the key's file name
+        #[arg(long)]
+        label: Option<String>,
+        /// Change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Seal under this key from now on
+    Promote {
+        /// Key id
+        kid: KeyId,
+        #[command(flatten)]
+        change: ChangeArgs,
+        /// Every process that opens values has loaded the key
+        #[arg(long)]
+        all_nodes_loaded: bool,
+    },
+    /// Stop opening with this key, after proving that no value needs it
+    Disable {
+        /// Key id
+        kid: KeyId,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Undo disabling
+    Enable {
+        /// Key id
+        kid: KeyId,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// Give a disabled key up for ever; its file is yours to remove
+    Destroy {
+        /// Key id
+        kid: KeyId,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ChangeArgs {
+    /// Write the next state file to FILE, for redeployment, and leave the present one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RotateArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<RotateCommand>,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    /// Disable the keys that were replaced
+    #[arg(long)]
+    pub(crate) retire: bool,
+
+    /// Every process that opens values has loaded the key that waits
+    #[arg(long)]
+    pub(crate) all_nodes_loaded: bool,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ScopeArgs {
+    /// Keyring whose columns are meant
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    pub(crate) keyring: String,
+
+    /// One column only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) column: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// Every process that holds the key is stopped: rewrite also what unlinked applications read
+    #[arg(long)]
+    pub(crate) app_stopped: bool,
+
+    /// Open and seal again under new data keys, instead of rewrapping
+    #[arg(long)]
+    pub(crate) deep: bool,
+
+    /// Rows in one transaction
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: u16,
+
+    /// Most rows in a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) rows_per_second: Option<u32>,
+
+    /// Stop at this time, such as 2026-02-03T06:00:00Z, or after +30m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+
+    /// Wait while this file exists
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pause_file: Option<PathBuf>,
+
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RotateCommand {
+    /// Do everything but write, and say what would be done
+    Plan {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        #[command(flatten)]
+        run: RunArgs,
+    },
+    /// Rewrap until a full pass changes nothing; run again after any interruption
+    Run {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        #[command(flatten)]
+        run: RunArgs,
+    },
+    /// Make the databases refuse values under keys that were replaced
+    Fence {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        /// Take the fences down
+        #[arg(long)]
+        drop: bool,
+        /// Change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Open every value and prove that none is stale; forgets the run
+    Verify {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        /// Change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Forget the open run; what was rewritten stays
+    Abort {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        /// Change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Show the open runs
+    Status {
+        #[command(flatten)]
+        scope: ScopeArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MigrateArgs {
+    /// Column of the configuration
+    pub(crate) column: String,
+
+    /// Format that its values become
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) to: Format,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ResealArgs {
+    /// Column of the configuration
+    pub(crate) column: String,
+
+    /// A field of the context that tokens were sealed for, such as 'tenant={user_id}'; repeatable
+    #[arg(long, value_name = "FIELD=TEMPLATE", required = true)]
+    pub(crate) old_context: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}

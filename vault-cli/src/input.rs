@@ -1,0 +1,100 @@
+//! What comes from standard input, and where the configuration is.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+
+use vault_core::{Config, Error, HARD_LIMIT, Result, SecretBytes, Vault};
+use zeroize::Zeroizing;
+
+use crate::args::Global;
+use crate::failure::Failure;
+
+/// Longest input of one value: a token around the longest secret.
+const MAX_INPUT: usize = 2 * HARD_LIMIT;
+
+/// Everything on standard input.
+pub(crate) fn read_all() -> Result<Zeroizing<Vec<u8>>> {
+    // Room for everything at once: a buffer that grows leaves copies of its content behind.
+    let mut content = Zeroizing::new(Vec::with_capacity(64 << 10));
+    let mut stdin = io::stdin().lock();
+    loop {
+        if content.len() == content.capacity() {
+            let mut larger = Zeroizing::new(Vec::with_capacity(content.capacity() * 2));
+            larger.extend_from_slice(&content);
+            content = larger;
+        }
+        let free = content.capacity() - content.len();
+        let read = stdin.by_ref().take(u64::try_from(free).unwrap_or(u64::MAX)).read_to_end(&mut content);
+        match read {
+            Ok(0) => return Ok(content),
+            Ok(_) if content.len() > MAX_INPUT => return Err(Error::TooLarge { what: "standard input", limit: MAX_INPUT }),
+            Ok(_) => {}
+            Err(source) => return Err(Error::Io { action: "read", path: "standard input".into(), source }),
+        }
+    }
+}
+
+/// The lines of standard input, one after the other, without their line breaks.
+pub(crate) fn each_line(mut work: impl FnMut(usize, &[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut stdin = io::stdin().lock();
+    let mut line = Zeroizing::new(Vec::with_capacity(64 << 10));
+    for number in 1.. {
+        line.clear();
+        let limit = u64::try_from(MAX_INPUT).unwrap_or(u64::MAX);
+        match stdin.by_ref().take(limit).read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) => work(number, without_line_break(&line))?,
+            Err(source) => return Err(Error::Io { action: "read", path: "standard input".into(), source }.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Text loses exactly one trailing line break, and nothing else.
+pub(crate) fn without_line_break(text: &[u8]) -> &[u8] {
+    text.strip_suffix(b"\r\n").or_else(|| text.strip_suffix(b"\n")).unwrap_or(text)
+}
+
+/// Reads a file of key material.
+pub(crate) fn key_file(path: &std::path::Path) -> Result<SecretBytes> {
+    SecretBytes::read_file(path)
+}
+
+/// The configuration that the arguments, the environment or the directory name.
+pub(crate) fn config(global: &Global) -> Result<Config> {
+    match (&global.config, &global.profile) {
+        (Some(path), Some(profile)) => Config::with_profile(path, Some(profile)),
+        (Some(path), None) => Config::from_file(path),
+        (None, profile) => {
+            let here = std::env::current_dir().map_err(|source| Error::Io { action: "find", path: ".".into(), source })?;
+            let config = Config::search(&here)?;
+            match profile {
+                Some(profile) => Config::with_profile(config.manifest().path(), Some(profile)),
+                None => Ok(config),
+            }
+        }
+    }
+}
+
+/// The vault of that configuration.
+pub(crate) fn vault(global: &Global) -> Result<Vault> {
+    Vault::load(config(global)?)
+}
+
+/// Asks on a terminal; elsewhere only `--yes` says yes.
+pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Err(Failure::from(Error::Refused {
+            reason: format!("nobody is there to ask: {question}"),
+            remedy: "add --yes".to_owned(),
+        }));
+    }
+    let mut answer = String::new();
+    let asked = write!(io::stderr(), "vault: {question} [y/N] ").and_then(|()| io::stdin().lock().read_line(&mut answer));
+    match asked {
+        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+        _ => Err(Failure::aborted()),
+    }
+}

@@ -1,0 +1,111 @@
+//! The only file that prints. Standard output is data; standard error is for people.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use vault_core::rotate::Step;
+
+use crate::failure::Failure;
+
+/// Where a command's words go.
+pub(crate) struct Output {
+    json: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, bar: None }
+    }
+
+    /// A result: the object for `--json`, the text otherwise.
+    pub(crate) fn result(&mut self, text: &str, object: Value) -> Result<(), Failure> {
+        if self.json {
+            let mut object = object;
+            if let Value::Object(fields) = &mut object {
+                fields.insert("schema_version".to_owned(), json!(1));
+            }
+            self.line(&object.to_string())
+        } else if text.is_empty() {
+            Ok(())
+        } else {
+            self.line(text)
+        }
+    }
+
+    /// One line of data.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Exact bytes of data.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::stdout(&error))
+    }
+
+    /// A word to people beside the data.
+    pub(crate) fn note(&mut self, text: &str) {
+        // Nobody to tell is no error.
+        let _ = writeln!(io::stderr(), "vault: {text}");
+    }
+
+    /// How far a run is: a bar on a terminal, a line for each batch elsewhere.
+    pub(crate) fn step(&mut self, step: Step<'_>) {
+        if io::stderr().is_terminal() {
+            let bar = self.bar.get_or_insert_with(|| {
+                let style = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]").unwrap_or_else(|_| ProgressStyle::default_spinner());
+                let bar = ProgressBar::new_spinner().with_style(style);
+                bar.enable_steady_tick(Duration::from_millis(200));
+                bar
+            });
+            bar.set_message(format!("{}: pass {}, {} rows, {} rewritten", step.column, step.pass, step.rows, step.rewritten));
+        } else {
+            let _ = writeln!(io::stderr(), "{}: pass {}, {} rows, {} rewritten", step.column, step.pass, step.rows, step.rewritten);
+        }
+    }
+
+    /// Ends a progress bar.
+    pub(crate) fn done(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Tells why a command failed; returns its exit status.
+    pub(crate) fn failure(&mut self, failure: &Failure) -> u8 {
+        self.done();
+        if failure.silent {
+            return 0;
+        }
+        let mut stderr = io::stderr();
+        let told = if self.json {
+            let error = json!({
+                "schema_version": 1,
+                "error": { "kind": failure.kind.as_str(), "message": failure.message, "hint": failure.hint },
+            });
+            writeln!(stderr, "{error}")
+        } else {
+            writeln!(stderr, "vault: error: {}", failure.message).and_then(|()| match &failure.hint {
+                Some(hint) => writeln!(stderr, "vault: hint: {hint}"),
+                None => Ok(()),
+            })
+        };
+        // Nobody to tell is no further error.
+        let _ = told;
+        failure.kind.exit_code()
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().lock().flush()
+    }
+}

@@ -1,0 +1,102 @@
+//! `status`: what the columns hold, and whether an old key may go.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use vault_core::rotate::ColumnCount;
+use vault_core::{Access, KeyState, Scope, Vault};
+
+use crate::args::{Global, StatusArgs};
+use crate::failure::{Failure, Outcome};
+use crate::input;
+use crate::output::Output;
+
+/// `vault status`.
+pub(crate) fn run(args: &StatusArgs, global: &Global, output: &mut Output) -> Outcome {
+    loop {
+        let vault = input::vault(global)?;
+        show(&vault, args, output)?;
+        if !args.watch {
+            return Ok(0);
+        }
+        thread::sleep(Duration::from_secs(2));
+    }
+}
+
+fn show(vault: &Vault, args: &StatusArgs, output: &mut Output) -> Result<(), Failure> {
+    let scope = args.column.as_deref().map_or(Scope::All, Scope::Column);
+    let mut rotation = vault.rotation(scope, Access::Read)?;
+    let counts = rotation.count(args.deep)?;
+    let runs = rotation.runs()?;
+    let mut lines = Vec::new();
+    let mut columns = Vec::new();
+    for count in &counts {
+        lines.push(format!("{}: {} values", count.column, count.values()));
+        lines.extend(breakdown(count));
+        columns.push(object(count));
+    }
+    for (column, run) in &runs {
+        lines.push(format!("{column}: open run of {} to {}, {} rewritten, last batch {}", run.job, run.target, run.rewritten, run.heartbeat));
+    }
+    let mut keys = Vec::new();
+    for spec in vault.manifest().keyrings() {
+        for key in vault.keyring(&spec.name)?.keys() {
+            let under: u64 = counts.iter().map(|count| count.under(key.kid)).sum();
+            let failed: u64 = counts.iter().map(|count| count.failed).sum();
+            let verdict = match key.state {
+                KeyState::Primary => "in use".to_owned(),
+                KeyState::Active => "waits to be promoted".to_owned(),
+                KeyState::Disabled | KeyState::Destroyed => format!("gone, {under} values name it"),
+                _ if under > 0 => format!("must stay: {under} values need it"),
+                _ if failed > 0 => format!("must stay: {failed} values open under no key"),
+                _ if args.column.is_some() => "is not needed by this column".to_owned(),
+                _ => "may go: `vault key disable` proves it and does it".to_owned(),
+            };
+            lines.push(format!("keyring {}: key {} {}: {verdict}", spec.name, key.kid, key.state));
+            keys.push(json!({ "keyring": spec.name, "kid": key.kid.as_str(), "state": key.state.as_str(), "values": under, "verdict": verdict }));
+        }
+    }
+    let runs: Vec<Value> = runs
+        .iter()
+        .map(|(column, run)| json!({ "column": column, "job": run.job, "target": run.target, "rewritten": run.rewritten, "heartbeat": run.heartbeat.to_string() }))
+        .collect();
+    output.result(&lines.join("\n"), json!({ "columns": columns, "runs": runs, "keys": keys }))
+}
+
+/// A line for each format and key, and for what stands out.
+pub(crate) fn breakdown(count: &ColumnCount) -> Vec<String> {
+    let mut lines: Vec<String> = count
+        .by
+        .iter()
+        .map(|(recognised, rows)| match recognised.kid {
+            Some(kid) => format!("  {:<24} {kid}  {rows}", recognised.format),
+            None => format!("  {:<24} {:<17}  {rows}", recognised.format, "-"),
+        })
+        .collect();
+    for (what, rows) in [("failed", count.failed), ("stale", count.stale), ("in a foreign format", count.unmigrated), ("NULL or empty", count.empty)] {
+        if rows > 0 {
+            lines.push(format!("  {what}: {rows}{}", if what == "stale" && count.immutable { ", pinned: the column is immutable" } else { "" }));
+        }
+    }
+    if !count.fenced.is_empty() {
+        let kids: Vec<_> = count.fenced.iter().map(ToString::to_string).collect();
+        lines.push(format!("  fenced against {}", kids.join(", ")));
+    }
+    lines
+}
+
+/// The same as an object.
+pub(crate) fn object(count: &ColumnCount) -> Value {
+    let by: Vec<Value> = count
+        .by
+        .iter()
+        .map(|(recognised, rows)| json!({ "format": recognised.format.as_str(), "kid": recognised.kid.map(|kid| kid.to_string()), "values": rows }))
+        .collect();
+    let failures: Vec<Value> = count.failures.iter().map(|(row, reason)| json!({ "row": row.to_string(), "reason": reason })).collect();
+    json!({
+        "column": count.column, "values": count.values(), "by": by, "failed": count.failed, "failures": failures, "stale": count.stale,
+        "unmigrated": count.unmigrated, "empty": count.empty, "immutable": count.immutable, "opened": count.opened,
+        "fenced": count.fenced.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
