@@ -21,7 +21,12 @@ impl Failure {
     }
 
     pub(crate) fn aborted() -> Self {
-        Self { kind: Kind::Aborted, message: "not confirmed; nothing was changed".to_owned(), hint: None, silent: false }
+        Self {
+            kind: Kind::Aborted,
+            message: "not confirmed; nothing was changed".to_owned(),
+            hint: None,
+            silent: false,
+        }
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {

@@ -26,7 +26,9 @@ pub(crate) fn read_all() -> Result<Zeroizing<Vec<u8>>> {
         let read = stdin.by_ref().take(u64::try_from(free).unwrap_or(u64::MAX)).read_to_end(&mut content);
         match read {
             Ok(0) => return Ok(content),
-            Ok(_) if content.len() > MAX_INPUT => return Err(Error::TooLarge { what: "standard input", limit: MAX_INPUT }),
+            Ok(_) if content.len() > MAX_INPUT => {
+                return Err(Error::TooLarge { what: "standard input", limit: MAX_INPUT });
+            }
             Ok(_) => {}
             Err(source) => return Err(Error::Io { action: "read", path: "standard input".into(), source }),
         }
@@ -65,7 +67,8 @@ pub(crate) fn config(global: &Global) -> Result<Config> {
         (Some(path), Some(profile)) => Config::with_profile(path, Some(profile)),
         (Some(path), None) => Config::from_file(path),
         (None, profile) => {
-            let here = std::env::current_dir().map_err(|source| Error::Io { action: "find", path: ".".into(), source })?;
+            let here =
+                std::env::current_dir().map_err(|source| Error::Io { action: "find", path: ".".into(), source })?;
             let config = Config::search(&here)?;
             match profile {
                 Some(profile) => Config::with_profile(config.manifest().path(), Some(profile)),
@@ -92,7 +95,8 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
         }));
     }
     let mut answer = String::new();
-    let asked = write!(io::stderr(), "vault: {question} [y/N] ").and_then(|()| io::stdin().lock().read_line(&mut answer));
+    let asked =
+        write!(io::stderr(), "vault: {question} [y/N] ").and_then(|()| io::stdin().lock().read_line(&mut answer));
     match asked {
         Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
         _ => Err(Failure::aborted()),

@@ -56,7 +56,13 @@ pub(crate) fn run(args: &KeyArgs, global: &Global, output: &mut Output) -> Outco
 }
 
 /// Makes a key primary, once every process can open what it seals.
-pub(crate) fn promote(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs, all_loaded: bool) -> Result<(), Failure> {
+pub(crate) fn promote(
+    vault: &Vault,
+    keyring: &str,
+    kid: KeyId,
+    change: &ChangeArgs,
+    all_loaded: bool,
+) -> Result<(), Failure> {
     let fenced = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.fenced()?;
     if fenced.contains(&kid) {
         return Err(Error::Refused {
@@ -69,11 +75,16 @@ pub(crate) fn promote(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeA
         return Ok(());
     }
     if !all_loaded && vault.manifest().nodes() != Some(1) {
-        input::confirm(&format!("has every process that opens values loaded key {kid}?"), change.yes).map_err(|failure| {
-            failure.with_hint("add --all-nodes-loaded when it has, or declare `nodes = 1` where there is only one")
-        })?;
+        input::confirm(&format!("has every process that opens values loaded key {kid}?"), change.yes).map_err(
+            |failure| {
+                failure.with_hint("add --all-nodes-loaded when it has, or declare `nodes = 1` where there is only one")
+            },
+        )?;
     } else {
-        input::confirm(&format!("seal under key {kid} from now on?"), change.yes || all_loaded || vault.manifest().nodes() == Some(1))?;
+        input::confirm(
+            &format!("seal under key {kid} from now on?"),
+            change.yes || all_loaded || vault.manifest().nodes() == Some(1),
+        )?;
     }
     vault.key_change(keyring, &Change::Promote(kid), change.out.as_deref())?;
     Ok(())
@@ -82,7 +93,11 @@ pub(crate) fn promote(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeA
 /// Disables a key after fencing it off and proving that no value needs it.
 pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Result<(), Failure> {
     if vault.keyring(keyring)?.primary_kid() == kid {
-        return Err(Error::Refused { reason: format!("key {kid} is primary"), remedy: "promote another key first".to_owned() }.into());
+        return Err(Error::Refused {
+            reason: format!("key {kid} is primary"),
+            remedy: "promote another key first".to_owned(),
+        }
+        .into());
     }
     if change.dry_run {
         let mut rotation = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?;
@@ -105,7 +120,8 @@ fn destroy(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Res
     if key.state != KeyState::Disabled {
         return Err(Error::Refused {
             reason: format!("key {kid} is {}", key.state),
-            remedy: "only a disabled key can be destroyed; `vault key disable` proves first that no value needs it".to_owned(),
+            remedy: "only a disabled key can be destroyed; `vault key disable` proves first that no value needs it"
+                .to_owned(),
         }
         .into());
     }
@@ -163,7 +179,7 @@ fn list(keyring: &str, global: &Global, output: &mut Output) -> Outcome {
     for key in loaded.keys() {
         let place = key.place.as_deref().unwrap_or("not found");
         let label = key.label.as_deref().unwrap_or("-");
-        let created = key.created.map_or_else(|| "-".to_owned(), |time| time.date());
+        let created = key.created.map_or_else(|| "-".to_owned(), vault_core::Timestamp::date);
         lines.push(format!("{}  {:<12}  {created:<10}  {label}  {place}", key.kid, key.state));
         keys.push(json!({
             "kid": key.kid.as_str(), "state": key.state.as_str(), "label": key.label, "place": key.place,

@@ -57,14 +57,25 @@ impl Output {
     pub(crate) fn step(&mut self, step: Step<'_>) {
         if io::stderr().is_terminal() {
             let bar = self.bar.get_or_insert_with(|| {
-                let style = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]").unwrap_or_else(|_| ProgressStyle::default_spinner());
+                let style = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner());
                 let bar = ProgressBar::new_spinner().with_style(style);
                 bar.enable_steady_tick(Duration::from_millis(200));
                 bar
             });
-            bar.set_message(format!("{}: pass {}, {} rows, {} rewritten", step.column, step.pass, step.rows, step.rewritten));
+            bar.set_message(format!(
+                "{}: pass {}, {} rows, {} rewritten",
+                step.column, step.pass, step.rows, step.rewritten
+            ));
         } else {
-            let _ = writeln!(io::stderr(), "{}: pass {}, {} rows, {} rewritten", step.column, step.pass, step.rows, step.rewritten);
+            let _ = writeln!(
+                io::stderr(),
+                "{}: pass {}, {} rows, {} rewritten",
+                step.column,
+                step.pass,
+                step.rows,
+                step.rewritten
+            );
         }
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use vault_core::column::ContextTemplate;
-use vault_core::rotate::{End, Job, RunOptions, Rotation, Summary, Verification};
-use vault_core::{Access, Error, Format, Kind, KeyId, KeyState, MasterKey, Scope, Timestamp, Vault};
+use vault_core::rotate::{End, Job, Rotation, RunOptions, Summary, Verification};
+use vault_core::{Access, Error, Format, KeyId, KeyState, Kind, MasterKey, Scope, Timestamp, Vault};
 
 use crate::args::{ChangeArgs, Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs};
 use crate::failure::{Failure, Outcome};
@@ -50,7 +50,10 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
             if !*dry_run {
                 rotation.abort()?;
             }
-            output.result(&format!("{open} open runs {}forgotten", if *dry_run { "would be " } else { "" }), json!({ "runs": open }))?;
+            output.result(
+                &format!("{open} open runs {}forgotten", if *dry_run { "would be " } else { "" }),
+                json!({ "runs": open }),
+            )?;
             Ok(0)
         }
         Some(RotateCommand::Status { scope }) => {
@@ -58,7 +61,12 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
             let runs = rotation(&vault, scope, Access::Read)?.runs()?;
             let lines: Vec<_> = runs
                 .iter()
-                .map(|(column, run)| format!("{column}: {} to {}, {} rewritten, last batch {}", run.job, run.target, run.rewritten, run.heartbeat))
+                .map(|(column, run)| {
+                    format!(
+                        "{column}: {} to {}, {} rewritten, last batch {}",
+                        run.job, run.target, run.rewritten, run.heartbeat
+                    )
+                })
                 .collect();
             let text = if lines.is_empty() { "no run is open".to_owned() } else { lines.join("\n") };
             let runs: Vec<_> = runs
@@ -83,7 +91,8 @@ pub(crate) fn migrate(args: &MigrateArgs, global: &Global, output: &mut Output) 
 pub(crate) fn reseal(args: &ResealArgs, global: &Global, output: &mut Output) -> Outcome {
     let mut old = ContextTemplate::default();
     for pair in &args.old_context {
-        let (field, template) = pair.split_once('=').ok_or_else(|| Failure::usage("--old-context takes FIELD=TEMPLATE"))?;
+        let (field, template) =
+            pair.split_once('=').ok_or_else(|| Failure::usage("--old-context takes FIELD=TEMPLATE"))?;
         old = old.with(field, template).map_err(|reason| Failure::usage(format!("--old-context: {reason}")))?;
     }
     move_column(&args.column, &Job::Reseal(old), &args.run, global, output)
@@ -115,14 +124,20 @@ fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
     if before.columns().is_empty() {
         return Err(Error::NotFound { what: format!("a column that is written under keyring {keyring}") }.into());
     }
-    let unfinished = !before.runs()?.is_empty() || before.count(false)?.iter().any(|count| count.stale > 0 && !count.immutable);
+    let unfinished =
+        !before.runs()?.is_empty() || before.count(false)?.iter().any(|count| count.stale > 0 && !count.immutable);
     if args.run.dry_run {
         return plan(&mut before, &job, &args.run, output);
     }
     drop(before);
 
-    let waiting: Vec<KeyId> =
-        vault.keyring(keyring)?.keys().into_iter().filter(|key| key.state == KeyState::Active && key.place.is_some()).map(|key| key.kid).collect();
+    let waiting: Vec<KeyId> = vault
+        .keyring(keyring)?
+        .keys()
+        .into_iter()
+        .filter(|key| key.state == KeyState::Active && key.place.is_some())
+        .map(|key| key.kid)
+        .collect();
     let next = match waiting.as_slice() {
         [kid] => Some(*kid),
         [] if unfinished => None,
@@ -140,7 +155,8 @@ fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
         if !args.all_nodes_loaded && !args.run.app_stopped && vault.manifest().nodes() != Some(1) {
             return Err(Error::Temporary {
                 reason: format!("key {kid} waits as active until every process has loaded it"),
-                remedy: "deliver the key and the state file to every process, then run again with --all-nodes-loaded".to_owned(),
+                remedy: "deliver the key and the state file to every process, then run again with --all-nodes-loaded"
+                    .to_owned(),
             }
             .into());
         }
@@ -197,7 +213,11 @@ fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut O
         while run.pause_file.as_ref().is_some_and(|file| file.exists()) {
             thread::sleep(Duration::from_millis(200));
         }
-        if until.is_some_and(|until| Timestamp::now() >= until) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if until.is_some_and(|until| Timestamp::now() >= until) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
     });
     output.done();
     tell(&result?, false, output)
@@ -216,7 +236,11 @@ fn fence(vault: &Vault, scope: &ScopeArgs, down: bool, dry_run: bool, output: &m
         return Ok(0);
     }
     let fenced = rotation.fence(None)?;
-    let text = if fenced.is_empty() { "no column has a fence to put up".to_owned() } else { format!("fenced: {}", fenced.join(", ")) };
+    let text = if fenced.is_empty() {
+        "no column has a fence to put up".to_owned()
+    } else {
+        format!("fenced: {}", fenced.join(", "))
+    };
     output.result(&text, json!({ "fenced": fenced }))?;
     Ok(0)
 }
@@ -250,7 +274,8 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
         for (row, reason) in summary.failed.iter().take(MAX_TOLD) {
             output.note(&format!("warning: {}, row {row}: {reason}", summary.column));
         }
-        let failures: Vec<Value> = summary.failed.iter().map(|(row, reason)| json!({ "row": row.to_string(), "reason": reason })).collect();
+        let failures: Vec<Value> =
+            summary.failed.iter().map(|(row, reason)| json!({ "row": row.to_string(), "reason": reason })).collect();
         objects.push(json!({
             "column": summary.column, "rows": summary.rows, "rewritten": summary.rewritten, "lost": summary.lost, "failed": failures,
             "stale": summary.stale, "passes": summary.passes, "seconds": summary.seconds,
@@ -273,7 +298,13 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
 fn tell_verification(verification: &Verification, output: &mut Output) -> Outcome {
     let mut lines = Vec::new();
     for count in &verification.columns {
-        lines.push(format!("{}: {} values opened, {} stale, {} failed", count.column, count.values() - count.failed, count.stale, count.failed));
+        lines.push(format!(
+            "{}: {} values opened, {} stale, {} failed",
+            count.column,
+            count.values() - count.failed,
+            count.stale,
+            count.failed
+        ));
         lines.extend(status::breakdown(count));
         for (row, reason) in count.failures.iter().take(MAX_TOLD) {
             output.note(&format!("warning: {}, row {row}: {reason}", count.column));

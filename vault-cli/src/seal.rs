@@ -3,8 +3,8 @@
 use serde_json::json;
 use vault_core::foreign::{self, ForeignKey};
 use vault_core::{
-    AnyKeyring, Context, Error, Format, HARD_LIMIT, KeyId, Keyring, MasterKey, Result, Sealer, SecretBytes, TextKey, Token,
-    WrappedKey,
+    AnyKeyring, Context, Error, Format, HARD_LIMIT, KeyId, Keyring, MasterKey, Result, Sealer, SecretBytes, TextKey,
+    Token, WrappedKey,
 };
 
 use crate::args::{ContextArgs, Global, InspectArgs, Keys, Lines, OpenArgs, SealArgs};
@@ -22,20 +22,25 @@ pub(crate) fn seal(args: &SealArgs, global: &Global, output: &mut Output) -> Out
     }
     let context = context(&args.context, args.keys.format)?;
     let opener = Opener::load(&args.keys, args.seal_with, global)?;
-    filter(&args.lines, output, |secret| {
-        let text = match &opener {
-            Opener::Tokens(sealers) => {
-                let sealer = sealers.first().ok_or_else(no_key)?.clone();
-                let sealer = if args.padded { sealer.with_padding() } else { sealer };
-                sealer.seal(&context, secret)?.to_string()
-            }
-            Opener::Foreign(format, keys) => {
-                let key = keys.first().ok_or_else(no_key)?;
-                foreign::seal(*format, key, context.tenant_value(), secret)?
-            }
-        };
-        Ok(SecretBytes::copy_of(text.as_bytes()))
-    }, true)
+    filter(
+        &args.lines,
+        output,
+        |secret| {
+            let text = match &opener {
+                Opener::Tokens(sealers) => {
+                    let sealer = sealers.first().ok_or_else(no_key)?.clone();
+                    let sealer = if args.padded { sealer.with_padding() } else { sealer };
+                    sealer.seal(&context, secret)?.to_string()
+                }
+                Opener::Foreign(format, keys) => {
+                    let key = keys.first().ok_or_else(no_key)?;
+                    foreign::seal(*format, key, context.tenant_value(), secret)?
+                }
+            };
+            Ok(SecretBytes::copy_of(text.as_bytes()))
+        },
+        true,
+    )
 }
 
 /// `vault open`.
@@ -46,26 +51,33 @@ pub(crate) fn open(args: &OpenArgs, global: &Global, output: &mut Output) -> Out
     let context = context(&args.context, args.keys.format)?;
     let opener = Opener::load(&args.keys, None, global)?;
     if !args.keys.format.authenticated() {
-        output.note(&format!("warning: {} is not authenticated; a wrong key can give a wrong secret", args.keys.format));
+        output
+            .note(&format!("warning: {} is not authenticated; a wrong key can give a wrong secret", args.keys.format));
     }
-    filter(&args.lines, output, |value| match &opener {
-        Opener::Tokens(sealers) => {
-            let text = core::str::from_utf8(value).map_err(|_| Error::Malformed { what: "token: it is not text" })?;
-            let token = Token::parse(text, HARD_LIMIT)?;
-            let sealer = sealers.iter().find(|sealer| sealer.keyring().opening(token.kid()).is_ok());
-            sealer.or(sealers.first()).ok_or_else(no_key)?.open(&context, &token)
-        }
-        Opener::Foreign(format, keys) => {
-            let mut failure = no_key();
-            for key in keys {
-                match foreign::open(*format, key, context.tenant_value(), value) {
-                    Ok(secret) => return Ok(secret),
-                    Err(error) => failure = error,
-                }
+    filter(
+        &args.lines,
+        output,
+        |value| match &opener {
+            Opener::Tokens(sealers) => {
+                let text =
+                    core::str::from_utf8(value).map_err(|_| Error::Malformed { what: "token: it is not text" })?;
+                let token = Token::parse(text, HARD_LIMIT)?;
+                let sealer = sealers.iter().find(|sealer| sealer.keyring().opening(token.kid()).is_ok());
+                sealer.or(sealers.first()).ok_or_else(no_key)?.open(&context, &token)
             }
-            Err(failure)
-        }
-    }, false)
+            Opener::Foreign(format, keys) => {
+                let mut failure = no_key();
+                for key in keys {
+                    match foreign::open(*format, key, context.tenant_value(), value) {
+                        Ok(secret) => return Ok(secret),
+                        Err(error) => failure = error,
+                    }
+                }
+                Err(failure)
+            }
+        },
+        false,
+    )
 }
 
 /// `vault inspect`.
@@ -84,9 +96,12 @@ fn describe(value: &[u8], output: &mut Output) -> Result<(), Failure> {
     if text.starts_with("vk") {
         let wrapped: WrappedKey = text.parse()?;
         let line = format!("vk1: key {} under key {}", wrapped.inner(), wrapped.kid());
-        return output.result(&line, json!({ "format": "vk1", "kid": wrapped.kid().as_str(), "wrapped": wrapped.inner().as_str() }));
+        return output.result(
+            &line,
+            json!({ "format": "vk1", "kid": wrapped.kid().as_str(), "wrapped": wrapped.inner().as_str() }),
+        );
     }
-    let candidates = Format::candidates(value);
+    let candidates = foreign::identify(value);
     if candidates.is_empty() || candidates == [Format::Vs1] {
         let token = Token::parse(text, HARD_LIMIT)?;
         let seen = token.inspect();
@@ -125,8 +140,12 @@ impl Opener {
         if keys.key_file.is_empty() {
             let vault = input::vault(global)?;
             return match (vault.keyring(&keys.keyring)?, keys.format) {
-                (AnyKeyring::Kek(keyring), Format::Vs1) => Ok(Self::Tokens(vec![Sealer::new(keyring.clone()).with_limit(HARD_LIMIT)])),
-                (AnyKeyring::Text(_), Format::Vs1) => Err(Failure::usage(format!("keyring {} holds key texts, which seal no tokens", keys.keyring))),
+                (AnyKeyring::Kek(keyring), Format::Vs1) => {
+                    Ok(Self::Tokens(vec![Sealer::new(keyring.clone()).with_limit(HARD_LIMIT)]))
+                }
+                (AnyKeyring::Text(_), Format::Vs1) => {
+                    Err(Failure::usage(format!("keyring {} holds key texts, which seal no tokens", keys.keyring)))
+                }
                 (_, format) => Err(Failure::usage(format!("{format} needs --key-file with the key text"))),
             };
         }
@@ -169,7 +188,10 @@ fn filter(lines: &Lines, output: &mut Output, work: impl Fn(&[u8]) -> Result<Sec
         input::each_line(|number, line| {
             let result = work(line).map_err(|error| at_line(number, error.into()))?;
             if result.expose_secret().contains(&b'\n') {
-                return Err(at_line(number, Failure::usage("the secret has a line break in it; open it without --lines")));
+                return Err(at_line(
+                    number,
+                    Failure::usage("the secret has a line break in it; open it without --lines"),
+                ));
             }
             output.bytes(result.expose_secret())?;
             output.bytes(b"\n")
@@ -189,7 +211,8 @@ fn filter(lines: &Lines, output: &mut Output, work: impl Fn(&[u8]) -> Result<Sec
 fn context(args: &ContextArgs, format: Format) -> Result<Context, Failure> {
     let given = args.tenant.is_some() || args.name.is_some() || args.purpose.is_some() || !args.extra.is_empty();
     if !given && !args.no_context && format == Format::Vs1 {
-        return Err(Failure::usage("a token is bound to a context: give --tenant, --name, --purpose or --extra").with_hint("--no-context binds it to nothing"));
+        return Err(Failure::usage("a token is bound to a context: give --tenant, --name, --purpose or --extra")
+            .with_hint("--no-context binds it to nothing"));
     }
     let mut context = Context::none();
     if let Some(tenant) = &args.tenant {

@@ -37,7 +37,10 @@ fn show(vault: &Vault, args: &StatusArgs, output: &mut Output) -> Result<(), Fai
         columns.push(object(count));
     }
     for (column, run) in &runs {
-        lines.push(format!("{column}: open run of {} to {}, {} rewritten, last batch {}", run.job, run.target, run.rewritten, run.heartbeat));
+        lines.push(format!(
+            "{column}: open run of {} to {}, {} rewritten, last batch {}",
+            run.job, run.target, run.rewritten, run.heartbeat
+        ));
     }
     let mut keys = Vec::new();
     for spec in vault.manifest().keyrings() {
@@ -74,9 +77,17 @@ pub(crate) fn breakdown(count: &ColumnCount) -> Vec<String> {
             None => format!("  {:<24} {:<17}  {rows}", recognised.format, "-"),
         })
         .collect();
-    for (what, rows) in [("failed", count.failed), ("stale", count.stale), ("in a foreign format", count.unmigrated), ("NULL or empty", count.empty)] {
+    for (what, rows) in [
+        ("failed", count.failed),
+        ("stale", count.stale),
+        ("in a foreign format", count.unmigrated),
+        ("NULL or empty", count.empty),
+    ] {
         if rows > 0 {
-            lines.push(format!("  {what}: {rows}{}", if what == "stale" && count.immutable { ", pinned: the column is immutable" } else { "" }));
+            lines.push(format!(
+                "  {what}: {rows}{}",
+                if what == "stale" && count.immutable { ", pinned: the column is immutable" } else { "" }
+            ));
         }
     }
     if !count.fenced.is_empty() {
@@ -93,7 +104,8 @@ pub(crate) fn object(count: &ColumnCount) -> Value {
         .iter()
         .map(|(recognised, rows)| json!({ "format": recognised.format.as_str(), "kid": recognised.kid.map(|kid| kid.to_string()), "values": rows }))
         .collect();
-    let failures: Vec<Value> = count.failures.iter().map(|(row, reason)| json!({ "row": row.to_string(), "reason": reason })).collect();
+    let failures: Vec<Value> =
+        count.failures.iter().map(|(row, reason)| json!({ "row": row.to_string(), "reason": reason })).collect();
     json!({
         "column": count.column, "values": count.values(), "by": by, "failed": count.failed, "failures": failures, "stale": count.stale,
         "unmigrated": count.unmigrated, "empty": count.empty, "immutable": count.immutable, "opened": count.opened,

@@ -5,14 +5,15 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, MasterKey};
-use crate::primitives::{self, Key32, MacKey, Prk, TAG};
+use crate::primitives::{self, Key32, Prk, TAG};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
 use crate::token::{PAD_BLOCK, PADDED, PREAMBLE, SUITE, Token, WrappedKey};
 
 /// Seals `plaintext` under a fresh data key, now.
 pub(crate) fn seal(key: &MasterKey, context: &Context, plaintext: &[u8], padded: bool) -> Result<Token> {
-    let sealed_at = u32::try_from(Timestamp::now().0).map_err(|_| Error::CannotSeal { why: "the clock is past 2106" })?;
+    let sealed_at =
+        u32::try_from(Timestamp::now().0).map_err(|_| Error::CannotSeal { why: "the clock is past 2106" })?;
     seal_with(key, &context.hash()?, plaintext, padded, sealed_at, &*primitives::random()?)
 }
 
@@ -240,7 +241,8 @@ mod tests {
             assert_eq!(context.encode().unwrap(), hex(&case["context_encoding"]), "{id}");
             let hash = context.hash().unwrap();
             assert_eq!(hash.to_vec(), hex(&case["context_hash"]), "{id}");
-            let dek = key.hedge().mac(&[&random, &hash, &u64::try_from(plaintext.len()).unwrap().to_be_bytes(), &plaintext]);
+            let dek =
+                key.hedge().mac(&[&random, &hash, &u64::try_from(plaintext.len()).unwrap().to_be_bytes(), &plaintext]);
             assert_eq!(dek.to_vec(), hex(&case["dek"]), "{id}");
 
             let token = seal_with(&key, &hash, &plaintext, padded, sealed_at, &random).unwrap();
@@ -292,7 +294,8 @@ mod tests {
         let key = MasterKey::generate().unwrap();
         let random = [7; 32];
         let mut bodies = std::collections::BTreeSet::new();
-        for context in [Context::none(), Context::new("p"), Context::new("p").tenant("1"), Context::new("p").name("1")] {
+        for context in [Context::none(), Context::new("p"), Context::new("p").tenant("1"), Context::new("p").name("1")]
+        {
             for length in 0..100 {
                 let token = seal_with(&key, &context.hash().unwrap(), &vec![0; length], false, 1, &random).unwrap();
                 assert!(bodies.insert((*token.wrapped(), token.preamble().to_vec())), "a data key was used twice");

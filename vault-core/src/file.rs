@@ -56,8 +56,9 @@ pub(crate) fn read(path: &Path, cap: usize) -> Result<SecretBytes> {
 fn open_beneath(path: &Path) -> Result<File> {
     let fail = |errno: rustix::io::Errno| Error::io("read", path, explain(path, errno.into()));
     let name = path.file_name().ok_or_else(|| fail(rustix::io::Errno::ISDIR))?;
-    let directory = rustix::fs::open(directory_of(path), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(fail)?;
+    let directory =
+        rustix::fs::open(directory_of(path), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(fail)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     #[cfg(target_os = "linux")]
     let opened = match rustix::fs::openat2(&directory, name, flags, Mode::empty(), ResolveFlags::BENEATH) {
@@ -84,7 +85,13 @@ fn explain(path: &Path, source: io::Error) -> io::Error {
     let us = rustix::process::geteuid().as_raw();
     let detail = fs::metadata(path).map_or_else(
         |_| format!("permission denied to user {us} on the way to it"),
-        |m| format!("it belongs to user {}, has mode {:04o}, and this is user {us}; change its owner or mode", m.uid(), m.mode() & 0o7777),
+        |m| {
+            format!(
+                "it belongs to user {}, has mode {:04o}, and this is user {us}; change its owner or mode",
+                m.uid(),
+                m.mode() & 0o7777
+            )
+        },
     );
     io::Error::new(io::ErrorKind::PermissionDenied, detail)
 }
@@ -118,14 +125,25 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let fail = |source| Error::io("replace", path, source);
     let old = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_file() => Some(metadata),
-        Ok(_) => return Err(fail(io::Error::new(io::ErrorKind::InvalidInput, "it is a link or no regular file; name the file itself"))),
+        Ok(_) => {
+            return Err(fail(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is a link or no regular file; name the file itself",
+            )));
+        }
         Err(source) if source.kind() == io::ErrorKind::NotFound => None,
         Err(source) => return Err(fail(source)),
     };
     remove_left_over(path)?;
     let temporary = hidden(path, "tmp")?;
     let written = write_new(&temporary, content, old.as_ref().map_or(mode, |old| old.mode() & 0o7777))
-        .and_then(|()| if fs::read(&temporary)? == content { Ok(()) } else { Err(io::Error::other("it did not keep what was written")) })
+        .and_then(|()| {
+            if fs::read(&temporary)? == content {
+                Ok(())
+            } else {
+                Err(io::Error::other("it did not keep what was written"))
+            }
+        })
         .and_then(|()| match &old {
             Some(_) => keep_backup(path),
             None => Ok(()),
@@ -251,7 +269,9 @@ fn describe(message: &str) -> String {
 }
 
 fn is_field_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 24 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
+    !name.is_empty()
+        && name.len() <= 24
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
 }
 
 /// Edit distance.

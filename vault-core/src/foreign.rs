@@ -138,7 +138,8 @@ pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]
         Format::FlowfileStore => flowfile::open_store(key.fernet()?, value),
         Format::FlowfileV1 => {
             key.fernet()?;
-            let (uid, token) = format::flowfile_parts(value).ok_or(Error::Malformed { what: "value: not $ffsec$1$" })?;
+            let (uid, token) =
+                format::flowfile_parts(value).ok_or(Error::Malformed { what: "value: not $ffsec$1$" })?;
             fernet::open(&key.user(uid), token)
         }
         Format::SocialCbcLegacy => social::open_cbc(key.evp(), value),
@@ -189,6 +190,12 @@ pub fn seal(format: Format, key: &ForeignKey, tenant: Option<&str>, plaintext: &
 #[must_use]
 pub fn owner(value: &[u8]) -> Option<u64> {
     format::flowfile_parts(value).map(|(uid, _)| uid)
+}
+
+/// Every format whose syntax fits, plain text aside.
+#[must_use]
+pub fn identify(value: &[u8]) -> Vec<Format> {
+    Format::candidates(value)
 }
 
 fn user_id(tenant: Option<&str>) -> Result<u64> {

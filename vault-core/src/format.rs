@@ -125,7 +125,9 @@ impl Format {
             | Self::FlowfileStore => fernet_bytes(value).is_some(),
             Self::FlowfileV1 => flowfile_parts(value).is_some(),
             Self::Plaintext => core::str::from_utf8(value).is_ok(),
-            Self::SocialCbcLegacy => !value.is_empty() && value.len() % 32 == 0 && value.iter().all(is_lower_hex),
+            Self::SocialCbcLegacy => {
+                !value.is_empty() && value.len().is_multiple_of(32) && value.iter().all(is_lower_hex)
+            }
             Self::SocialGcm16 => social_parts(value, 32).is_some(),
             Self::SocialV1 => value.strip_prefix(b"v1:").is_some_and(|rest| social_parts(rest, 24).is_some()),
             Self::Vs1 => value.starts_with(b"vs1."),
@@ -133,8 +135,7 @@ impl Format {
     }
 
     /// Every format whose syntax fits, plain text aside.
-    #[must_use]
-    pub fn candidates(value: &[u8]) -> Vec<Self> {
+    pub(crate) fn candidates(value: &[u8]) -> Vec<Self> {
         Self::ALL.into_iter().filter(|format| *format != Self::Plaintext && format.fits(value)).collect()
     }
 }
@@ -149,7 +150,10 @@ impl core::str::FromStr for Format {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|format| format.as_str() == name).ok_or(Error::Unsupported { what: "format: no format has this name" })
+        Self::ALL
+            .into_iter()
+            .find(|format| format.as_str() == name)
+            .ok_or(Error::Unsupported { what: "format: no format has this name" })
     }
 }
 
@@ -161,7 +165,7 @@ pub(crate) fn fernet_bytes(value: &[u8]) -> Option<Vec<u8>> {
     const ENGINE: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, CONFIG);
 
     let text = value.trim_ascii();
-    if text.contains(&b'=') && text.len() % 4 != 0 {
+    if text.contains(&b'=') && !text.len().is_multiple_of(4) {
         return None;
     }
     let bytes = ENGINE.decode(text).ok()?;

@@ -29,14 +29,15 @@ impl KeyId {
     ///
     /// [`Error::Malformed`] if the text has another form.
     pub fn parse(text: &str) -> Result<Self> {
-        Self::from_bytes(text.as_bytes()).ok_or(Error::Malformed { what: "key id: it has 17 characters, a letter and then letters or 2 to 7" })
+        Self::from_bytes(text.as_bytes())
+            .ok_or(Error::Malformed { what: "key id: it has 17 characters, a letter and then letters or 2 to 7" })
     }
 
     pub(crate) fn from_bytes(text: &[u8]) -> Option<Self> {
         let id: [u8; KID_LENGTH] = text.try_into().ok()?;
         let (kind, rest) = id.split_first()?;
-        let good = kind.is_ascii_lowercase()
-            && rest.iter().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(b));
+        let good =
+            kind.is_ascii_lowercase() && rest.iter().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(b));
         good.then_some(Self(id))
     }
 
@@ -247,14 +248,20 @@ impl MasterKey {
     }
 
     #[inline(never)]
-    fn build(letter: u8, bytes: SecretBox<[u8; 32]>, format: KeyFormat, flaw: Option<KeyTextError>, text: SecretBytes) -> Self {
+    fn build(
+        letter: u8,
+        bytes: SecretBox<[u8; 32]>,
+        format: KeyFormat,
+        flaw: Option<KeyTextError>,
+        text: SecretBytes,
+    ) -> Self {
         let prk = Prk::extract(b"vault-core/kek/v1", bytes.expose_secret());
         Self {
             kid: KeyId::compute(letter, &prk),
             format,
             flaw,
             text,
-            hedge: MacKey::new(&*prk.expand::<32>(&[b"vault-core/hedge/v1\0"])),
+            hedge: MacKey::new(&prk.expand::<32>(&[b"vault-core/hedge/v1\0"])),
             wrap: WrapKey::new(prk.expand::<64>(&[b"vault-core/wrap/v1\0"])),
             bytes,
             prk,
@@ -360,7 +367,7 @@ impl TextKey {
         if text.is_empty() {
             return Err(KeyTextError::Empty);
         }
-        let prk = Prk::from_uniform(&*primitives::scrypt(text.as_bytes(), b"vault-core/text-key/v1"));
+        let prk = Prk::from_uniform(&primitives::scrypt(text.as_bytes(), b"vault-core/text-key/v1"));
         let mut decoded = Zeroizing::new([0; 32]);
         let flaw = match decode(text.as_bytes(), &mut decoded) {
             Ok(_) => flaw(&decoded, text.as_bytes()),
@@ -436,7 +443,9 @@ pub(crate) fn decode(content: &[u8], out: &mut [u8; 32]) -> Result<KeyFormat, Ke
     }
     let name = text.iter().position(|b| *b == b'=').and_then(|at| text.get(..at));
     if name.is_some_and(|name| {
-        name.len() < 40 && name.first().is_some_and(u8::is_ascii_alphabetic) && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
+        name.len() < 40
+            && name.first().is_some_and(u8::is_ascii_alphabetic)
+            && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_')
     }) {
         return Err(KeyTextError::Variable);
     }

@@ -10,11 +10,12 @@ use crate::error::{Error, Result};
 #[cfg(feature = "foreign")]
 use crate::foreign::ForeignKey;
 use crate::key::{KeyId, KeyTextError, MasterKey};
-use crate::primitives::{self, Prk};
+use crate::primitives;
 use crate::time::Timestamp;
+use zeroize::Zeroizing;
 
-pub(crate) use change::{Added, add, change};
 pub use change::Retired;
+pub(crate) use change::{add, change};
 pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
 
 /// A key that a keyring can hold: [`MasterKey`] or `ForeignKey`.
@@ -27,16 +28,17 @@ pub trait Material: sealed::Sealed + Send + Sync {
 }
 
 mod sealed {
+    use zeroize::Zeroizing;
+
     use crate::keyring::KeyringKind;
-    use crate::primitives::Prk;
 
     /// What only this crate may ask of a key.
     pub trait Sealed {
         /// The kind of keyring that holds such keys.
         const KIND: KeyringKind;
 
-        /// What the MAC of a state file is derived from.
-        fn prk(&self) -> &Prk;
+        /// A key that is derived for the MAC of a state file.
+        fn mac_key(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]>;
 
         /// The exact text.
         fn exact_text(&self) -> &[u8];
@@ -127,11 +129,17 @@ impl<K: Material> Keyring<K> {
             };
         };
         if state.kind() != K::KIND {
-            return Err(refused("the state file is of a keyring of another kind".to_owned(), "check `kind` and `state` in vault.toml"));
+            return Err(refused(
+                "the state file is of a keyring of another kind".to_owned(),
+                "check `kind` and `state` in vault.toml",
+            ));
         }
         if state.generation() < min_generation {
             return Err(refused(
-                format!("the keyring's state file has generation {}, and at least {min_generation} is required", state.generation()),
+                format!(
+                    "the keyring's state file has generation {}, and at least {min_generation} is required",
+                    state.generation()
+                ),
                 "redeploy the newest state file",
             ));
         }
@@ -144,9 +152,12 @@ impl<K: Material> Keyring<K> {
                     ));
                 }
                 Some(KeyState::Destroyed) => {
-                    return Err(refused(format!("the key {kid} is destroyed and was found ({})", found.place), "unmount it"));
+                    return Err(refused(
+                        format!("the key {kid} is destroyed and was found ({})", found.place),
+                        "unmount it",
+                    ));
                 }
-                Some(_) => state.check_mac(*kid, found.key.prk())?,
+                Some(_) => state.check_mac(&found.key)?,
             }
         }
         let mut found: BTreeMap<_, _> = found.into_iter().collect();
@@ -209,7 +220,9 @@ impl<K: Material> Keyring<K> {
     pub fn primary(&self) -> Result<&Arc<K>> {
         let key = self.opening(self.inner.primary)?;
         match key.flaw() {
-            Some(_) => Err(Error::CannotSeal { why: "the primary key is weak or published; add another key and promote it" }),
+            Some(_) => {
+                Err(Error::CannotSeal { why: "the primary key is weak or published; add another key and promote it" })
+            }
             None => Ok(key),
         }
     }
@@ -241,7 +254,9 @@ impl<K: Material> Keyring<K> {
     pub fn findings(&self) -> Vec<String> {
         self.keys()
             .filter_map(|key| match (&key.place, key.flaw) {
-                (None, _) if key.state == KeyState::Active => Some(format!("key {} is listed as active and was not found", key.kid)),
+                (None, _) if key.state == KeyState::Active => {
+                    Some(format!("key {} is listed as active and was not found", key.kid))
+                }
                 (_, Some(flaw)) => Some(format!("key {}: {flaw}", key.kid)),
                 _ => None,
             })
@@ -269,8 +284,8 @@ impl<K> core::fmt::Debug for Keyring<K> {
 impl sealed::Sealed for MasterKey {
     const KIND: KeyringKind = KeyringKind::Kek;
 
-    fn prk(&self) -> &Prk {
-        self.prk()
+    fn mac_key(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+        self.prk().expand(info)
     }
 
     fn exact_text(&self) -> &[u8] {
@@ -292,8 +307,8 @@ impl Material for MasterKey {
 impl sealed::Sealed for ForeignKey {
     const KIND: KeyringKind = KeyringKind::Text;
 
-    fn prk(&self) -> &Prk {
-        self.prk()
+    fn mac_key(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+        self.prk().expand(info)
     }
 
     fn exact_text(&self) -> &[u8] {

@@ -1,4 +1,39 @@
 //! Sealed secrets under rotating master keys.
+//!
+//! A secret is sealed under a fresh data key, the data key is wrapped under a master key, and both
+//! are bound to a context. The result is a text, the token, that an application keeps in its own
+//! database. The master key can be changed across the rows of that database while the application
+//! runs, and nothing is lost wherever that is interrupted.
+//!
+//! ```text
+//! source ──► key ──► keyring ──► sealer ──► token ──► column of an application's database
+//! (file,     (id)    (states)    (seal,     (vs1.…)   (rotation: rewrap in batches,
+//!  secret)                        open,                compare-and-swap)
+//!                                 rewrap)
+//! ```
+//!
+//! # The smallest use
+//!
+//! 1. Make a key: `vault key generate --out vault_kek`.
+//! 2. Load it: [`Sealer::from_key_file`].
+//! 3. Say what the secret belongs to: [`Context`].
+//! 4. Seal it, keep the token, and open it again: [`Sealer::seal`], [`Sealer::open`].
+//!
+//! With a `vault.toml`, [`Vault`] holds keyrings of several keys, finds deployment secrets by name
+//! and gives the [`rotate::Rotation`] over the columns that are declared there.
+//!
+//! # Features
+//!
+//! - `ring` (default): payload cipher, public hashes and randomness from ring; `rustcrypto`: the
+//!   same bytes without ring. One of them is needed, and where both are on, ring is used.
+//! - `foreign` (default): the formats that five applications store today ([`foreign`]).
+//! - `sqlite`: columns of SQLite databases and with them [`Vault`].
+//!
+//! # What it does not do
+//!
+//! No global state, no background thread, no async, no change to the process that links it. No
+//! call takes a data key, a nonce or randomness. Memory is wiped and not locked: swap and a
+//! debugger of the same user see what the process sees.
 #![forbid(unsafe_code)]
 
 #[cfg(not(any(feature = "ring", feature = "rustcrypto")))]
@@ -28,13 +63,13 @@ mod token;
 #[cfg(all(feature = "foreign", feature = "sqlite"))]
 mod vault;
 
-pub use context::Context;
+pub use context::{Context, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
+pub use database::Access;
 #[cfg(feature = "sqlite")]
 pub use database::sqlite::SqliteDatabase;
-pub use database::Access;
 pub use error::{Error, Kind, Place, Result};
 pub use format::Format;
-pub use key::{KeyFormat, KeyId, KeyTextError, MasterKey, TextKey, Trim, Weakness};
+pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MasterKey, TextKey, Trim, Weakness};
 pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, Retired};
 pub use manifest::{KeySource, KeyringSpec, Manifest, SecretSpec};
 pub use name::SecretName;

@@ -157,7 +157,8 @@ impl Manifest {
     pub fn keyring(&self, name: &str) -> Result<&KeyringSpec> {
         self.keyrings.get(name).ok_or_else(|| {
             let known: Vec<_> = self.keyrings.keys().map(String::as_str).collect();
-            Reader { path: &self.path }.wrong(&format!("no [keyring.{name}] is declared; declared are: {}", known.join(", ")))
+            Reader { path: &self.path }
+                .wrong(&format!("no [keyring.{name}] is declared; declared are: {}", known.join(", ")))
         })
     }
 
@@ -173,7 +174,10 @@ impl Manifest {
     ///
     /// [`Error::NotFound`].
     pub fn column(&self, name: &str) -> Result<&ColumnSpec> {
-        self.columns.iter().find(|column| column.name == name).ok_or_else(|| Error::NotFound { what: format!("column {name}") })
+        self.columns
+            .iter()
+            .find(|column| column.name == name)
+            .ok_or_else(|| Error::NotFound { what: format!("column {name}") })
     }
 
     /// The declared secrets.
@@ -236,7 +240,10 @@ impl KeyringSpec {
         }
         Err(Error::Config {
             place: Place::file("vault.toml"),
-            reason: format!("no source of keyring {} takes another key file; add one with a pattern, like \"file:/run/secrets/vault_kek_*\"", self.name),
+            reason: format!(
+                "no source of keyring {} takes another key file; add one with a pattern, like \"file:/run/secrets/vault_kek_*\"",
+                self.name
+            ),
         })
     }
 }
@@ -251,7 +258,9 @@ pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     fn rest(pattern: &[u8], name: &[u8]) -> bool {
         match (pattern.split_first(), name.split_first()) {
             (None, None) => true,
-            (Some((b'*', behind)), _) => (0..=name.len()).any(|at| name.get(at..).is_some_and(|name| rest(behind, name))),
+            (Some((b'*', behind)), _) => {
+                (0..=name.len()).any(|at| name.get(at..).is_some_and(|name| rest(behind, name)))
+            }
             (Some((b'?', behind)), Some((_, name))) => rest(behind, name),
             (Some((wanted, behind)), Some((found, name))) => wanted == found && rest(behind, name),
             _ => false,
@@ -276,19 +285,33 @@ impl Reader<'_> {
     }
 
     fn name(&self, name: &str) -> Result<SecretName> {
-        SecretName::parse(name).map_err(|_| self.wrong("the name of a secret is not letters, digits and . _ - in segments joined by /"))
+        SecretName::parse(name)
+            .map_err(|_| self.wrong("the name of a secret is not letters, digits and . _ - in segments joined by /"))
     }
 
     fn secret(&self, name: &str, raw: &RawSecret) -> Result<SecretSpec> {
-        const TYPES: [&str; 10] =
-            ["text", "url", "int", "hex", "base64", "fernet-key", "pem-private-key", "pem-public-key", "binary", "json"];
+        const TYPES: [&str; 10] = [
+            "text",
+            "url",
+            "int",
+            "hex",
+            "base64",
+            "fernet-key",
+            "pem-private-key",
+            "pem-public-key",
+            "binary",
+            "json",
+        ];
         if raw.r#type.as_deref().is_some_and(|kind| !TYPES.contains(&kind)) {
             return Err(self.wrong(&format!("secret {name}: `type` is none of {}", TYPES.join(", "))));
         }
         if raw.path.is_some() && raw.composed.is_some() {
             return Err(self.wrong(&format!("secret {name}: `path` and `composed` exclude each other")));
         }
-        Ok(SecretSpec { path: raw.path.as_deref().map(|path| self.resolve(path)), required: raw.required.unwrap_or(true) })
+        Ok(SecretSpec {
+            path: raw.path.as_deref().map(|path| self.resolve(path)),
+            required: raw.required.unwrap_or(true),
+        })
     }
 
     fn keyring(&self, name: &str, raw: &RawKeyring, columns: &[ColumnSpec]) -> Result<KeyringSpec> {
@@ -323,7 +346,9 @@ impl Reader<'_> {
             .map(|format| format.trim());
         let trim = trims.next().unwrap_or_default();
         if kind == KeyringKind::Text && trims.any(|other| other != trim) {
-            return Err(wrong("its columns are of applications that trim key texts differently; give each a keyring of its own"));
+            return Err(wrong(
+                "its columns are of applications that trim key texts differently; give each a keyring of its own",
+            ));
         }
         Ok(KeyringSpec {
             name: name.to_owned(),
@@ -337,16 +362,20 @@ impl Reader<'_> {
 
     fn column(&self, raw: &RawColumn) -> Result<ColumnSpec> {
         let wrong = |reason: &str| self.wrong(&format!("column {}: {reason}", raw.name));
-        if raw.name.is_empty() || !raw.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        if raw.name.is_empty()
+            || !raw.name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+        {
             return Err(self.wrong("the `name` of a column is not of letters, digits and . _ -"));
         }
         let Some(database) = raw.database.strip_prefix("sqlite:").filter(|path| !path.is_empty()) else {
             return Err(wrong("`database` is not \"sqlite:PATH\", the only kind that this release rotates"));
         };
-        let format = |name: &String| name.parse::<Format>().map_err(|_| {
-            let known: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
-            wrong(&format!("an unknown format; known are {}", known.join(", ")))
-        });
+        let format = |name: &String| {
+            name.parse::<Format>().map_err(|_| {
+                let known: Vec<_> = Format::ALL.iter().map(|format| format.as_str()).collect();
+                wrong(&format!("an unknown format; known are {}", known.join(", ")))
+            })
+        };
         let reads = raw.reads.iter().map(format).collect::<Result<Vec<_>>>()?;
         let writes = format(&raw.writes)?;
         if !writes.writable() {
@@ -373,7 +402,8 @@ impl Reader<'_> {
                 RawTemplate::Extra(pairs) if field == "extra" => {
                     for (key, template) in pairs {
                         let field = format!("extra.{key}");
-                        context = context.with(&field, template).map_err(|reason| wrong(&format!("context: {reason}")))?;
+                        context =
+                            context.with(&field, template).map_err(|reason| wrong(&format!("context: {reason}")))?;
                     }
                 }
                 RawTemplate::Extra(_) => return Err(wrong("context: only `extra` holds further pairs")),

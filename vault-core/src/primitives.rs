@@ -98,9 +98,7 @@ impl WrapKey {
         let mut out = Key32::default();
         out.copy_from_slice(body);
         let tag = aes_siv::Tag::try_from(iv).ok()?;
-        self.siv()
-            .decrypt_inout_detached(associated, (&mut out[..]).into(), &tag)
-            .ok()?;
+        self.siv().decrypt_inout_detached(associated, (&mut out[..]).into(), &tag).ok()?;
         Some(out)
     }
 
@@ -162,11 +160,8 @@ pub(crate) fn cbc_open(key: &EvpKey, ciphertext: Vec<u8>) -> Option<Zeroizing<Ve
 
     let mut data = Zeroizing::new(ciphertext);
     let (key, iv) = key.0.split_at_checked(32)?;
-    let length = cbc::Decryptor::<aes::Aes256>::new_from_slices(key, iv)
-        .ok()?
-        .decrypt_padded::<Pkcs7>(&mut data)
-        .ok()?
-        .len();
+    let length =
+        cbc::Decryptor::<aes::Aes256>::new_from_slices(key, iv).ok()?.decrypt_padded::<Pkcs7>(&mut data).ok()?.len();
     data.truncate(length);
     Some(data)
 }
@@ -248,7 +243,8 @@ impl Pool {
     fn take(&mut self) -> Result<Key32> {
         let process = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
         if self.process != process || self.left < 32 {
-            payload::random(&mut self.bytes).ok_or(Error::CannotSeal { why: "the operating system gave no randomness" })?;
+            payload::random(&mut self.bytes)
+                .ok_or(Error::CannotSeal { why: "the operating system gave no randomness" })?;
             self.left = POOL_SIZE;
             self.process = process;
         }
@@ -317,16 +313,12 @@ mod with_rustcrypto {
     use super::TAG;
 
     pub(crate) fn seal(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<[u8; TAG]> {
-        let tag = Aes256Gcm::new(key.into())
-            .encrypt_inout_detached(&Nonce::default(), aad, data.into())
-            .ok()?;
+        let tag = Aes256Gcm::new(key.into()).encrypt_inout_detached(&Nonce::default(), aad, data.into()).ok()?;
         Some(tag.into())
     }
 
     pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8], tag: &[u8; TAG]) -> Option<()> {
-        Aes256Gcm::new(key.into())
-            .decrypt_inout_detached(&Nonce::default(), aad, data.into(), &Tag::from(*tag))
-            .ok()
+        Aes256Gcm::new(key.into()).decrypt_inout_detached(&Nonce::default(), aad, data.into(), &Tag::from(*tag)).ok()
     }
 
     pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
@@ -338,3 +330,6 @@ mod with_rustcrypto {
         getrandom::fill(out).ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,7 +114,9 @@ impl Resolver {
             return Err(Error::Malformed { what: "secret: it is empty" });
         }
         if text.contains(&0) || core::str::from_utf8(text).is_err() {
-            return Err(Error::Malformed { what: "secret: it is not text; it holds a NUL byte or bytes that are not UTF-8" });
+            return Err(Error::Malformed {
+                what: "secret: it is not text; it holds a NUL byte or bytes that are not UTF-8",
+            });
         }
         Ok(Resolved { value: SecretBytes::copy_of(text), source })
     }
@@ -131,16 +133,15 @@ impl Resolver {
                 remedy: "unset one of them".to_owned(),
             });
         }
-        let from_file = |path: PathBuf| {
-            Ok(Resolved { value: file::read(&path, cap)?, source: Source::File(path) })
-        };
+        let from_file = |path: PathBuf| Ok(Resolved { value: file::read(&path, cap)?, source: Source::File(path) });
         if let Some(path) = self.explicit.get(name) {
             return from_file(path.clone());
         }
         if let Some(path) = named {
             return from_file(PathBuf::from(path.as_str()));
         }
-        let credentials = self.environment.get("CREDENTIALS_DIRECTORY").map(|directory| PathBuf::from(directory.as_str()));
+        let credentials =
+            self.environment.get("CREDENTIALS_DIRECTORY").map(|directory| PathBuf::from(directory.as_str()));
         for directory in credentials.iter().chain([&self.mounts]) {
             let path = directory.join(name.file_name());
             match file::read(&path, cap) {
@@ -150,10 +151,17 @@ impl Resolver {
             }
         }
         if let Some(value) = plain {
-            return Ok(Resolved { value: SecretBytes::copy_of(value.as_bytes()), source: Source::Environment(variable) });
+            return Ok(Resolved {
+                value: SecretBytes::copy_of(value.as_bytes()),
+                source: Source::Environment(variable),
+            });
         }
         Err(Error::NotFound {
-            what: format!("secret {name} (looked for {file_variable}, {}/{}, {variable})", self.mounts.display(), name.file_name()),
+            what: format!(
+                "secret {name} (looked for {file_variable}, {}/{}, {variable})",
+                self.mounts.display(),
+                name.file_name()
+            ),
         })
     }
 

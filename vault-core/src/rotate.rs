@@ -11,7 +11,7 @@ mod count;
 use core::ops::ControlFlow;
 use std::time::Instant;
 
-use crate::column::{Column, Finding, Run, RowKey, Selection};
+use crate::column::{Column, Finding, RowKey, Run, Selection};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::key::KeyId;
@@ -188,7 +188,11 @@ impl<'a> Rotation<'a> {
         }
         let (guard, generation) = (&self.guard, self.generation);
         if !options.app_stopped {
-            return self.targets.iter_mut().map(|target| target.run(job, options, generation, guard, observe)).collect();
+            return self
+                .targets
+                .iter_mut()
+                .map(|target| target.run(job, options, generation, guard, observe))
+                .collect();
         }
         let mut summaries = Vec::new();
         for mut group in by_database(&mut self.targets) {
@@ -412,7 +416,8 @@ impl Target {
         let select = self.selection(job)?;
         let converter = Converter::new(&spec, &self.keys, job);
         let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
-        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: Some(&run.id) };
+        let pass =
+            Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: Some(&run.id) };
         let tally = pass.run(&mut *self.column, &converter, None, &mut |tally| {
             Ok(observe(Step { column: &spec.name, pass: 1, rows: tally.rows, rewritten: tally.rewritten }))
         })?;
@@ -451,7 +456,9 @@ impl Target {
         match job {
             Job::Migrate(_) if spec.writes != goal => Err(Error::Refused {
                 reason: format!("the applications of column {} go on writing {}, not {goal}", spec.name, spec.writes),
-                remedy: format!("set `writes = \"{goal}\"` once every process reads it, or stop every process and add --app-stopped"),
+                remedy: format!(
+                    "set `writes = \"{goal}\"` once every process reads it, or stop every process and add --app-stopped"
+                ),
             }),
             Job::Migrate(_) if !spec.linked => Err(unlinked(&spec.name)),
             Job::Rotate | Job::RotateDeep if goal != Format::Vs1 && !spec.linked => Err(unlinked(&spec.name)),
@@ -487,7 +494,15 @@ impl Target {
 }
 
 impl Summary {
-    fn new(column: String, tally: Tally, passes: u64, stale: u64, started: Instant, findings: Vec<Finding>, end: End) -> Self {
+    fn new(
+        column: String,
+        tally: Tally,
+        passes: u64,
+        stale: u64,
+        started: Instant,
+        findings: Vec<Finding>,
+        end: End,
+    ) -> Self {
         Self {
             column,
             rows: tally.rows,
@@ -524,7 +539,10 @@ fn run_exclusively(
     match moved {
         Ok(summaries) if summaries.iter().any(|summary| summary.end == End::Stopped) => {
             first.column.rollback()?;
-            Err(Error::Temporary { reason: "stopped; nothing was changed".to_owned(), remedy: "run the command again".to_owned() })
+            Err(Error::Temporary {
+                reason: "stopped; nothing was changed".to_owned(),
+                remedy: "run the command again".to_owned(),
+            })
         }
         Ok(summaries) => {
             first.column.commit()?;

@@ -74,7 +74,9 @@ mod tests {
             assert_eq!(Timestamp(seconds).to_string(), text);
             assert_eq!(Timestamp::parse(text), Some(Timestamp(seconds)));
         }
-        for text in ["", "2026-02-30T00:00:00Z", "2026-02-03 10:11:12Z", "2026-02-03T10:11:12+01:00", "2026-13-01T00:00:00Z"] {
+        for text in
+            ["", "2026-02-30T00:00:00Z", "2026-02-03 10:11:12Z", "2026-02-03T10:11:12+01:00", "2026-13-01T00:00:00Z"]
+        {
             assert_eq!(Timestamp::parse(text), None, "{text}");
         }
     }

@@ -73,12 +73,9 @@ impl Token {
         if !matches!(kid.letter(), 'k' | 't') {
             return Err(Error::Unsupported { what: "key type of the token" });
         }
-        let wrapped = wrapped
-            .try_into()
-            .map_err(|_| Error::Malformed { what: "token: its wrapped key is not 48 bytes" })?;
-        let (Some([suite, flags]), Some(payload)) =
-            (body.first_chunk(), body.len().checked_sub(PREAMBLE + TAG))
-        else {
+        let wrapped =
+            wrapped.try_into().map_err(|_| Error::Malformed { what: "token: its wrapped key is not 48 bytes" })?;
+        let (Some([suite, flags]), Some(payload)) = (body.first_chunk(), body.len().checked_sub(PREAMBLE + TAG)) else {
             return Err(Error::Malformed { what: "token: its body is cut short" });
         };
         if *suite != SUITE {
@@ -140,7 +137,6 @@ impl Token {
     pub(crate) fn padded(&self) -> bool {
         self.body.get(1).is_some_and(|flags| flags & PADDED != 0)
     }
-
 
     /// The same body under another key.
     pub(crate) fn with_wrap(&self, kid: KeyId, wrapped: [u8; 48]) -> Self {
@@ -256,12 +252,10 @@ impl core::str::FromStr for WrappedKey {
         if kid.letter() != 'k' {
             return Err(Error::Unsupported { what: "type of the wrapping key" });
         }
-        let wrapped = wrapped
-            .try_into()
-            .map_err(|_| Error::Malformed { what: "wrapped key: its key is not 48 bytes" })?;
-        let body: [u8; WRAPPED_BODY] = body
-            .try_into()
-            .map_err(|_| Error::Malformed { what: "wrapped key: its body is not 55 bytes" })?;
+        let wrapped =
+            wrapped.try_into().map_err(|_| Error::Malformed { what: "wrapped key: its key is not 48 bytes" })?;
+        let body: [u8; WRAPPED_BODY] =
+            body.try_into().map_err(|_| Error::Malformed { what: "wrapped key: its body is not 55 bytes" })?;
         if body.first_chunk() != Some(&[SUITE, 0]) {
             return Err(Error::Unsupported { what: "suite or flags of the wrapped key" });
         }
@@ -307,7 +301,9 @@ fn segments<'a>(text: &'a str, magic: &str, family: &str) -> Result<[&'a str; 3]
 }
 
 fn decode(text: &str) -> Result<Vec<u8>> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| Error::Malformed { what: "token: not canonical base64url without padding" })
+    URL_SAFE_NO_PAD
+        .decode(text)
+        .map_err(|_| Error::Malformed { what: "token: not canonical base64url without padding" })
 }
 
 fn encode(magic: &str, kid: KeyId, wrapped: &[u8; 48], body: &[u8]) -> String {

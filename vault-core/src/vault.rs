@@ -71,8 +71,9 @@ impl Config {
         if resolver::config_from_environment().is_some() {
             return Self::from_env();
         }
-        let path = resolver::find_config(start)
-            .ok_or_else(|| Error::NotFound { what: "vault.toml, here, in a parent directory, or in /etc/vault,".to_owned() })?;
+        let path = resolver::find_config(start).ok_or_else(|| Error::NotFound {
+            what: "vault.toml, here, in a parent directory, or in /etc/vault,".to_owned(),
+        })?;
         Self::from_file(path)
     }
 
@@ -197,7 +198,9 @@ impl Vault {
     ///
     /// [`Error::KeyMissing`] if no such keyring of master keys is declared.
     pub fn sealer(&self) -> Result<&Sealer> {
-        self.sealer.as_ref().ok_or_else(|| Error::KeyMissing { place: "vault.toml declares no [keyring.main] of kind \"kek\"".to_owned() })
+        self.sealer.as_ref().ok_or_else(|| Error::KeyMissing {
+            place: "vault.toml declares no [keyring.main] of kind \"kek\"".to_owned(),
+        })
     }
 
     /// [`Sealer::seal`] of the keyring `main`.
@@ -254,7 +257,10 @@ impl Vault {
             let writes = &self.manifest.keyring_for(spec, spec.writes)?.name;
             let uses = |name: &str| {
                 let formats = spec.reads.iter().filter(|format| **format != Format::Plaintext);
-                writes == name || formats.flat_map(|format| self.manifest.keyring_for(spec, *format)).any(|keyring| keyring.name == name)
+                writes == name
+                    || formats
+                        .flat_map(|format| self.manifest.keyring_for(spec, *format))
+                        .any(|keyring| keyring.name == name)
             };
             let wanted = match scope {
                 Scope::All => true,
@@ -284,12 +290,11 @@ impl Vault {
                 }
             }
             // A migration to tokens needs the keyring that will seal them before the column says so.
-            if keys.sealer.is_none() {
-                if let Ok(KeyringSpec { name, .. }) = self.manifest.keyring_for(spec, Format::Vs1) {
-                    if let Some(AnyKeyring::Kek(keyring)) = self.keyrings.get(name) {
-                        keys.sealer = Some(Sealer::new(keyring.clone()));
-                    }
-                }
+            if keys.sealer.is_none()
+                && let Ok(KeyringSpec { name, .. }) = self.manifest.keyring_for(spec, Format::Vs1)
+                && let Some(AnyKeyring::Kek(keyring)) = self.keyrings.get(name)
+            {
+                keys.sealer = Some(Sealer::new(keyring.clone()));
             }
             targets.push(Target { column: Box::new(SqliteColumn::new(database, spec.clone())?), keys });
         }
@@ -382,7 +387,12 @@ fn add<K: Material>(
 }
 
 /// The keyring as its sources and its state file have it, but for the key in the file `except`.
-fn load<K: Material>(spec: &KeyringSpec, resolver: &Resolver, except: Option<&Path>, parse: Parse<K>) -> Result<Keyring<K>> {
+fn load<K: Material>(
+    spec: &KeyringSpec,
+    resolver: &Resolver,
+    except: Option<&Path>,
+    parse: Parse<K>,
+) -> Result<Keyring<K>> {
     let mut found = Vec::new();
     for (place, content) in resolver.key_contents(spec)? {
         if except.is_none_or(|except| Path::new(&place) != except) {

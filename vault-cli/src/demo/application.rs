@@ -97,7 +97,9 @@ pub(super) fn run(dir: &Path, out: &mut dyn Write) -> Result<()> {
     let catalog = Catalog::open(&dir.join(CATALOG))?;
     let rows: u64 = catalog
         .0
-        .query_row("SELECT (SELECT count(*) FROM secrets) + (SELECT count(*) FROM notification_channels)", [], |row| row.get(0))
+        .query_row("SELECT (SELECT count(*) FROM secrets) + (SELECT count(*) FROM notification_channels)", [], |row| {
+            row.get(0)
+        })
         .map_err(failed)?;
     let stop = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&stop);

@@ -41,7 +41,10 @@ impl Catalog {
         let transaction = catalog.0.transaction().map_err(failed)?;
         for user in 1..=USERS {
             transaction
-                .execute("INSERT INTO users (id, username, email) VALUES (?1, 'user' || ?1, 'user' || ?1 || '@example.com')", [user])
+                .execute(
+                    "INSERT INTO users (id, username, email) VALUES (?1, 'user' || ?1, 'user' || ?1 || '@example.com')",
+                    [user],
+                )
                 .map_err(failed)?;
         }
         for number in 0..values {

@@ -9,8 +9,8 @@ use rusqlite::{TransactionBehavior, params};
 use vault_core::rotate::{Job, RunOptions};
 use vault_core::{Access, Config, KeyId, Result, Scope, Token, Vault};
 
+use super::CATALOG;
 use super::catalog::{COLUMNS, Catalog, failed};
-use super::{CATALOG};
 
 const BATCH: usize = 500;
 const ROUNDS: usize = 3;
@@ -44,7 +44,8 @@ fn rewrap_all(config: &Path) -> Result<f64> {
     let vault = Vault::load(Config::from_file(config)?)?;
     let mut rotation = vault.rotation(Scope::Keyring("main"), Access::Write)?;
     let started = Instant::now();
-    let summaries = rotation.run(&Job::Rotate, &RunOptions::default(), &mut |_| core::ops::ControlFlow::Continue(()))?;
+    let summaries =
+        rotation.run(&Job::Rotate, &RunOptions::default(), &mut |_| core::ops::ControlFlow::Continue(()))?;
     let rows: u64 = summaries.iter().map(|summary| summary.rewritten).sum();
     Ok(per_second(rows, started))
 }
@@ -59,7 +60,8 @@ fn write_ready_made(config: &Path, database: &Path, old: KeyId) -> Result<f64> {
         .map_err(failed)?;
     let mut ready = Vec::new();
     for (table, column) in COLUMNS {
-        let mut statement = catalog.0.prepare(&format!("SELECT id, {column} FROM {table} ORDER BY id")).map_err(failed)?;
+        let mut statement =
+            catalog.0.prepare(&format!("SELECT id, {column} FROM {table} ORDER BY id")).map_err(failed)?;
         let values = statement
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
             .and_then(Iterator::collect::<rusqlite::Result<Vec<(u64, String)>>>)
@@ -94,11 +96,17 @@ fn write_ready_made(config: &Path, database: &Path, old: KeyId) -> Result<f64> {
             after = *last;
             let transaction = catalog.0.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
             for ((id, old), new) in page.iter().zip(&mut ready) {
-                transaction.prepare_cached(&update).and_then(|mut update| update.execute(params![id, old, new])).map_err(failed)?;
+                transaction
+                    .prepare_cached(&update)
+                    .and_then(|mut update| update.execute(params![id, old, new]))
+                    .map_err(failed)?;
                 rows += 1;
             }
             transaction
-                .execute("UPDATE vault_core_floor SET cursor = ?1, rewritten = rewritten + ?2", params![after.to_string(), page.len()])
+                .execute(
+                    "UPDATE vault_core_floor SET cursor = ?1, rewritten = rewritten + ?2",
+                    params![after.to_string(), page.len()],
+                )
                 .map_err(failed)?;
             transaction.commit().map_err(failed)?;
         }

@@ -13,7 +13,9 @@ use crate::database::sqlite::{SqliteDatabase, failed, literal, quoted, reason};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 
-use super::{Cell, Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Selection, Survey, Written};
+use super::{
+    Cell, Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Selection, Survey, Written,
+};
 
 /// Bytes of values after which a page ends, so that long values do not fill the memory.
 const PAGE_BYTES: usize = 8 << 20;
@@ -90,14 +92,18 @@ impl SqliteColumn {
         };
         let new = ToSqlOutput::Borrowed(new);
         let mut values: Vec<&dyn ToSql> = vec![&new, &change.old];
-        values.extend(change.key.cells().iter().map(|cell| cell as &dyn ToSql));
+        for cell in change.key.cells() {
+            values.push(cell);
+        }
         let changed = connection.prepare_cached(&self.sql.update)?.execute(&*values)?;
         if !self.triggers {
             return Ok(if changed == 1 { Replaced::Yes } else { Replaced::Lost });
         }
         // A trigger may have ignored the update or written something else.
         let mut values: Vec<&dyn ToSql> = vec![&new, &change.old];
-        values.extend(change.key.cells().iter().map(|cell| cell as &dyn ToSql));
+        for cell in change.key.cells() {
+            values.push(cell);
+        }
         let now: Option<(bool, bool)> = connection
             .prepare_cached(&self.sql.probe)?
             .query(&*values)?
@@ -112,13 +118,22 @@ impl SqliteColumn {
         })
     }
 
-    fn write_rows(&self, connection: &Connection, changes: &[RowChange], one_by_one: bool) -> Result<Written, rusqlite::Error> {
+    fn write_rows(
+        &self,
+        connection: &Connection,
+        changes: &[RowChange],
+        one_by_one: bool,
+    ) -> Result<Written, rusqlite::Error> {
         let mut written = Written::default();
         for change in changes {
             let replaced = if one_by_one {
                 connection.execute_batch("SAVEPOINT vault_core_row")?;
                 let replaced = self.replace(connection, change);
-                let end = if matches!(replaced, Ok(Replaced::Refused) | Err(_)) { "ROLLBACK TO vault_core_row; RELEASE vault_core_row" } else { "RELEASE vault_core_row" };
+                let end = if matches!(replaced, Ok(Replaced::Refused) | Err(_)) {
+                    "ROLLBACK TO vault_core_row; RELEASE vault_core_row"
+                } else {
+                    "RELEASE vault_core_row"
+                };
                 connection.execute_batch(end)?;
                 replaced
             } else {
@@ -307,14 +322,21 @@ impl Sql {
             let collation = if check::is_integer(connection, spec, name)? { "" } else { " COLLATE BINARY" };
             ordered.push(format!("{}{collation}", quoted(name)));
         }
-        let which = ordered.iter().enumerate().map(|(at, key)| format!("{key} = ?{}", at + 3)).collect::<Vec<_>>().join(" AND ");
+        let which = ordered
+            .iter()
+            .enumerate()
+            .map(|(at, key)| format!("{key} = ?{}", at + 3))
+            .collect::<Vec<_>>()
+            .join(" AND ");
         let set = match &spec.member {
             None => "?1".to_owned(),
             Some(member) => format!("json_set({column}, {}, ?1)", literal(&path(member))),
         };
         Ok(Self {
             update: format!("UPDATE {table} SET {column} = {set} WHERE {which} AND {value} = ?2 COLLATE BINARY"),
-            probe: format!("SELECT {value} = ?1 COLLATE BINARY, {value} = ?2 COLLATE BINARY FROM {table} WHERE {which}"),
+            probe: format!(
+                "SELECT {value} = ?1 COLLATE BINARY, {value} = ?2 COLLATE BINARY FROM {table} WHERE {which}"
+            ),
             prefix: format!("CAST(substr({value}, 1, 22) AS TEXT)"),
             filter: spec.filter.as_ref().map(|filter| format!(" AND ({filter})")).unwrap_or_default(),
             table,
@@ -333,7 +355,8 @@ impl Sql {
         };
         let mut columns = vec![format!("{} AS vault_value", self.value)];
         columns.extend(self.keys.iter().enumerate().map(|(at, key)| format!("{key} AS vault_key_{at}")));
-        columns.extend(page.columns.iter().enumerate().map(|(at, name)| format!("{} AS vault_cell_{at}", quoted(name))));
+        columns
+            .extend(page.columns.iter().enumerate().map(|(at, name)| format!("{} AS vault_cell_{at}", quoted(name))));
         let wanted = match page.select {
             Selection::All => format!("{value} IS NOT NULL AND length({value}) > 0", value = self.value),
             Selection::Prefixes(prefixes) => {

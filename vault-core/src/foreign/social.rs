@@ -10,10 +10,11 @@ use crate::secret::SecretBytes;
 /// Opens `<nonce>:<tag>:<ciphertext>`. The application also accepts truncated tags, which makes
 /// forging cheap; here a tag has 16 bytes.
 pub(super) fn open(key: &Key32, value: &[u8], nonce_digits: usize) -> Result<SecretBytes> {
-    let [nonce, tag, ciphertext] =
-        format::social_parts(value, nonce_digits).ok_or(Error::Malformed { what: "value: not nonce, tag and ciphertext in hex" })?;
+    let [nonce, tag, ciphertext] = format::social_parts(value, nonce_digits)
+        .ok_or(Error::Malformed { what: "value: not nonce, tag and ciphertext in hex" })?;
     let mut data = Zeroizing::new(from_hex(ciphertext));
-    let tag: [u8; TAG] = from_hex(tag).try_into().map_err(|_| Error::Malformed { what: "value: its tag is not 16 bytes" })?;
+    let tag: [u8; TAG] =
+        from_hex(tag).try_into().map_err(|_| Error::Malformed { what: "value: its tag is not 16 bytes" })?;
     primitives::gcm_open_with_nonce(key, &from_hex(nonce), &mut data, &tag).ok_or(Error::Corrupt { what: "value" })?;
     Ok(SecretBytes::from_zeroizing(data))
 }

@@ -152,7 +152,7 @@ fn current<K: Material>(keyring: &Keyring<K>) -> Result<KeyringState> {
 
 fn sign<K: Material>(state: &mut KeyringState, keyring: &Keyring<K>, new: Option<&K>) {
     for key in keyring.loaded().map(|key| &**key).chain(new) {
-        state.sign(key.kid(), key.prk());
+        state.sign(key);
     }
 }
 

@@ -11,11 +11,11 @@ use serde::Deserialize;
 use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::key::KeyId;
-use crate::primitives::{self, MacKey, Prk};
+use crate::primitives::{self, MacKey};
 use crate::time::Timestamp;
 
 use super::change::Retired;
-use super::refused;
+use super::{Material, refused};
 
 /// Most keys that a state file lists.
 const MAX_KEYS: usize = 10_000;
@@ -109,7 +109,16 @@ pub struct KeyRecord {
 
 impl KeyRecord {
     pub(super) fn new(state: KeyState) -> Self {
-        Self { state, label: None, source: None, created: None, promoted: None, demoted: None, disabled: None, destroyed: None }
+        Self {
+            state,
+            label: None,
+            source: None,
+            created: None,
+            promoted: None,
+            demoted: None,
+            disabled: None,
+            destroyed: None,
+        }
     }
 }
 
@@ -196,10 +205,14 @@ impl KeyringState {
             let kid = KeyId::parse(&key.kid).ok().filter(|kid| kid.letter() == letter);
             let kid = kid.ok_or_else(|| wrong("a `kid` is not the id of a key of this kind"))?;
             let state = KeyState::ALL.into_iter().find(|state| state.as_str() == key.state);
-            let state = state.ok_or_else(|| wrong("a `state` is none of active, primary, decrypt-only, disabled, destroyed"))?;
+            let state = state
+                .ok_or_else(|| wrong("a `state` is none of active, primary, decrypt-only, disabled, destroyed"))?;
             let time = |time: Option<toml::value::Datetime>| {
-                time.map(|time| Timestamp::parse(&time.to_string()).ok_or_else(|| wrong("a time is not of the form 2026-02-03T10:11:12Z")))
-                    .transpose()
+                time.map(|time| {
+                    Timestamp::parse(&time.to_string())
+                        .ok_or_else(|| wrong("a time is not of the form 2026-02-03T10:11:12Z"))
+                })
+                .transpose()
             };
             let record = KeyRecord {
                 state,
@@ -224,7 +237,8 @@ impl KeyringState {
             let mac = URL_SAFE_NO_PAD.decode(mac).ok().and_then(|mac| mac.try_into().ok());
             macs.insert(kid, mac.ok_or_else(|| wrong("a value under [mac] is not 43 characters of base64url"))?);
         }
-        let updated = Timestamp::parse(&file.updated.to_string()).ok_or_else(|| wrong("`updated` is not of the form 2026-02-03T10:11:12Z"))?;
+        let updated = Timestamp::parse(&file.updated.to_string())
+            .ok_or_else(|| wrong("`updated` is not of the form 2026-02-03T10:11:12Z"))?;
         Ok(Self { keyring_id: file.keyring_id, kind, generation: file.generation, updated, keys, macs })
     }
 
@@ -299,17 +313,26 @@ impl KeyringState {
 
     /// The next state. It carries no MACs yet.
     pub(super) fn after(&self, change: &Change) -> Result<Self> {
-        let mut next = Self { generation: self.generation + 1, updated: Timestamp::now(), macs: BTreeMap::new(), ..self.clone() };
+        let mut next =
+            Self { generation: self.generation + 1, updated: Timestamp::now(), macs: BTreeMap::new(), ..self.clone() };
         let now = Some(next.updated);
         match change {
             Change::Add { kid, label, source } => {
                 if self.keys.contains_key(kid) {
-                    return Err(refused(format!("the keyring lists key {kid} already"), "`vault key list` shows its state"));
+                    return Err(refused(
+                        format!("the keyring lists key {kid} already"),
+                        "`vault key list` shows its state",
+                    ));
                 }
                 if self.keys.len() >= MAX_KEYS {
                     return Err(Error::TooLarge { what: "list of keys in the keyring state file", limit: MAX_KEYS });
                 }
-                let record = KeyRecord { label: label.clone(), source: source.clone(), created: now, ..KeyRecord::new(KeyState::Active) };
+                let record = KeyRecord {
+                    label: label.clone(),
+                    source: source.clone(),
+                    created: now,
+                    ..KeyRecord::new(KeyState::Active)
+                };
                 next.keys.insert(*kid, record);
             }
             Change::Promote(kid) => {
@@ -321,7 +344,8 @@ impl KeyringState {
             }
             Change::Disable(retired) => {
                 retired.check(self.generation)?;
-                next.record(retired.kid(), &[KeyState::Active, KeyState::DecryptOnly], KeyState::Disabled)?.disabled = now;
+                next.record(retired.kid(), &[KeyState::Active, KeyState::DecryptOnly], KeyState::Disabled)?.disabled =
+                    now;
             }
             Change::Enable(kid) => {
                 next.record(*kid, &[KeyState::Disabled], KeyState::DecryptOnly)?;
@@ -351,12 +375,13 @@ impl KeyringState {
     }
 
     /// Adds the MAC under one key.
-    pub(super) fn sign(&mut self, kid: KeyId, prk: &Prk) {
-        self.macs.insert(kid, *self.mac(kid, prk));
+    pub(super) fn sign<K: Material>(&mut self, key: &K) {
+        self.macs.insert(key.kid(), *self.mac(key));
     }
 
-    pub(super) fn check_mac(&self, kid: KeyId, prk: &Prk) -> Result<()> {
-        let good = self.macs.get(&kid).is_some_and(|mac| primitives::equal(mac, &*self.mac(kid, prk)));
+    pub(super) fn check_mac<K: Material>(&self, key: &K) -> Result<()> {
+        let kid = key.kid();
+        let good = self.macs.get(&kid).is_some_and(|mac| primitives::equal(mac, &*self.mac(key)));
         if good {
             return Ok(());
         }
@@ -366,8 +391,9 @@ impl KeyringState {
         ))
     }
 
-    fn mac(&self, kid: KeyId, prk: &Prk) -> primitives::Key32 {
-        MacKey::new(&*prk.expand::<32>(&[MAC_LABEL, kid.as_str().as_bytes()])).mac(&[&self.canonical()])
+    fn mac<K: Material>(&self, key: &K) -> primitives::Key32 {
+        let mac_key = key.mac_key(&[MAC_LABEL, key.kid().as_str().as_bytes()]);
+        MacKey::new(&mac_key).mac(&[&self.canonical()])
     }
 
     /// What the MACs are over: the label, then every field in the order of the schema as u32
@@ -465,7 +491,7 @@ mod tests {
         let key = MasterKey::generate().unwrap();
         let mut state = KeyringState::first(KeyringKind::Kek, key.kid()).unwrap();
         state.keys.get_mut(&key.kid()).unwrap().label = Some("quotes \" and \\ and \n line breaks \u{7f}".to_owned());
-        state.sign(key.kid(), key.prk());
+        state.sign(&key);
         (state, key)
     }
 
@@ -474,7 +500,7 @@ mod tests {
         let (state, key) = sample();
         let read = KeyringState::parse(&state.render(), Path::new("s.toml")).unwrap();
         assert_eq!(read, state);
-        read.check_mac(key.kid(), key.prk()).unwrap();
+        read.check_mac(&key).unwrap();
     }
 
     #[test]
@@ -492,9 +518,9 @@ mod tests {
         for change in changes {
             let mut changed = state.clone();
             change(&mut changed, key.kid());
-            assert!(changed.check_mac(key.kid(), key.prk()).is_err());
+            assert!(changed.check_mac(&key).is_err());
         }
-        state.check_mac(key.kid(), key.prk()).unwrap();
+        state.check_mac(&key).unwrap();
     }
 
     /// tests/vectors/keyring/state_file.json was computed by another implementation.
@@ -510,7 +536,7 @@ mod tests {
             for (kid, key) in case["keys"].as_object().unwrap() {
                 let key = MasterKey::parse(key.as_str().unwrap().as_bytes()).unwrap();
                 assert_eq!(key.kid().as_str(), kid);
-                state.check_mac(key.kid(), key.prk()).unwrap();
+                state.check_mac(&key).unwrap();
             }
         }
     }

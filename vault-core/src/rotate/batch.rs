@@ -152,5 +152,8 @@ fn convert(converter: &Converter<'_>, rows: Vec<Row>) -> Converted {
 }
 
 fn worker_gone() -> Error {
-    Error::Temporary { reason: "the thread that converts pages ended early".to_owned(), remedy: "run the command again".to_owned() }
+    Error::Temporary {
+        reason: "the thread that converts pages ended early".to_owned(),
+        remedy: "run the command again".to_owned(),
+    }
 }

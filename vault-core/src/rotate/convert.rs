@@ -156,7 +156,9 @@ impl<'a> Converter<'a> {
             (Shape::WrappedKey, _) => Err(Error::Unsupported { what: "format for a wrapped key: it can only be vk1" }),
             (Shape::Token, goal) => {
                 if !matches!(self.job, Job::Migrate(_)) {
-                    return Err(Error::Malformed { what: "value: a token in a column that writes a foreign format; migrate it" });
+                    return Err(Error::Malformed {
+                        what: "value: a token in a column that writes a foreign format; migrate it",
+                    });
                 }
                 let secret = self.sealer()?.open(&row.context(&self.spec.context)?, &token(value)?)?;
                 self.write_foreign(goal, row, &secret).map(Some)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-
 use crate::column::{Page, Row, RowKey, Selection};
 use crate::error::{Error, Result};
 use crate::format::Format;
@@ -101,7 +100,10 @@ impl Verification {
             }
             if column.failed > 0 {
                 return Err(Error::Refused {
-                    reason: format!("column {} holds {} values that open under no loaded key", column.column, column.failed),
+                    reason: format!(
+                        "column {} holds {} values that open under no loaded key",
+                        column.column, column.failed
+                    ),
                     remedy: "find their key or repair them; `vault rotate verify` lists them".to_owned(),
                 });
             }
@@ -139,7 +141,13 @@ impl Target {
             let columns = spec.context.columns().into();
             let mut after = None;
             loop {
-                let page = Page { select: &Selection::All, filtered: false, columns: &columns, after: after.as_ref(), limit: PAGE };
+                let page = Page {
+                    select: &Selection::All,
+                    filtered: false,
+                    columns: &columns,
+                    after: after.as_ref(),
+                    limit: PAGE,
+                };
                 let rows = self.column.read(&page)?;
                 let Some(last) = rows.last() else { break };
                 after = Some(last.key.clone());

@@ -45,7 +45,10 @@ pub(super) fn table(connection: &Connection, spec: &ColumnSpec) -> Result<()> {
         return Err(wrong(spec, &format!("it has no column {name}")));
     }
     if !is_unique(connection, spec, &columns)? {
-        return Err(wrong(spec, "`row` is not unique: name the columns of its primary key, or of a unique index over exactly these columns"));
+        return Err(wrong(
+            spec,
+            "`row` is not unique: name the columns of its primary key, or of a unique index over exactly these columns",
+        ));
     }
     let nulls: bool = connection
         .query_row(
@@ -68,7 +71,10 @@ pub(super) fn table(connection: &Connection, spec: &ColumnSpec) -> Result<()> {
 pub(super) fn findings(connection: &Connection, spec: &ColumnSpec) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for trigger in triggers(connection, spec)? {
-        findings.push(Finding::new(format!("trigger {trigger} of table {} sees, and may refuse, every update", spec.table)));
+        findings.push(Finding::new(format!(
+            "trigger {trigger} of table {} sees, and may refuse, every update",
+            spec.table
+        )));
     }
     if spec.context.is_empty() {
         findings.push(Finding::new("no context is declared: a token opens in whatever row it is moved to"));
@@ -80,8 +86,12 @@ pub(super) fn findings(connection: &Connection, spec: &ColumnSpec) -> Result<Vec
             outside.join(", ")
         )));
     }
-    if let Some(format) = spec.reads.iter().find(|format| !format.authenticated() && **format != crate::format::Format::Vs1) {
-        findings.push(Finding::new(format!("{format} has no authentication: a migration takes what a writer of the database put there as genuine")));
+    if let Some(format) =
+        spec.reads.iter().find(|format| !format.authenticated() && **format != crate::format::Format::Vs1)
+    {
+        findings.push(Finding::new(format!(
+            "{format} has no authentication: a migration takes what a writer of the database put there as genuine"
+        )));
     }
     Ok(findings)
 }
@@ -107,7 +117,12 @@ fn columns(connection: &Connection, spec: &ColumnSpec) -> Result<Vec<Declared>> 
     let list = || -> rusqlite::Result<Vec<Declared>> {
         let mut statement = connection.prepare_cached("SELECT name, type, pk, hidden FROM pragma_table_xinfo(?1)")?;
         let rows = statement.query_map([&spec.table], |row| {
-            Ok(Declared { name: row.get(0)?, kind: row.get(1)?, primary: row.get(2)?, generated: row.get::<_, u32>(3)? >= 2 })
+            Ok(Declared {
+                name: row.get(0)?,
+                kind: row.get(1)?,
+                primary: row.get(2)?,
+                generated: row.get::<_, u32>(3)? >= 2,
+            })
         })?;
         rows.collect()
     };
@@ -127,7 +142,8 @@ fn is_unique(connection: &Connection, spec: &ColumnSpec, columns: &[Declared]) -
         return Ok(true);
     }
     let list = || -> rusqlite::Result<bool> {
-        let mut indexes = connection.prepare("SELECT name FROM pragma_index_list(?1) WHERE \"unique\" = 1 AND partial = 0")?;
+        let mut indexes =
+            connection.prepare("SELECT name FROM pragma_index_list(?1) WHERE \"unique\" = 1 AND partial = 0")?;
         let names = indexes.query_map([&spec.table], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
         for name in names {
             let mut index = connection.prepare_cached("SELECT coalesce(name, '') FROM pragma_index_info(?1)")?;

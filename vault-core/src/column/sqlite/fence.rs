@@ -12,7 +12,8 @@ use super::{Sql, value_of};
 
 pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids: &[KeyId]) -> Result<()> {
     let fail = |error: rusqlite::Error| failed(format!("fence column {}", spec.name), &error);
-    let prefixes: Vec<String> = kids.iter().flat_map(|kid| [format!("'vs1.{kid}.'"), format!("'vk1.{kid}.'")]).collect();
+    let prefixes: Vec<String> =
+        kids.iter().flat_map(|kid| [format!("'vs1.{kid}.'"), format!("'vk1.{kid}.'")]).collect();
     let prefixes = prefixes.join(", ");
     let Sql { table, column, prefix, .. } = sql;
     let stale: u64 = connection

@@ -31,7 +31,11 @@ CREATE TABLE IF NOT EXISTS vault_core_rotation_failure (
 
 pub(super) fn exist(connection: &Connection) -> Result<bool> {
     connection
-        .query_row("SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'vault_core_rotation')", [], |row| row.get(0))
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'vault_core_rotation')",
+            [],
+            |row| row.get(0),
+        )
         .map_err(fail)
 }
 
@@ -81,7 +85,14 @@ pub(super) fn record(connection: &Connection, column: &str, progress: &Progress<
              WHERE column_name = ?1 AND run_id = ?2",
         )
         .and_then(|mut update| {
-            update.execute(params![column, progress.run, progress.cursor.to_text(), written.rewritten, written.lost, Timestamp::now().0])
+            update.execute(params![
+                column,
+                progress.run,
+                progress.cursor.to_text(),
+                written.rewritten,
+                written.lost,
+                Timestamp::now().0
+            ])
         });
     match recorded {
         Ok(1) => {}
@@ -110,7 +121,8 @@ pub(super) fn close(connection: &Connection, column: &str) -> Result<()> {
     let forget = || -> rusqlite::Result<()> {
         connection.execute("DELETE FROM vault_core_rotation_failure WHERE column_name = ?1", [column])?;
         connection.execute("DELETE FROM vault_core_rotation WHERE column_name = ?1", [column])?;
-        let left: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM vault_core_rotation)", [], |row| row.get(0))?;
+        let left: bool =
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM vault_core_rotation)", [], |row| row.get(0))?;
         if !left {
             connection.execute_batch("DROP TABLE vault_core_rotation; DROP TABLE vault_core_rotation_failure;")?;
         }

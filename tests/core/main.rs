@@ -1,0 +1,43 @@
+//! Tests of the library through its public interface.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
+mod columns;
+mod foreign;
+mod keyring;
+mod manifest;
+mod properties;
+mod redaction;
+mod rotation;
+mod vectors;
+
+use std::path::Path;
+
+use serde_json::Value;
+
+/// A file of tests/vectors.
+fn vector_file(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors").join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The cases of a list, of which there are at least as many as the list was published with.
+fn cases(list: &Value, count: usize) -> &[Value] {
+    let list = list.as_array().unwrap();
+    assert!(list.len() >= count, "{} of {count} cases", list.len());
+    list
+}
+
+fn hex(value: &Value) -> Vec<u8> {
+    let text = value.as_str().unwrap();
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}

@@ -1,0 +1,545 @@
+//! Rotation, migration and resealing of real databases.
+
+use core::ops::ControlFlow;
+use std::fs;
+use std::path::PathBuf;
+
+use rusqlite::{Connection, params};
+use vault_core::column::ContextTemplate;
+use vault_core::foreign::{ForeignKey, open, seal};
+use vault_core::rotate::{End, Job, Rotation, RunOptions, Summary};
+use vault_core::{
+    Access, Change, Config, Context, Error, Format, KeyId, Keyring, MasterKey, Scope, Sealer, TextKey, Token, Trim,
+    Vault,
+};
+
+/// An application with a table of secrets, a keyring of master keys and one of key texts.
+struct App {
+    directory: tempfile::TempDir,
+}
+
+const HEAD: &str = "
+version = 1
+[vault]
+nodes = 1
+[keyring.main]
+sources = [\"file:kek_*\"]
+state = \"main.keyring.toml\"
+[keyring.text]
+kind = \"text\"
+sources = [\"file:text_*\"]
+state = \"text.keyring.toml\"
+";
+const TOKENS: &str = "reads = [\"vs1\", \"flowfile-v1\", \"flowfile-legacy-master\"]\nwrites = \"vs1\"\nkeyring = \"main\"\nreads_keyring = \"text\"\nlinked = true\n";
+const FOREIGN: &str =
+    "reads = [\"flowfile-v1\", \"flowfile-legacy-master\"]\nwrites = \"flowfile-v1\"\nkeyring = \"text\"\n";
+const CONTEXT: &str = "context = { tenant = \"{user_id}\", name = \"{name}\", purpose = \"user-secret\" }\n";
+
+impl App {
+    fn new(column: &str) -> Self {
+        let app = Self { directory: tempfile::tempdir().unwrap() };
+        app.generate("kek_1");
+        app.generate("text_1");
+        app.configure(column);
+        app.connect()
+            .execute_batch("CREATE TABLE secrets (id INTEGER PRIMARY KEY, user_id INTEGER, name TEXT, v TEXT, updated_at TEXT DEFAULT 'then')")
+            .unwrap();
+        app
+    }
+
+    fn configure(&self, column: &str) {
+        let column = if column.contains("context =") { column.to_owned() } else { format!("{column}{CONTEXT}") };
+        let text = format!(
+            "{HEAD}[[column]]\nname = \"c\"\ndatabase = \"sqlite:app.db\"\ntable = \"secrets\"\nrow = [\"id\"]\nvalue = \"v\"\n{column}"
+        );
+        fs::write(self.path("vault.toml"), text).unwrap();
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn generate(&self, name: &str) -> MasterKey {
+        let key = MasterKey::generate().unwrap();
+        fs::write(self.path(name), key.text().expose_secret()).unwrap();
+        key
+    }
+
+    fn connect(&self) -> Connection {
+        Connection::open(self.path("app.db")).unwrap()
+    }
+
+    fn config(&self) -> Config {
+        Config::from_file(self.path("vault.toml")).unwrap()
+    }
+
+    fn vault(&self) -> Vault {
+        Vault::load(self.config()).unwrap()
+    }
+
+    /// Adds a key and makes it primary.
+    fn promote_new(&self, keyring: &str) -> KeyId {
+        self.generate(&format!("new_{keyring}"));
+        let kid = Vault::key_add(&self.config(), keyring, &self.path(&format!("new_{keyring}")), Some("2")).unwrap();
+        self.vault().key_change(keyring, &Change::Promote(kid), None).unwrap();
+        kid
+    }
+
+    fn text_key(&self, name: &str) -> ForeignKey {
+        ForeignKey::new(TextKey::parse(&fs::read(self.path(name)).unwrap(), Trim::Python).unwrap())
+    }
+
+    fn insert(&self, id: u64, value: &str) {
+        self.connect()
+            .execute(
+                "INSERT INTO secrets (id, user_id, name, v) VALUES (?1, ?2, ?3, ?4)",
+                params![id, id % 7, format!("n{id}"), value],
+            )
+            .unwrap();
+    }
+
+    fn fill_tokens(&self, rows: u64) {
+        let vault = self.vault();
+        for id in 1..=rows {
+            self.insert(id, &vault.seal(&context(id), secret(id).as_bytes()).unwrap().to_string());
+        }
+    }
+
+    fn fill_foreign(&self, rows: u64) {
+        let key = self.text_key("text_1");
+        for id in 1..=rows {
+            let format = if id % 3 == 0 { Format::FlowfileLegacyMaster } else { Format::FlowfileV1 };
+            self.insert(id, &seal(format, &key, Some(&(id % 7).to_string()), secret(id).as_bytes()).unwrap());
+        }
+    }
+
+    fn values(&self) -> Vec<(u64, String)> {
+        let connection = self.connect();
+        let mut statement = connection.prepare("SELECT id, v FROM secrets ORDER BY id").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.collect::<Result<_, _>>().unwrap()
+    }
+
+    /// Every value opens as a token and is the secret of its row.
+    fn all_open(&self) {
+        let vault = self.vault();
+        for (id, value) in self.values() {
+            let opened = vault.open(&context(id), &value.parse::<Token>().unwrap()).unwrap();
+            assert_eq!(opened.expose_secret(), secret(id).as_bytes());
+        }
+    }
+
+    fn run(&self, job: &Job, options: &RunOptions) -> vault_core::Result<Summary> {
+        let vault = self.vault();
+        let mut rotation = vault.rotation(Scope::Column("c"), Access::Write)?;
+        run(&mut rotation, job, options)
+    }
+
+    fn schema(&self) -> String {
+        self.connect()
+            .query_row("SELECT group_concat(name || coalesce(sql, '')) FROM sqlite_master", [], |row| row.get(0))
+            .unwrap()
+    }
+}
+
+fn run(rotation: &mut Rotation<'_>, job: &Job, options: &RunOptions) -> vault_core::Result<Summary> {
+    Ok(rotation.run(job, options, &mut |_| ControlFlow::Continue(()))?.remove(0))
+}
+
+fn context(id: u64) -> Context {
+    Context::new("user-secret").tenant((id % 7).to_string()).name(format!("n{id}"))
+}
+
+fn secret(id: u64) -> String {
+    format!("secret {id}")
+}
+
+fn stopped() -> RunOptions {
+    let mut options = RunOptions::default();
+    options.app_stopped = true;
+    options
+}
+
+fn batches_of(rows: usize) -> RunOptions {
+    let mut options = RunOptions::default();
+    options.batch = rows;
+    options
+}
+
+#[test]
+fn tokens_are_rewrapped_and_nothing_else_changes() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(1_234);
+    let (before, schema) = (app.values(), app.schema());
+    let new = app.promote_new("main");
+    let summary = app.run(&Job::Rotate, &batches_of(100)).unwrap();
+    assert_eq!((summary.rewritten, summary.stale, summary.failed.len(), summary.end), (1_234, 0, 0, End::Clean));
+    for ((_, old), (_, now)) in before.iter().zip(app.values()) {
+        assert_eq!(old[87..], now[87..], "the payload is untouched");
+        assert!(now.starts_with(&format!("vs1.{new}.")));
+    }
+    app.all_open();
+    let again = app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    assert_eq!((again.rewritten, again.end), (0, End::Clean), "applied twice equals once");
+
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Keyring("main"), Access::Write).unwrap();
+    assert_eq!(rotation.fence(None).unwrap(), ["c"]);
+    assert!(rotation.verify().unwrap().is_clean());
+    assert!(rotation.runs().unwrap().is_empty());
+    rotation.unfence().unwrap();
+    assert_eq!(app.schema(), schema);
+    let updated: String =
+        app.connect().query_row("SELECT group_concat(DISTINCT updated_at) FROM secrets", [], |row| row.get(0)).unwrap();
+    assert_eq!(updated, "then");
+}
+
+#[test]
+fn a_run_that_is_stopped_goes_on_where_it_was() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(300);
+    app.promote_new("main");
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let mut steps = 0;
+    let stopped = rotation.run(&Job::Rotate, &batches_of(10), &mut |_| {
+        steps += 1;
+        if steps == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(stopped.unwrap()[0].end, End::Stopped);
+    let (_, open) = rotation.runs().unwrap().remove(0);
+    assert_eq!((open.rewritten, open.cursor.unwrap().to_string()), (30, "30".to_owned()));
+    app.all_open();
+    let summary = run(&mut rotation, &Job::Rotate, &batches_of(10)).unwrap();
+    assert_eq!((summary.rewritten, summary.end), (270, End::Clean));
+    app.all_open();
+}
+
+/// A row that was written behind the cursor while a run went on is met by the pass from the start.
+#[test]
+fn a_late_writer_is_caught_up_with() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(200);
+    let late = app.vault();
+    app.promote_new("main");
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let (connection, mut written) = (app.connect(), false);
+    connection.busy_timeout(core::time::Duration::from_secs(5)).unwrap();
+    let summary = rotation
+        .run(&Job::Rotate, &batches_of(20), &mut |step| {
+            if step.rows >= 100 && !written {
+                written = true;
+                // Behind the cursor, and in a page that was read already.
+                for id in [3_u64, 110, 125] {
+                    let token = late.seal(&context(id), secret(id).as_bytes()).unwrap();
+                    connection
+                        .execute("UPDATE secrets SET v = ?1 WHERE id = ?2", params![token.to_string(), id])
+                        .unwrap();
+                }
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap()
+        .remove(0);
+    assert!(written);
+    assert_eq!((summary.stale, summary.end), (0, End::Clean));
+    assert!(summary.lost >= 1 && summary.passes >= 2, "{summary:?}");
+    app.all_open();
+}
+
+#[test]
+fn a_keyring_that_changes_under_a_run_ends_it() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(200);
+    let old = app.vault().sealer().unwrap().primary().unwrap();
+    app.promote_new("main");
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let result = rotation.run(&Job::Rotate, &batches_of(20), &mut |step| {
+        if step.rows == 40 {
+            app.vault().key_change("main", &Change::Promote(old), None).unwrap();
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(matches!(result, Err(Error::Temporary { .. })), "{result:?}");
+    app.all_open();
+    let error = app.run(&Job::Rotate, &RunOptions::default()).unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "the other run is finished or forgotten first: {error}");
+    app.vault().rotation(Scope::Column("c"), Access::Write).unwrap().abort().unwrap();
+    assert_eq!(app.run(&Job::Rotate, &RunOptions::default()).unwrap().end, End::Clean);
+    app.all_open();
+}
+
+#[test]
+fn values_that_cannot_be_moved_are_listed_and_left() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(50);
+    let stranger = Sealer::new(Keyring::single(MasterKey::generate().unwrap()));
+    let foreign = stranger.seal(&context(51), b"x").unwrap().to_string();
+    app.insert(51, &foreign);
+    let mut damaged = app.values()[9].1.clone();
+    damaged.replace_range(30..31, if &damaged[30..31] == "A" { "B" } else { "A" });
+    app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 10", [&damaged]).unwrap();
+    let old = app.vault().sealer().unwrap().primary().unwrap();
+    app.promote_new("main");
+    let summary = app.run(&Job::Rotate, &batches_of(7)).unwrap();
+    assert_eq!((summary.rewritten, summary.stale, summary.end), (49, 1, End::Stale));
+    assert_eq!(summary.failed[0].0.to_string(), "10");
+    assert_eq!(app.values()[9].1, damaged);
+    assert_eq!(app.values()[50].1, foreign);
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap();
+    let verification = rotation.verify().unwrap();
+    assert!(!verification.is_clean());
+    assert_eq!(verification.columns[0].failed, 2);
+    let refused = verification.retired(old).unwrap_err();
+    assert!(refused.to_string().contains("column c holds 2 values"), "{refused}");
+}
+
+#[test]
+fn a_foreign_column_is_rotated_only_while_its_application_is_stopped() {
+    let app = App::new(FOREIGN);
+    app.fill_foreign(100);
+    let before = app.values();
+    let new = app.promote_new("text");
+    let refused = app.run(&Job::Rotate, &RunOptions::default()).unwrap_err();
+    assert!(matches!(&refused, Error::Refused { remedy, .. } if remedy.contains("--app-stopped")), "{refused}");
+    assert_eq!(app.values(), before);
+
+    let summary = app.run(&Job::Rotate, &stopped()).unwrap();
+    assert_eq!((summary.rewritten, summary.stale, summary.end), (100, 0, End::Clean));
+    let (old_key, new_key) = (app.text_key("text_1"), app.text_key("text_2"));
+    for (id, value) in app.values() {
+        assert!(value.starts_with(&format!("$ffsec$1${}$", id % 7)), "the owner's id is kept, and bare tokens get one");
+        assert_eq!(
+            open(Format::FlowfileV1, &new_key, None, value.as_bytes()).unwrap().expose_secret(),
+            secret(id).as_bytes()
+        );
+        assert!(open(Format::FlowfileV1, &old_key, None, value.as_bytes()).is_err());
+    }
+    let now = app.values();
+    assert_eq!(app.run(&Job::Rotate, &stopped()).unwrap().rewritten, 0);
+    assert_eq!(app.values(), now, "applied twice equals once");
+    // A row that the application wrote late, still under the old key.
+    app.insert(200, &seal(Format::FlowfileV1, &old_key, Some("4"), b"late").unwrap());
+    assert_eq!(app.run(&Job::Rotate, &stopped()).unwrap().rewritten, 1);
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Keyring("text"), Access::Write).unwrap();
+    let verification = rotation.verify().unwrap();
+    assert!(verification.is_clean());
+    assert_eq!(verification.columns[0].under(new), 101);
+    vault.key_change("text", &Change::Disable(verification.retired(old_key.kid()).unwrap()), None).unwrap();
+}
+
+/// The owner of a shared secret is in its value; another id in the row does not replace it.
+#[test]
+fn the_owner_inside_a_value_is_kept() {
+    let app = App::new(FOREIGN);
+    let key = app.text_key("text_1");
+    app.insert(1, &seal(Format::FlowfileV1, &key, Some("99"), b"shared").unwrap());
+    app.promote_new("text");
+    app.run(&Job::Rotate, &stopped()).unwrap();
+    assert!(app.values()[0].1.starts_with("$ffsec$1$99$"));
+}
+
+#[test]
+fn an_exclusive_run_that_is_stopped_has_changed_nothing() {
+    let app = App::new(FOREIGN);
+    app.fill_foreign(100);
+    app.promote_new("text");
+    let before = (app.values(), app.schema());
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let mut options = stopped();
+    options.batch = 10;
+    let result = rotation.run(&Job::Rotate, &options, &mut |step| {
+        if step.rows > 50 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert!(matches!(result, Err(Error::Temporary { .. })));
+    assert_eq!((app.values(), app.schema()), before);
+}
+
+#[test]
+fn a_migration_goes_there_and_back() {
+    let app = App::new(FOREIGN);
+    app.fill_foreign(60);
+    assert!(
+        matches!(app.run(&Job::Migrate(Format::Vs1), &RunOptions::default()), Err(Error::Refused { .. })),
+        "the application does not read it"
+    );
+    app.configure(TOKENS);
+    let summary = app.run(&Job::Migrate(Format::Vs1), &batches_of(11)).unwrap();
+    assert_eq!((summary.rewritten, summary.stale, summary.end), (60, 0, End::Clean));
+    app.all_open();
+    app.vault().rotation(Scope::Column("c"), Access::Write).unwrap().abort().unwrap();
+    app.configure(
+        &FOREIGN
+            .replace("reads = [", "reads = [\"vs1\", ")
+            .replace("keyring = \"text\"", "keyring = \"text\"\nreads_keyring = \"main\"\nlinked = true"),
+    );
+    let summary = app.run(&Job::Migrate(Format::FlowfileV1), &RunOptions::default()).unwrap();
+    assert_eq!((summary.rewritten, summary.stale, summary.end), (60, 0, End::Clean));
+    let key = app.text_key("text_1");
+    for (id, value) in app.values() {
+        assert_eq!(
+            open(Format::FlowfileV1, &key, None, value.as_bytes()).unwrap().expose_secret(),
+            secret(id).as_bytes()
+        );
+    }
+}
+
+#[test]
+fn plain_text_is_taken_by_a_migration_and_by_nothing_else() {
+    let app = App::new(&TOKENS.replace("\"flowfile-legacy-master\"]", "\"plaintext\"]"));
+    app.fill_foreign(2);
+    app.insert(5, "in the clear");
+    app.insert(6, "");
+    let counted = app.vault().rotation(Scope::All, Access::Read).unwrap().count(true).unwrap().remove(0);
+    assert_eq!((counted.unmigrated, counted.empty, counted.failed), (3, 1, 0));
+    app.run(&Job::Migrate(Format::Vs1), &RunOptions::default()).unwrap();
+    let token: Token = app.values()[2].1.parse().unwrap();
+    assert_eq!(app.vault().open(&context(5), &token).unwrap().expose_secret(), b"in the clear");
+    assert_eq!(app.values()[3].1, "");
+}
+
+/// Several formats under two keys in one column, one of them without a MAC.
+#[test]
+fn mixed_columns_of_a_format_without_a_mac_are_moved_or_left() {
+    let column = "reads = [\"vs1\", \"social-v1\", \"social-cbc-legacy\", \"plaintext\"]\nwrites = \"vs1\"\nkeyring = \"main\"\nreads_keyring = \"text\"\nlinked = true\n";
+    let app = App::new(column);
+    let file = crate::vector_file("apps/social-publisher.json");
+    let legacy = file["legacy_cbc"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|case| case["plaintext"].as_str().unwrap().len() > 8)
+        .unwrap();
+    fs::write(app.path("text_1"), legacy["encryption_key"].as_str().unwrap()).unwrap();
+    app.insert(1, legacy["token"].as_str().unwrap());
+    app.insert(2, "a plain token");
+    let v1 =
+        file["v1"].as_array().unwrap().iter().find(|case| case["encryption_key"] == legacy["encryption_key"]).unwrap();
+    app.insert(3, v1["token"].as_str().unwrap());
+    let summary = app.run(&Job::Migrate(Format::Vs1), &RunOptions::default()).unwrap();
+    assert_eq!((summary.rewritten, summary.end), (3, End::Clean), "{summary:?}");
+    let vault = app.vault();
+    let opened = |at: usize| vault.open(&context(app.values()[at].0), &app.values()[at].1.parse().unwrap()).unwrap();
+    assert_eq!(opened(0).expose_secret(), legacy["plaintext"].as_str().unwrap().as_bytes());
+    assert_eq!(opened(1).expose_secret(), b"a plain token");
+    assert_eq!(opened(2).expose_secret(), v1["plaintext"].as_str().unwrap().as_bytes());
+}
+
+#[test]
+fn a_changed_context_is_resealed() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(30);
+    app.configure(&format!(
+        "{TOKENS}context = {{ tenant = \"{{user_id}}\", name = \"id-{{id}}\", purpose = \"user-secret\" }}\n"
+    ));
+    let old = ContextTemplate::default().with("tenant", "{user_id}").unwrap().with("name", "{name}").unwrap();
+    let wrong = app.run(&Job::Reseal(old.clone()), &RunOptions::default()).unwrap();
+    assert_eq!(wrong.end, End::Stale, "without the purpose it is not the old context");
+    let old = old.with("purpose", "user-secret").unwrap();
+    let summary = app.run(&Job::Reseal(old.clone()), &batches_of(4)).unwrap();
+    assert_eq!((summary.rewritten, summary.end), (30, End::Clean));
+    let vault = app.vault();
+    for (id, value) in app.values() {
+        let now = Context::new("user-secret").tenant((id % 7).to_string()).name(format!("id-{id}"));
+        assert_eq!(vault.open(&now, &value.parse().unwrap()).unwrap().expose_secret(), secret(id).as_bytes());
+    }
+    assert_eq!(app.run(&Job::Reseal(old), &RunOptions::default()).unwrap().rewritten, 0);
+}
+
+#[test]
+fn a_deep_rotation_gives_new_data_keys_and_finds_moved_tokens() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(20);
+    let moved = app.values()[4].1.clone();
+    app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 9", [&moved]).unwrap();
+    let before = app.values();
+    app.promote_new("main");
+    let summary = app.run(&Job::RotateDeep, &RunOptions::default()).unwrap();
+    assert_eq!((summary.rewritten, summary.failed.len(), summary.end), (19, 1, End::Stale));
+    assert_eq!(summary.failed[0].0.to_string(), "9");
+    for ((id, old), (_, now)) in before.iter().zip(app.values()) {
+        assert_eq!(old[87..] == now[87..], *id == 9, "a new payload under a new data key");
+    }
+}
+
+#[test]
+fn immutable_rows_are_pinned_and_keep_their_key() {
+    let app = App::new(&format!("{TOKENS}immutable = true\n"));
+    app.fill_tokens(5);
+    let before = app.values();
+    let old = app.vault().sealer().unwrap().primary().unwrap();
+    app.promote_new("main");
+    let summary = app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    assert_eq!((summary.rewritten, summary.stale, summary.end), (0, 5, End::Pinned));
+    assert_eq!(app.values(), before);
+    let vault = app.vault();
+    let verification = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap().verify().unwrap();
+    assert!(verification.is_clean(), "pinned rows do not fail it");
+    assert!(verification.retired(old).unwrap_err().to_string().contains("may never be updated"));
+}
+
+#[test]
+fn rows_outside_the_filter_are_left_and_counted() {
+    let app = App::new(&format!("{TOKENS}filter = \"user_id = 3\"\n"));
+    app.fill_tokens(70);
+    let old = app.vault().sealer().unwrap().primary().unwrap();
+    app.promote_new("main");
+    let summary = app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    assert_eq!((summary.rewritten, summary.stale), (10, 60));
+    let vault = app.vault();
+    let verification = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap().verify().unwrap();
+    assert!(verification.retired(old).unwrap_err().to_string().contains("60 values"));
+}
+
+/// An answer that is out of date retires nothing.
+#[test]
+fn the_proof_that_a_key_may_go_expires_with_the_keyring() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(3);
+    let old = app.vault().sealer().unwrap().primary().unwrap();
+    let new = app.promote_new("main");
+    app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    let vault = app.vault();
+    let proof =
+        vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap().verify().unwrap().retired(old).unwrap();
+    vault.key_change("main", &Change::Promote(old), None).unwrap();
+    vault.key_change("main", &Change::Promote(new), None).unwrap();
+    assert!(matches!(vault.key_change("main", &Change::Disable(proof), None), Err(Error::Temporary { .. })));
+}
+
+#[test]
+fn a_plan_changes_nothing() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(20);
+    app.promote_new("main");
+    let before = fs::read(app.path("app.db")).unwrap();
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Read).unwrap();
+    let plan = rotation.plan(&Job::Rotate, &RunOptions::default()).unwrap();
+    assert_eq!((plan[0].rows, plan[0].rewritten), (20, 20));
+    rotation.count(true).unwrap();
+    drop(rotation);
+    assert_eq!(fs::read(app.path("app.db")).unwrap(), before);
+    assert!(!app.path("app.db-wal").exists() && !app.path("app.db-journal").exists());
+}
+
+/// Rolling back is promoting the old key again: the same tokens come back.
+#[test]
+fn a_rotation_can_be_rolled_back() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(40);
+    let before = app.values();
+    let old = app.vault().sealer().unwrap().primary().unwrap();
+    app.promote_new("main");
+    app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    let vault = app.vault();
+    vault.rotation(Scope::Column("c"), Access::Write).unwrap().abort().unwrap();
+    vault.key_change("main", &Change::Promote(old), None).unwrap();
+    app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    assert_eq!(app.values(), before);
+}
