@@ -17,13 +17,18 @@ impl SecretName {
     /// [`Error::Malformed`] with the rule.
     pub fn parse(text: &str) -> Result<Self> {
         let segment = |segment: &str| {
-            segment.bytes().enumerate().all(|(at, b)| b.is_ascii_alphanumeric() || b == b'_' || at > 0 && matches!(b, b'.' | b'-'))
+            segment
+                .bytes()
+                .enumerate()
+                .all(|(at, b)| b.is_ascii_alphanumeric() || b == b'_' || at > 0 && matches!(b, b'.' | b'-'))
                 && !segment.is_empty()
         };
         if text.len() <= MAX_NAME && text.split('/').all(segment) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::Malformed { what: "secret name: letters, digits and . _ - in segments joined by /, at most 128 bytes" })
+            Err(Error::Malformed {
+                what: "secret name: letters, digits and . _ - in segments joined by /, at most 128 bytes",
+            })
         }
     }
 
