@@ -185,18 +185,20 @@ impl Reader<'_> {
 
 /// The secrets whose names stand between braces.
 fn parts_of(composed: &str) -> Result<Vec<SecretName>, &'static str> {
-    let plain = composed.replace("{{", "").replace("}}", "");
     let mut names = Vec::new();
-    let mut pieces = plain.split('{');
-    if pieces.next().is_some_and(|before| before.contains('}')) {
-        return Err("a brace is closed that was not opened; }} stands for a brace");
-    }
-    for piece in pieces {
-        let (name, behind) = piece.split_once('}').ok_or("a brace is not closed; {{ stands for a brace")?;
-        if behind.contains('}') {
-            return Err("a brace is closed that was not opened; }} stands for a brace");
-        }
-        names.push(SecretName::parse(name).map_err(|_| "between braces stands what is not a secret's name")?);
+    let mut rest = composed;
+    while let Some((at, brace)) = rest.char_indices().find(|(_, c)| matches!(c, '{' | '}')) {
+        let behind = rest.get(at + 1..).unwrap_or_default();
+        rest = match behind.strip_prefix(brace) {
+            Some(behind) => behind,
+            None if brace == '}' => return Err("a brace is closed that was not opened; }} stands for a brace"),
+            None => {
+                let (name, behind) = behind.split_once('}').ok_or("a brace is not closed; {{ stands for a brace")?;
+                let name = SecretName::parse(name).map_err(|_| "between braces stands what is not a secret's name")?;
+                names.push(name);
+                behind
+            }
+        };
     }
     Ok(names)
 }
@@ -251,8 +253,9 @@ mod tests {
 
     #[test]
     fn composed_texts_name_their_parts() {
-        let names = parts_of("postgresql://{USER}:{PASSWORD}@host/{{app}}").unwrap();
-        assert_eq!(names, [SecretName::parse("USER").unwrap(), SecretName::parse("PASSWORD").unwrap()]);
+        let names = |text: &str| parts_of(text).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names("postgresql://{USER}:{PASSWORD}@host/{{app}}"), ["USER", "PASSWORD"]);
+        assert_eq!(names("{A}}}é{{{B}"), ["A", "B"]);
         for wrong in ["{", "}", "{A", "A}", "{}", "{A}}b}", "{a b}"] {
             assert!(parts_of(wrong).is_err(), "{wrong}");
         }
