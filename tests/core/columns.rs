@@ -25,8 +25,9 @@ impl Table {
 
     fn spec(&self) -> ColumnSpec {
         let text = format!(
-            "version = 1\n[keyring.main]\nsources = [\"file:kek\"]\n[[column]]\nname = \"c\"\ndatabase = \"sqlite:app.db\"\nreads = [\"vs1\"]\nwrites = \"vs1\"\n{}\n",
-            self.declared
+            "version = 1\n[keyring.main]\nsources = [\"file:kek\"]\n[[column]]\nname = \"c\"\ndatabase = \"sqlite:app.db\"\nreads = [\"vs1\"]\nwrites = \"vs1\"\n{}\n{}\n",
+            self.declared,
+            if self.declared.contains("context") { "" } else { "context = {}" }
         );
         let manifest = Manifest::parse(&text, &self.directory.path().join("vault.toml"), None).unwrap();
         manifest.column("c").unwrap().clone()

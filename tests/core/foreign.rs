@@ -168,7 +168,7 @@ fn social_edge_cases_are_read_strictly() {
             .into_iter()
             .find_map(|format| open(format, &key, None, value).ok());
         let expected = (case["case"] == "canonical").then_some(&b"probe"[..]);
-        assert_eq!(opened.as_ref().map(|secret| secret.expose_secret()), expected, "{}", case["case"]);
+        assert_eq!(opened.as_ref().map(vault_core::SecretBytes::expose_secret), expected, "{}", case["case"]);
     }
 }
 

@@ -13,6 +13,7 @@ mod keyring;
 mod manifest;
 mod properties;
 mod redaction;
+mod resolver;
 mod rotation;
 mod vectors;
 

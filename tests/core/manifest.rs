@@ -1,24 +1,427 @@
-//! `vault.toml`, and secrets by name.
+use std::path::Path;
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use proptest::prelude::*;
+use vault_core::{
+    Error, Format, KeySource, KeyringKind, Kind, Manifest, Result, SecretKind, SecretName, StoreLocation, Timestamp,
+    Trim,
+};
 
-use vault_core::{Error, Format, Kind, Manifest, Resolver, SecretName, Trim};
+const PATH: &str = "/etc/app/vault.toml";
 
-const EXAMPLE: &str = r#"
-version = 1
+#[test]
+fn the_documented_example_is_read_completely() {
+    let manifest = parse(EXAMPLE).unwrap();
+    assert_eq!(manifest.path(), Path::new(PATH));
+    assert_eq!(manifest.app(), Some("flowfile"));
+    assert_eq!(manifest.nodes(), Some(3));
+    assert_eq!(manifest.store(), Some(&StoreLocation::Sqlite("/etc/app/vault.db".into())));
+
+    let main = manifest.keyring("main").unwrap();
+    assert_eq!(main.kind, KeyringKind::Kek);
+    assert_eq!(main.sources, [KeySource::File("/run/secrets/vault_kek_*".into())]);
+    assert_eq!(main.state, Some("/etc/app/main.keyring.toml".into()));
+    assert_eq!((main.min_generation, main.require_backup), (7, true));
+
+    let flowfile = manifest.keyring("flowfile").unwrap();
+    assert_eq!(flowfile.kind, KeyringKind::Text);
+    assert_eq!(flowfile.trim, Trim::Python);
+    assert_eq!(flowfile.sources[0], KeySource::Secret(name("FLOWFILE_MASTER_KEY")));
+    assert_eq!((flowfile.min_generation, flowfile.require_backup), (0, false));
+    assert_eq!(manifest.keyrings().count(), 2);
+
+    let secrets: Vec<_> = manifest.secrets().collect();
+    assert_eq!(secrets.len(), 3);
+    let (_, jwt) = secrets.iter().find(|(found, _)| **found == name("JWT_SECRET_KEY")).unwrap();
+    assert_eq!(
+        (jwt.kind, jwt.min_length, jwt.rotate_every, jwt.required),
+        (SecretKind::Text, Some(32), Some(90), true)
+    );
+    assert_eq!(jwt.rotated, Timestamp::parse("2026-01-31T00:00:00Z"));
+    let (_, hex) = secrets.iter().find(|(found, _)| **found == name("ENCRYPTION_KEY")).unwrap();
+    assert_eq!((hex.kind, hex.bytes), (SecretKind::Hex, Some(32)));
+
+    let column = manifest.column("flowfile.secrets").unwrap();
+    assert_eq!(column.database, Path::new("/app/internal_storage/database/flowfile_catalog.db"));
+    assert_eq!((column.table.as_str(), column.value.as_str()), ("secrets", "encrypted_value"));
+    assert_eq!((column.row.as_slice(), column.member.as_deref()), (["id".to_owned()].as_slice(), None));
+    assert_eq!(column.reads, [Format::FlowfileV1, Format::FlowfileLegacyMaster]);
+    assert_eq!(column.writes, Format::FlowfileV1);
+    assert_eq!((column.keyring.as_str(), column.reads_keyring.as_deref()), ("flowfile", None));
+    assert_eq!(column.context.columns(), ["name", "user_id"]);
+    assert_eq!((column.filter.as_deref(), column.immutable, column.linked), (None, false, false));
+    assert_eq!(manifest.columns().len(), 1);
+}
+
+#[test]
+fn a_profile_changes_what_it_names() {
+    let manifest = Manifest::parse(EXAMPLE, Path::new(PATH), Some("staging")).unwrap();
+    let (_, jwt) = manifest.secrets().find(|(found, _)| **found == name("JWT_SECRET_KEY")).unwrap();
+    assert_eq!((jwt.required, jwt.min_length), (false, Some(32)));
+
+    let error = Manifest::parse(EXAMPLE, Path::new(PATH), Some("production")).unwrap_err();
+    assert_eq!(error.to_string(), "/etc/app/vault.toml: no profile \"production\" is declared");
+    let error = parse("version = 1\n[profiles.p.secrets.A]\ntype = \"x\"").unwrap_err();
+    assert!(error.to_string().starts_with("/etc/app/vault.toml:3:8: unknown type; known are base64,"), "{error}");
+}
+
+#[test]
+fn columns_find_their_keyrings() {
+    let manifest =
+        parse(&column("reads = ['flowfile-v1', 'plaintext']\nwrites = 'vs1'\nreads_keyring = 'text'")).unwrap();
+    let column = manifest.column("c").unwrap();
+    assert_eq!(
+        column.reads,
+        [Format::Vs1, Format::FlowfileV1, Format::Plaintext],
+        "tokens are read where they are written"
+    );
+    assert_eq!(column.keyring, "main");
+    assert_eq!(manifest.keyring_for(column, Format::Vs1).unwrap().name, "main");
+    assert_eq!(manifest.keyring_for(column, Format::Fernet).unwrap().name, "text");
+    assert_eq!(manifest.keyring_for(column, Format::Plaintext).unwrap_err().kind(), Kind::Config);
+
+    let text = self::column(
+        "reads = ['flowfile-v1', 'vs1']\nwrites = 'flowfile-v1'\nkeyring = 'text'\nreads_keyring = 'other'",
+    );
+    let manifest = parse(&text).unwrap();
+    let column = manifest.column("c").unwrap();
+    assert_eq!(manifest.keyring_for(column, Format::Vs1).unwrap().name, "other");
+    assert_eq!(manifest.keyring_for(column, Format::FlowfileV1).unwrap().name, "text");
+    assert_eq!(manifest.keyring("text").unwrap().trim, Trim::Python);
+    assert_eq!(manifest.keyring("main").unwrap().trim, Trim::LineBreak);
+
+    assert_eq!(manifest.column("d").unwrap_err().to_string(), "column d not found");
+    let error = manifest.keyring("d").unwrap_err();
+    assert_eq!(error.to_string(), "/etc/app/vault.toml: no [keyring.d] is declared; declared are: main, other, text");
+}
+
+#[test]
+fn contexts_have_extra_pairs_and_may_be_empty_on_purpose() {
+    let text = |context: &str| COLUMN.replace("context = {}", context) + "reads = ['vs1']\nwrites = 'vs1'";
+    let manifest = parse(&text("context = { purpose = 'p', extra = { region = '{r}' }, extra.zone = '{z}' }"));
+    assert!(manifest.is_err(), "an inline table is closed");
+    let manifest = parse(&text("context = { purpose = 'p', extra = { region = '{r}', zone = '{z}' } }")).unwrap();
+    assert_eq!(manifest.column("c").unwrap().context.columns(), ["r", "z"]);
+    assert!(parse(&text("context = {}")).unwrap().column("c").unwrap().context.is_empty());
+    let error = parse(&text("")).unwrap_err();
+    assert!(error.to_string().ends_with("\"context\" is missing"), "{error}");
+}
+
+#[test]
+fn mistakes_are_told_with_place_and_remedy() {
+    let formats = "face-column, face-json, face-json-double, fernet, flowfile-legacy-master, flowfile-legacy-user, flowfile-store, \
+                   flowfile-v1, plaintext, social-cbc-legacy, social-gcm16, social-v1, vs1";
+    let at = |rest: &str, place: &str, reason: &str| (column(rest), place.to_owned(), reason.to_owned());
+    let top =
+        |text: &str, place: &str, reason: &str| (format!("version = 1\n{text}"), place.to_owned(), reason.to_owned());
+    let keyring = |text: &str, place: &str, reason: &str| top(&format!("[keyring.main]\n{text}"), place, reason);
+    let good = column("reads = ['vs1']\nwrites = 'vs1'");
+    let cases = [
+        ("version = 2".to_owned(), ":1:11".to_owned(), "this release reads `version = 1` only".to_owned()),
+        ("app = 1".to_owned(), ":1:1".to_owned(), "unknown field \"app\"; did you mean".to_owned()),
+        ("[vault]".to_owned(), ":1:1".to_owned(), "\"version\" is missing".to_owned()),
+        top("[vault]\nnodes = 0", ":3:9", "`nodes` counts the processes that hold keys"),
+        top("[vault]\npreset = 'pydantic'", ":3:10", "presets other than \"strict\" are not supported by this build"),
+        top("[vault]\nnodes = 'three'", ":3:9", "the value is of another type than this field has"),
+        top("[store]\nurl = 'secret:DATABASE_URL'", ":3:7", "PostgreSQL is not supported by this build"),
+        top("[store]\nurl = 'postgresql://u:p@h/d'", ":3:7", "PostgreSQL is not supported by this build"),
+        top("[store]\nurl = 'x'", ":3:7", "it is neither"),
+        keyring("sources = []", ":3:11", "no source is given"),
+        keyring("sources = ['x']", ":3:12", "a source is \"file:PATH\" or \"secret:NAME\""),
+        keyring("sources = ['file:']", ":3:12", "the path is empty"),
+        keyring("sources = ['file:/a*/b']", ":3:12", "only the file name of a source may have * or ?"),
+        keyring("sources = ['secret:a b']", ":3:12", "a secret's name is letters"),
+        keyring("kind = 'x'\nsources = ['file:a']", ":3:8", "the kinds are \"kek\" and \"text\""),
+        keyring("kind = 'text'\nsources = ['file:a']", ":3:8", "[keyring.main] seals tokens and is of kind \"kek\""),
+        keyring(
+            "sources = ['file:a']\nstate = 'store'",
+            ":4:9",
+            "states in a database are not supported by this build",
+        ),
+        keyring("sources = ['file:a']\nmin_generation = -1", ":4:18", "the value is outside of what this field takes"),
+        keyring(
+            "sources = ['file:a']\nmin_generations = 1",
+            ":4:1",
+            "unknown field \"min_generations\"; did you mean \"min_generation\"?",
+        ),
+        top("[keyring.'a b']\nsources = ['file:a']", ":2:10", "a keyring's name is"),
+        top(
+            "[keyring.a]\nsources = ['file:a']\nstate = 's'\n[keyring.b]\nsources = ['file:b']\nstate = './s'",
+            ":7:9",
+            "another keyring has the same state file",
+        ),
+        top("[secrets.'a b']", ":2:10", "a secret's name is letters"),
+        top("[secrets.'a.b']\n[secrets.A_B]", ":2:10", "another secret has the same environment variable"),
+        top("[secrets.A]\n[secrets.A_FILE]", ":3:10", "another secret has the same environment variable"),
+        top("[secrets.A]\npath = 'a'\ncomposed = 'b'", ":3:8", "`path` and `composed` exclude each other"),
+        top("[secrets.A]\nsource = 'file:a'", ":3:10", "the only `source` is \"env\""),
+        top("[secrets.A]\nrotate_every = '3 months'", ":3:16", "it is not a number of days or weeks"),
+        top("[secrets.A]\nrotated = 07:32:00", ":3:11", "it is not a date like 2026-01-31"),
+        top("[secrets.A]\ncomposed = '{B}'\n[secrets.B]\ncomposed = 'x{A}'", ":3:12", "it is composed of itself"),
+        top("[secrets.A]\ncomposed = '{B'", ":3:12", "a brace is not closed"),
+        at("reads = []\nwrites = 'vs1'", ":17:9", "`reads` lists no format"),
+        at("reads = ['vs2']\nwrites = 'vs1'", ":17:10", &format!("unknown format; known are {formats}")),
+        at(
+            "reads = ['plaintext', 'vs1']\nwrites = 'vs1'",
+            ":17:23",
+            "\"plaintext\" fits every value, so it is the last of `reads`",
+        ),
+        at("reads = ['vs1', 'vs1']\nwrites = 'vs1'", ":17:17", "the format is listed twice"),
+        at("reads = ['plaintext']\nwrites = 'plaintext'", ":18:10", "\"plaintext\" is read only"),
+        at(
+            "reads = ['social-cbc-legacy']\nwrites = 'social-cbc-legacy'",
+            ":18:10",
+            "\"social-cbc-legacy\" is read only",
+        ),
+        at("reads = ['fernet']\nwrites = 'social-v1'\nkeyring = 'text'", ":18:10", "what is written must be read too"),
+        at("reads = ['fernet']\nwrites = 'fernet'", ":18:10", "`keyring` is missing"),
+        at(
+            "reads = ['fernet']\nwrites = 'fernet'\nkeyring = 'main'",
+            ":19:11",
+            "`keyring` must name a keyring of kind \"text\"",
+        ),
+        at(
+            "reads = ['vs1']\nwrites = 'vs1'\nkeyring = 'text'",
+            ":19:11",
+            "`keyring` must name a keyring of kind \"kek\"",
+        ),
+        at("reads = ['vs1']\nwrites = 'vs1'\nkeyring = 'none'", ":19:11", "no [keyring] of this name is declared"),
+        at(
+            "reads = ['vs1']\nwrites = 'vs1'\nreads_keyring = 'none'",
+            ":19:17",
+            "no [keyring] of this name is declared",
+        ),
+        at(
+            "reads = ['vs1']\nwrites = 'vs1'\nreads_keyring = 'other'",
+            ":19:17",
+            "`reads_keyring` is of the same kind as `keyring`",
+        ),
+        at("reads = ['fernet']\nwrites = 'vs1'", ":17:10", "a foreign format needs a keyring of kind \"text\""),
+        at(
+            "reads = ['fernet', 'social-v1']\nwrites = 'fernet'\nkeyring = 'text'",
+            ":17:9",
+            "its formats trim key texts differently than others of the same keyring",
+        ),
+        at(
+            "reads = ['vs1']\nwrites = 'vs1'\nmember = 'a\"b'",
+            ":19:10",
+            "a member's name is not empty and has no quote",
+        ),
+        at(
+            "reads = ['vs1']\nwrites = 'vs1'\nfiltre = ''",
+            ":19:1",
+            "unknown field \"filtre\"; did you mean \"filter\"?",
+        ),
+        (good.replace("row = ['id']", "row = ['id', 'v']"), ":14:14".to_owned(), "it is named twice".to_owned()),
+        (good.replace("row = ['id']", "row = []"), ":14:7".to_owned(), "`row` names no column".to_owned()),
+        (good.replace("{}", "{ tenant = '{' }"), ":16:22".to_owned(), "a brace is not closed".to_owned()),
+        (
+            good.replace("{}", "{ tenant = '{v}' }"),
+            ":16:11".to_owned(),
+            "the context is made of the value itself".to_owned(),
+        ),
+        (
+            good.replace("{}", "{ owner = 'x' }"),
+            ":16:13".to_owned(),
+            "unknown field \"owner\"; did you mean".to_owned(),
+        ),
+        (
+            good.replace("sqlite:", "secret:"),
+            ":12:12".to_owned(),
+            "PostgreSQL is not supported by this build".to_owned(),
+        ),
+        (good.replace("name = 'c'", "name = 'a b'"), ":11:8".to_owned(), "a column's name is".to_owned()),
+        (
+            format!("{good}\n{}", &good[good.find("[[column]]").unwrap()..]),
+            ":20:8".to_owned(),
+            "another column has the same name".to_owned(),
+        ),
+    ];
+    for (text, place, reason) in cases {
+        let Err(error) = parse(&text) else { panic!("accepted:\n{text}") };
+        let expected = format!("{PATH}{place}: {reason}");
+        assert!(error.to_string().starts_with(&expected), "{text}\nexpected {expected}\ngot      {error}");
+        assert_eq!(error.kind(), Kind::Config);
+    }
+}
+
+#[test]
+fn without_a_main_keyring_tokens_have_no_key() {
+    let text = column("reads = ['vs1']\nwrites = 'vs1'").replace("[keyring.main]", "[keyring.third]");
+    let error = parse(&text).unwrap_err().to_string();
+    assert_eq!(error, "/etc/app/vault.toml:18:10: [keyring.main] is not declared, and no other `keyring` is named");
+    assert!(parse(&(text + "\nkeyring = 'other'")).is_ok());
+}
+
+#[test]
+fn a_new_key_goes_where_a_source_finds_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vault.toml");
+    let spec = |sources: &str| {
+        let text = format!("version = 1\n[keyring.main]\nsources = [{sources}]");
+        Manifest::parse(&text, &path, None).unwrap().keyring("main").unwrap().clone()
+    };
+    let at = |name: &str| directory.path().join(name);
+
+    let pattern = spec("'file:vault_kek_*'");
+    assert_eq!(
+        pattern.destination(Path::new("/tmp/vault_kek_b"), "x").unwrap(),
+        at("vault_kek_b"),
+        "under its own name"
+    );
+    assert_eq!(pattern.destination(Path::new("/tmp/new.key"), "2026-02").unwrap(), at("vault_kek_2026-02"));
+    assert_eq!(spec("'file:*'").destination(Path::new("/tmp/.new"), "x").unwrap(), at("x"));
+
+    let both = spec("'file:one', 'file:kek_*'");
+    assert_eq!(both.destination(Path::new("k"), "x").unwrap(), at("kek_x"), "patterns come first");
+
+    let named = spec("'file:one'");
+    assert_eq!(named.destination(Path::new("k"), "x").unwrap(), at("one"));
+    std::os::unix::fs::symlink("nowhere", at("one")).unwrap();
+    for full in [&named, &spec("'secret:NAME'"), &spec("'file:kek_?'"), &spec("'file:.kek_*'")] {
+        let error = full.destination(Path::new("k"), "x").unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert!(error.to_string().contains("add one with a pattern"), "{error}");
+    }
+    let error = pattern.destination(Path::new("k"), "../x").unwrap_err();
+    assert_eq!(error.kind(), Kind::Config, "a new key stays in the source's directory");
+}
+
+#[test]
+fn files_are_loaded_up_to_a_limit() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("vault.toml");
+    std::fs::write(&path, EXAMPLE).unwrap();
+    let manifest = Manifest::load(&path, None).unwrap();
+    assert_eq!(
+        manifest.keyring("main").unwrap().state,
+        Some(path.canonicalize().unwrap().with_file_name("main.keyring.toml"))
+    );
+
+    std::fs::write(&path, " ".repeat((1 << 20) + 1)).unwrap();
+    assert_eq!(Manifest::load(&path, None).unwrap_err().kind(), Kind::TooLarge);
+    std::fs::write(&path, b"version = 1 # \xff").unwrap();
+    assert_eq!(Manifest::load(&path, None).unwrap_err().kind(), Kind::Config);
+    assert_eq!(Manifest::load(&directory.path().join("none"), None).unwrap_err().kind(), Kind::Io);
+}
+
+#[test]
+fn debug_shows_no_default() {
+    let text = format!("version = 1\n[secrets.A]\ndefault = '{MARKER}'\n[secrets.B]\ncomposed = 'x://u:{MARKER}@h'");
+    assert!(!format!("{:?}", parse(&text).unwrap()).contains(MARKER));
+}
+
+#[test]
+fn no_error_repeats_a_value() {
+    // The value of each field of the example in turn, in every kind of writing.
+    let lines: Vec<&str> = EXAMPLE.lines().collect();
+    let mut refused = 0;
+    for at in 0..lines.len() {
+        let Some((field, _)) = lines[at].split_once('=') else { continue };
+        for value in [
+            format!("\"{MARKER}\""),
+            format!("\"x`{MARKER}`, expected one of `{MARKER}`\""),
+            format!("\"a`b`{MARKER}\""),
+            format!("\"file:{MARKER}/*/x\""),
+            format!("\"postgresql://u:{MARKER}@h\""),
+            format!("[\"{MARKER}\"]"),
+            format!("[\"secret:{MARKER} \"]"),
+            format!("{{ tenant = \"{{{MARKER}\" }}"),
+            format!("{{ \"{MARKER} x\" = 1 }}"),
+            format!("\"{MARKER}"),
+            format!("\"\\{MARKER}\""),
+            MARKER.to_owned(),
+            format!("1{MARKER}"),
+        ] {
+            let mut changed: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            changed[at] = format!("{field}= {value}");
+            if let Err(error) = parse(&changed.join("\n")) {
+                refused += 1;
+                assert_silent(&error, &changed[at]);
+            }
+        }
+    }
+    assert!(refused > 200, "{refused}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic_or_talk(before in "(?s).{0,60}", after in "(?s).{0,60}", cut in 0..EXAMPLE.len()) {
+        let cut = (0..=cut).rev().find(|at| EXAMPLE.is_char_boundary(*at)).unwrap();
+        let (start, end) = EXAMPLE.split_at(cut);
+        for text in [format!("{before}\"{MARKER}\"{after}"), format!("{start}{before} {MARKER} {after}{end}")] {
+            if let Err(error) = parse(&text) {
+                assert_silent(&error, &text);
+            }
+        }
+    }
+
+    #[test]
+    fn no_value_makes_the_parser_panic_or_talk(value in "(?s).{0,20}", line in 0..80_usize) {
+        let lines: Vec<&str> = EXAMPLE.lines().collect();
+        let at = line % lines.len();
+        let mut changed: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        if let Some((field, _)) = lines[at].split_once('=') {
+            let value = format!("{value}{MARKER}{value}").replace(['"', '\\'], "`").replace(|c: char| c.is_control(), " ");
+            changed[at] = format!("{field}= \"{value}\"");
+        }
+        if let Err(error) = parse(&changed.join("\n")) {
+            assert_silent(&error, &changed[at]);
+        }
+    }
+}
+
+fn assert_silent(error: &Error, text: &str) {
+    let told = format!("{error} {error:?} {:?}", error.hint());
+    assert!(!told.contains(MARKER), "{text}\n{told}");
+}
+
+fn parse(text: &str) -> Result<Manifest> {
+    Manifest::parse(text, Path::new(PATH), None)
+}
+
+fn name(name: &str) -> SecretName {
+    SecretName::parse(name).unwrap()
+}
+
+/// A column with its last fields.
+fn column(rest: &str) -> String {
+    format!("{COLUMN}{rest}")
+}
+
+const COLUMN: &str = "version = 1
+[keyring.main]
+sources = ['file:main']
+[keyring.other]
+sources = ['file:other']
+[keyring.text]
+kind = 'text'
+sources = ['file:text']
+
+[[column]]
+name = 'c'
+database = 'sqlite:app.db'
+table = 't'
+row = ['id']
+value = 'v'
+context = {}
+";
+
+const MARKER: &str = "MarkerOfAValue";
+
+const EXAMPLE: &str = r#"version = 1
 
 [vault]
 app = "flowfile"
 preset = "strict"
-nodes = 2
+nodes = 3
 
-[keyring.main]
-sources = ["file:/run/secrets/vault_kek_*"]
-state = "main.keyring.toml"
+[keyring.main]                        # 32-byte master keys; seals vs1
+sources = ["file:/run/secrets/vault_kek_*"]          # a glob; ids are computed, names do not matter
+state = "main.keyring.toml"           # absent: exactly one key may be loaded, and it is primary
+min_generation = 7
+require_backup = true
 
-[keyring.flowfile]
+[keyring.flowfile]                    # key texts of a foreign format
 kind = "text"
 sources = ["secret:FLOWFILE_MASTER_KEY", "file:/run/secrets/flowfile_master_key_*"]
 state = "flowfile.keyring.toml"
@@ -27,194 +430,34 @@ state = "flowfile.keyring.toml"
 url = "sqlite:vault.db"
 
 [secrets.JWT_SECRET_KEY]
-type = "text"
+type = "text"                         # text url int hex base64 fernet-key pem-private-key pem-public-key binary
 min_length = 32
-rotate_every = "90d"
+rotate_every = "90d"                  # counted from the store's version, or from `rotated = 2026-01-31`
 rotated = 2026-01-31
-required = true
+required = true                       # the default
+
+[secrets.ENCRYPTION_KEY]
+type = "hex"
+bytes = 32
 
 [secrets.DATABASE_URL]
 type = "url"
-composed = "postgresql://{POSTGRES_USER}:{POSTGRES_PASSWORD}@postgres:5432/app"
+composed = "postgresql://{POSTGRES_USER}:{POSTGRES_PASSWORD}@postgres:5432/app"   # parts are percent-encoded
 
-[profiles.staging.secrets.JWT_SECRET_KEY]
+[profiles.staging.secrets.JWT_SECRET_KEY]   # --profile staging
 required = false
 
 [[column]]
 name = "flowfile.secrets"
-database = "sqlite:app.db"
+database = "sqlite:/app/internal_storage/database/flowfile_catalog.db"
 table = "secrets"
-row = ["id"]
-value = "encrypted_value"
-reads = ["flowfile-v1", "flowfile-legacy-master"]
-writes = "flowfile-v1"
-keyring = "flowfile"
-context = { tenant = "{user_id}", name = "{name}", purpose = "user-secret", extra = { k = "{{v}}" } }
-filter = ""
-immutable = false
-linked = false
+row = ["id"]                          # what identifies a row
+value = "encrypted_value"             # `member = "refresh_token"` names a member of a JSON column
+reads = ["flowfile-v1", "flowfile-legacy-master"]    # in this order, after a check of the syntax
+writes = "flowfile-v1"                # "vs1" once every reader links the library
+keyring = "flowfile"                  # of `writes`; `reads_keyring` where reading needs another
+context = { tenant = "{user_id}", name = "{name}", purpose = "user-secret" }
+filter = ""                           # SQL condition
+immutable = false                     # true: rows may never be updated; their old key stays
+linked = false                        # true: every process that reads the column uses this library
 "#;
-
-fn parse(text: &str) -> vault_core::Result<Manifest> {
-    Manifest::parse(text, Path::new("/etc/app/vault.toml"), None)
-}
-
-#[test]
-fn a_whole_configuration_is_read() {
-    let manifest = parse(EXAMPLE).unwrap();
-    assert_eq!(manifest.nodes(), Some(2));
-    let column = manifest.column("flowfile.secrets").unwrap();
-    assert_eq!(column.database, Path::new("/etc/app/app.db"), "paths are relative to the file");
-    assert_eq!(column.context.columns(), ["name", "user_id"]);
-    assert_eq!(column.filter, None);
-    assert_eq!(manifest.keyring_for(column, Format::FlowfileV1).unwrap().name, "flowfile");
-    assert_eq!(manifest.keyring_for(column, Format::Vs1).unwrap().name, "main");
-    assert_eq!(manifest.keyring("flowfile").unwrap().trim, Trim::Python);
-    assert_eq!(manifest.keyring("main").unwrap().state.as_deref(), Some(Path::new("/etc/app/main.keyring.toml")));
-    Manifest::parse(EXAMPLE, Path::new("/etc/app/vault.toml"), Some("staging")).unwrap();
-    assert!(Manifest::parse(EXAMPLE, Path::new("/etc/app/vault.toml"), Some("none")).is_err());
-}
-
-#[test]
-fn what_is_wrong_is_named_with_its_place() {
-    for (from, to, expected) in [
-        (
-            "filter = \"\"",
-            "filtre = \"\"",
-            "/etc/app/vault.toml:45:1: unknown field \"filtre\"; did you mean \"filter\"?",
-        ),
-        ("version = 1", "version = 2", "`version` is not 1"),
-        ("nodes = 2", "nodes = 0", "`nodes` is 0"),
-        ("nodes = 2", "nodes = \"two\"", "of another type"),
-        ("linked = false\n", "linked = false\nlinked = true\n", "given twice"),
-        ("writes = \"flowfile-v1\"", "writes = \"flowfile-v2\"", "an unknown format; known are"),
-        ("writes = \"flowfile-v1\"", "writes = \"fernet\"", "`reads` does not contain"),
-        ("writes = \"flowfile-v1\"", "writes = \"social-cbc-legacy\"", "nothing is ever written"),
-        ("reads = [", "reads = [\"plaintext\", ", "must be the last"),
-        ("keyring = \"flowfile\"", "keyring = \"flow\"", "no [keyring.flow] is declared; declared are: flowfile, main"),
-        ("keyring = \"flowfile\"", "keyring = \"main\"", "needs a keyring of kind \"text\""),
-        ("row = [\"id\"]", "row = []", "`row` is empty"),
-        ("{user_id}", "{user_id", "a brace is not closed"),
-        ("value = ", "member = \"a\\\"b\"\nvalue = ", "`member` is empty, or has a quote"),
-        ("sqlite:app.db", "postgres://u:p@h/d", "not \"sqlite:PATH\""),
-        ("file:/run/secrets/vault_kek_*", "file:/run/*/vault_kek", "a pattern in a directory"),
-        ("file:/run/secrets/vault_kek_*", "/run/secrets/vault_kek_*", "neither \"file:PATH\" nor"),
-        ("[secrets.DATABASE_URL]", "[secrets.jwt_secret_key]\n[secrets.DATABASE_URL]", "have one environment variable"),
-        ("type = \"url\"", "type = \"uri\"", "`type` is none of"),
-        ("table = \"secrets\"\n", "", "\"table\" is missing"),
-        ("[store]", "[store", "this is not TOML"),
-    ] {
-        let text = EXAMPLE.replacen(from, to, 1);
-        assert_ne!(text, EXAMPLE);
-        let error = parse(&text).unwrap_err();
-        assert_eq!(error.kind(), Kind::Config);
-        assert!(error.to_string().contains(expected), "{error}\n  instead of {expected}");
-    }
-}
-
-#[test]
-fn keyrings_of_applications_that_trim_differently_are_kept_apart() {
-    let second = r#"
-[[column]]
-name = "face"
-database = "sqlite:app.db"
-table = "t"
-row = ["id"]
-value = "v"
-reads = ["face-column"]
-writes = "face-column"
-keyring = "flowfile"
-"#;
-    assert!(parse(&format!("{EXAMPLE}{second}")).unwrap_err().to_string().contains("trim key texts differently"));
-}
-
-proptest::proptest! {
-    /// Whatever is put where a value stands, the error repeats nothing of it.
-    #[test]
-    fn no_error_repeats_a_value(at in 0_usize..60, raw: bool) {
-        let marker = "MARKERsecret0123456789";
-        let mut lines: Vec<String> = EXAMPLE.lines().map(str::to_owned).collect();
-        let at = at % lines.len();
-        if let Some((name, _)) = lines[at].clone().split_once(" = ") {
-            lines[at] = if raw { format!("{name} = {marker}") } else { format!("{name} = \"{marker}\"") };
-            if let Err(error) = parse(&lines.join("\n")) {
-                // Names of tables and keyrings are not values; a marker in their place may be told.
-                let told = format!("{error} {error:?}");
-                let names = ["keyring", "name", "reads_keyring", "database", "table"];
-                proptest::prop_assert!(!told.contains(marker) || names.contains(&name.trim()), "{}", told);
-            }
-        }
-    }
-
-    #[test]
-    fn no_text_makes_the_parser_panic(text in "(version = 1\n)?(\\[\\[?[a-z.]{1,12}\\]\\]?\n)?.{0,200}") {
-        let _ = parse(&text);
-    }
-}
-
-struct Sources {
-    directory: tempfile::TempDir,
-}
-
-impl Sources {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::create_dir(directory.path().join("mounts")).unwrap();
-        fs::create_dir(directory.path().join("credentials")).unwrap();
-        Self { directory }
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.directory.path().join(name);
-        fs::write(&path, content).unwrap();
-        path
-    }
-
-    fn get(&self, environment: &[(&str, &str)]) -> vault_core::Result<(Vec<u8>, String)> {
-        let mut map: BTreeMap<String, String> =
-            environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let credentials = self.directory.path().join("credentials");
-        map.insert("CREDENTIALS_DIRECTORY".to_owned(), credentials.display().to_string());
-        let resolver = Resolver::with_environment(map, self.directory.path().join("mounts"));
-        let found = resolver.text(&SecretName::parse("DB_PASSWORD").unwrap())?;
-        Ok((found.value.expose_secret().to_vec(), found.source.to_string()))
-    }
-}
-
-#[test]
-fn the_first_source_that_exists_wins() {
-    let sources = Sources::new();
-    assert!(matches!(sources.get(&[]), Err(Error::NotFound { .. })));
-    assert!(matches!(sources.get(&[("DB_PASSWORD", "")]), Err(Error::NotFound { .. })), "empty counts as unset");
-    assert_eq!(
-        sources.get(&[("DB_PASSWORD", "env")]).unwrap(),
-        (b"env".to_vec(), "environment DB_PASSWORD".to_owned())
-    );
-    sources.file("mounts/db_password", "mount\n");
-    assert_eq!(sources.get(&[("DB_PASSWORD", "env")]).unwrap().0, b"mount");
-    sources.file("credentials/db_password", "credential\r\n");
-    assert_eq!(sources.get(&[("DB_PASSWORD", "env")]).unwrap().0, b"credential");
-    let named = sources.file("named", "named\n\n").display().to_string();
-    assert_eq!(sources.get(&[("DB_PASSWORD_FILE", &named)]).unwrap().0, b"named\n", "one line break is removed");
-    assert!(matches!(sources.get(&[("DB_PASSWORD_FILE", &named), ("DB_PASSWORD", "env")]), Err(Error::Refused { .. })));
-    assert!(
-        matches!(sources.get(&[("DB_PASSWORD_FILE", "/nowhere")]), Err(Error::Io { .. })),
-        "never a reason to look further"
-    );
-}
-
-#[test]
-fn text_is_text() {
-    let sources = Sources::new();
-    for (content, good) in [
-        (&b" a b \t"[..], true),
-        (b"", false),
-        (b"\n", false),
-        (b"a\0b", false),
-        (b"\xff", false),
-        ("é".as_bytes(), true),
-    ] {
-        sources.file("mounts/db_password", content);
-        assert_eq!(sources.get(&[]).is_ok(), good, "{content:?}");
-    }
-}

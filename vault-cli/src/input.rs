@@ -11,6 +11,9 @@ use crate::failure::Failure;
 /// Longest input of one value: a token around the longest secret.
 const MAX_INPUT: usize = 2 * HARD_LIMIT;
 
+/// Longest key file, in bytes.
+const MAX_KEY_FILE: usize = 64 << 10;
+
 /// Everything on standard input.
 pub(crate) fn read_all() -> Result<Zeroizing<Vec<u8>>> {
     // Room for everything at once: a buffer that grows leaves copies of its content behind.
@@ -58,7 +61,7 @@ pub(crate) fn without_line_break(text: &[u8]) -> &[u8] {
 
 /// Reads a file of key material.
 pub(crate) fn key_file(path: &std::path::Path) -> Result<SecretBytes> {
-    SecretBytes::read_file(path)
+    vault_core::read_file(path, MAX_KEY_FILE)
 }
 
 /// The configuration that the arguments, the environment or the directory name.

@@ -3,23 +3,20 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
+use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Place, Result};
 use crate::file;
-use crate::manifest::{self, KeySource, KeyringSpec, Manifest};
+use crate::glob;
+use crate::manifest::{KeySource, KeyringSpec, Manifest, SecretSpec};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
-
-/// Where Docker Swarm, Compose and others mount secrets.
-const RUN_SECRETS: &str = "/run/secrets";
-/// The configuration that is looked for in a directory and its parents.
-const CONFIG_NAME: &str = "vault.toml";
-/// The configuration of the machine.
-const SYSTEM_CONFIG: &str = "/etc/vault/vault.toml";
 
 /// A secret and where it was found.
 #[derive(Debug)]
@@ -35,156 +32,158 @@ pub struct Resolved {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Source {
-    /// The environment variable itself.
-    Environment(String),
-    /// A file.
-    File(PathBuf),
+    /// A credential of systemd.
+    Credential(PathBuf),
+    /// The file that `vault.toml` names.
+    Declared(PathBuf),
+    /// A file where secrets are mounted.
+    Mount(PathBuf),
+    /// The file that a variable names.
+    Named {
+        /// The file.
+        path: PathBuf,
+        /// The variable.
+        variable: String,
+    },
+    /// An environment variable itself.
+    Variable(String),
+}
+
+impl Source {
+    /// The file, unless it is none.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Credential(path) | Self::Declared(path) | Self::Mount(path) | Self::Named { path, .. } => Some(path),
+            Self::Variable(_) => None,
+        }
+    }
 }
 
 impl core::fmt::Display for Source {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::Environment(name) => write!(f, "environment {name}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Credential(path) | Self::Declared(path) | Self::Mount(path) => write!(f, "file {}", path.display()),
+            Self::Named { path, variable } => write!(f, "file {}, named by {variable}", path.display()),
+            Self::Variable(name) => write!(f, "environment {name}"),
         }
     }
 }
 
-/// Finds secrets by name. In this order, and the first that exists wins: the file that the
-/// configuration names, the file that `NAME_FILE` names, systemd's credentials, `/run/secrets`,
-/// the environment variable. What exists and cannot be read is an error, never a reason to look
-/// further.
+/// Finds secrets by name.
+///
+/// The first source wins that has the name: the file that `vault.toml` names, the file that the
+/// variable `NAME_FILE` names, a credential of systemd, a file in `/run/secrets`, the variable
+/// `NAME`. What exists and cannot be read is an error, never a reason to look further; so is
+/// `NAME` beside `NAME_FILE`. An empty variable counts as unset.
+///
+/// Files are read anew every time. A value from the environment stays in the process's memory,
+/// where nobody can wipe it.
 #[derive(Clone, Debug)]
 pub struct Resolver {
-    explicit: BTreeMap<SecretName, PathBuf>,
+    declared: BTreeMap<SecretName, SecretSpec>,
+    path: PathBuf,
     mounts: PathBuf,
     environment: Environment,
 }
 
-/// Values of variables may be secrets: they are read when asked for, and not kept.
-#[derive(Clone)]
-enum Environment {
-    Fixed(BTreeMap<String, String>),
-    Process,
-}
-
-impl core::fmt::Debug for Environment {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Environment([redacted])")
-    }
-}
-
-impl Environment {
-    fn get(&self, name: &str) -> Option<Zeroizing<String>> {
-        let value = match self {
-            Self::Fixed(map) => map.get(name).cloned(),
-            Self::Process => env::var(name).ok(),
-        };
-        // An empty variable counts as unset: Compose passes `${X:-}`.
-        value.map(Zeroizing::new).filter(|value| !value.is_empty())
-    }
-}
-
 impl Resolver {
-    /// Looks where the process was told to look.
+    /// Looks where the process was told to look, and where `manifest` says.
     #[must_use]
     pub fn new(manifest: &Manifest) -> Self {
-        let explicit = manifest.secrets().filter_map(|(name, spec)| Some((name.clone(), spec.path.clone()?)));
-        Self { explicit: explicit.collect(), mounts: RUN_SECRETS.into(), environment: Environment::Process }
+        let declared = manifest.secrets().map(|(name, spec)| (name.clone(), spec.clone())).collect();
+        Self { declared, path: manifest.path().to_owned(), ..Self::from_environment() }
     }
 
-    /// Looks in a given environment and directory of mounts only.
+    /// Looks where the process was told to look; nothing is declared.
     #[must_use]
-    pub fn with_environment(environment: BTreeMap<String, String>, mounts: PathBuf) -> Self {
-        Self { explicit: BTreeMap::new(), mounts, environment: Environment::Fixed(environment) }
+    pub fn from_environment() -> Self {
+        Self {
+            declared: BTreeMap::new(),
+            path: CONFIG_NAME.into(),
+            mounts: RUN_SECRETS.into(),
+            environment: Environment::Process,
+        }
     }
 
-    /// A text secret: one trailing line break is removed and nothing else is changed.
+    /// Looks at these variables instead of the process's, and in `mounts` instead of
+    /// `/run/secrets`.
+    #[must_use]
+    pub fn with_environment(self, variables: BTreeMap<String, OsString>, mounts: impl Into<PathBuf>) -> Self {
+        Self { mounts: mounts.into(), environment: Environment::Given(variables), ..self }
+    }
+
+    /// A secret as it is declared: text loses one trailing line break, PEM and binary nothing.
+    ///
+    /// What is not declared is text.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] naming where it was looked for; [`Error::Io`], [`Error::TooLarge`];
-    /// [`Error::Malformed`] if it is empty or no text; [`Error::Refused`] where both the variable
-    /// and the variable for a file are set.
+    /// [`Error::NotFound`], which says where it was looked for; [`Error::Io`] or
+    /// [`Error::TooLarge`] if what was found cannot be read; [`Error::Config`] if it is empty, is
+    /// not text where it should be, or is set twice.
+    pub fn secret(&self, name: &SecretName) -> Result<Resolved> {
+        let loses_line_break = self.declared.get(name).is_none_or(|spec| spec.kind.loses_line_break());
+        if loses_line_break { self.text(name) } else { self.raw(name) }
+    }
+
+    /// A text: one trailing line break is removed, and nothing else is changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`secret`](Self::secret).
     pub fn text(&self, name: &SecretName) -> Result<Resolved> {
-        let Resolved { value, source } = self.raw(name, file::MAX_SECRET)?;
+        let Resolved { value, source } = self.find(name, file::MAX_SECRET)?;
         let bytes = value.expose_secret();
         let text = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes);
-        if text.is_empty() {
-            return Err(Error::Malformed { what: "secret: it is empty" });
+        if text.contains(&0) {
+            return Err(wrong(&source, "it holds a NUL byte, and is declared as text"));
         }
-        if text.contains(&0) || core::str::from_utf8(text).is_err() {
-            return Err(Error::Malformed {
-                what: "secret: it is not text; it holds a NUL byte or bytes that are not UTF-8",
-            });
+        if core::str::from_utf8(text).is_err() {
+            return Err(wrong(&source, "it is not UTF-8, and is declared as text"));
         }
-        Ok(Resolved { value: SecretBytes::copy_of(text), source })
+        let value = if text.len() == bytes.len() { value } else { SecretBytes::copy_of(text) };
+        not_empty(Resolved { value, source })
     }
 
-    /// The bytes as they are.
-    fn raw(&self, name: &SecretName, cap: usize) -> Result<Resolved> {
-        let variable = name.variable();
-        let file_variable = format!("{variable}_FILE");
-        let plain = self.environment.get(&variable);
-        let named = self.environment.get(&file_variable);
-        if plain.is_some() && named.is_some() {
-            return Err(Error::Refused {
-                reason: format!("{variable} and {file_variable} are both set"),
-                remedy: "unset one of them".to_owned(),
-            });
-        }
-        let from_file = |path: PathBuf| Ok(Resolved { value: file::read(&path, cap)?, source: Source::File(path) });
-        if let Some(path) = self.explicit.get(name) {
-            return from_file(path.clone());
-        }
-        if let Some(path) = named {
-            return from_file(PathBuf::from(path.as_str()));
-        }
-        let credentials =
-            self.environment.get("CREDENTIALS_DIRECTORY").map(|directory| PathBuf::from(directory.as_str()));
-        for directory in credentials.iter().chain([&self.mounts]) {
-            let path = directory.join(name.file_name());
-            match file::read(&path, cap) {
-                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                Err(other) => return Err(other),
-                Ok(value) => return Ok(Resolved { value, source: Source::File(path) }),
-            }
-        }
-        if let Some(value) = plain {
-            return Ok(Resolved {
-                value: SecretBytes::copy_of(value.as_bytes()),
-                source: Source::Environment(variable),
-            });
-        }
-        Err(Error::NotFound {
-            what: format!(
-                "secret {name} (looked for {file_variable}, {}/{}, {variable})",
-                self.mounts.display(),
-                name.file_name()
-            ),
-        })
-    }
-
-    /// Everything that the sources of a keyring have, unaltered, with its place.
+    /// The exact bytes.
     ///
     /// # Errors
     ///
-    /// As [`text`](Self::text), but for what does not exist.
-    pub(crate) fn key_contents(&self, keyring: &KeyringSpec) -> Result<Vec<(String, SecretBytes)>> {
+    /// As [`secret`](Self::secret).
+    pub fn raw(&self, name: &SecretName) -> Result<Resolved> {
+        not_empty(self.find(name, file::MAX_SECRET)?)
+    }
+
+    /// Everything that the sources of a keyring have, unaltered, each with its place: a path, or
+    /// `environment NAME`. Sources that have nothing are passed over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] or [`Error::TooLarge`] if what was found cannot be read, [`Error::Config`] if
+    /// a secret is set twice.
+    pub fn key_contents(&self, keyring: &KeyringSpec) -> Result<Vec<(String, SecretBytes)>> {
         let mut found = Vec::new();
         for source in &keyring.sources {
             match source {
-                KeySource::File(pattern) => {
-                    for path in matching(pattern)? {
-                        match file::read(&path, file::MAX_KEY_FILE) {
-                            Ok(content) => found.push((path.display().to_string(), content)),
-                            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-                            Err(other) => return Err(other),
-                        }
+                KeySource::File(pattern) if glob::is_pattern(pattern) => {
+                    for path in glob::find(pattern)? {
+                        found.extend(
+                            read_if_there(&path, file::MAX_KEY_FILE)?
+                                .map(|content| (path.display().to_string(), content)),
+                        );
                     }
                 }
-                KeySource::Secret(name) => match self.raw(name, file::MAX_KEY_FILE) {
-                    Ok(resolved) => found.push((resolved.source.to_string(), resolved.value)),
+                KeySource::File(path) => {
+                    found.extend(
+                        read_if_there(path, file::MAX_KEY_FILE)?.map(|content| (path.display().to_string(), content)),
+                    );
+                }
+                KeySource::Secret(name) => match self.find(name, file::MAX_KEY_FILE) {
+                    Ok(Resolved { value, source }) => {
+                        let place = source.path().map_or_else(|| source.to_string(), |path| path.display().to_string());
+                        found.push((place, value));
+                    }
                     Err(Error::NotFound { .. }) => {}
                     Err(other) => return Err(other),
                 },
@@ -192,48 +191,198 @@ impl Resolver {
         }
         Ok(found)
     }
+
+    fn find(&self, name: &SecretName, cap: usize) -> Result<Resolved> {
+        let variable = name.variable();
+        let file_variable = format!("{variable}_FILE");
+        if self.environment.is_set(&variable) && self.environment.is_set(&file_variable) {
+            return Err(Error::Config {
+                place: Place::file(format!("environment {variable}")),
+                reason: format!("{file_variable} is set too; unset one of them"),
+            });
+        }
+        let mut looked = Vec::new();
+        for place in ORDER {
+            // A file that was named must be there; one that would be there by its name may be.
+            let (source, must_exist) = match place {
+                Lookup::Declared => match self.declared.get(name) {
+                    Some(SecretSpec { composed: Some(_), .. }) => {
+                        return Err(Error::Config {
+                            place: Place::file(&self.path),
+                            reason: format!("secret {name} is `composed`, which is not supported by this build"),
+                        });
+                    }
+                    Some(SecretSpec { path: Some(path), .. }) => (Source::Declared(path.clone()), true),
+                    _ => continue,
+                },
+                Lookup::NamedFile => match self.environment.value(&file_variable) {
+                    Some(path) => (Source::Named { path: path.into(), variable: file_variable.clone() }, true),
+                    None => {
+                        looked.push(format!("environment {file_variable}"));
+                        continue;
+                    }
+                },
+                Lookup::Credential => match self.environment.value("CREDENTIALS_DIRECTORY") {
+                    Some(directory) => (Source::Credential(PathBuf::from(directory).join(name.file_name())), false),
+                    None => continue,
+                },
+                Lookup::Mount => (Source::Mount(self.mounts.join(name.file_name())), false),
+                Lookup::Variable => (Source::Variable(variable.clone()), false),
+            };
+            let value = match source.path() {
+                Some(path) if must_exist => Some(file::read(path, cap)?),
+                Some(path) => read_if_there(path, cap)?,
+                None => self.environment.secret(&variable, cap)?,
+            };
+            match value {
+                Some(value) => return Ok(Resolved { value, source }),
+                None => looked.push(source.to_string()),
+            }
+        }
+        Err(Error::NotFound { what: format!("secret {name} (looked for {})", looked.join(", ")) })
+    }
+}
+
+/// Reads a regular file of at most `cap` bytes, following links only under its directory.
+///
+/// # Errors
+///
+/// [`Error::Io`] if it cannot be read, or is no regular file; [`Error::TooLarge`].
+pub fn read_file(path: &Path, cap: usize) -> Result<SecretBytes> {
+    file::read(path, cap)
 }
 
 /// Where the configuration is, by the environment: `VAULT_CORE_CONFIG` and `VAULT_CORE_PROFILE`.
 pub(crate) fn config_from_environment() -> Option<(PathBuf, Option<String>)> {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty());
-    let profile = set("VAULT_CORE_PROFILE").map(|profile| profile.to_string_lossy().into_owned());
-    set("VAULT_CORE_CONFIG").map(|path| (path.into(), profile))
+    Environment::Process.value("VAULT_CORE_CONFIG").map(|path| (path.into(), profile_from_environment()))
 }
 
-/// The profile that the environment names.
+/// The profile that the environment names. One that is not text becomes one that nobody declared.
 pub(crate) fn profile_from_environment() -> Option<String> {
-    env::var("VAULT_CORE_PROFILE").ok().filter(|profile| !profile.is_empty())
+    Environment::Process.value("VAULT_CORE_PROFILE").map(|profile| profile.to_string_lossy().into_owned())
 }
 
-/// `vault.toml` in a directory or the nearest of its parents, or the one of the machine.
+/// `vault.toml` in a directory or the nearest of its parents, or the one of the machine. One that
+/// exists and cannot be read is found too: to read it tells why.
 pub(crate) fn find_config(start: &Path) -> Option<PathBuf> {
-    start
-        .ancestors()
-        .map(|directory| directory.join(CONFIG_NAME))
-        .chain([PathBuf::from(SYSTEM_CONFIG)])
-        .find(|path| path.is_file())
+    start.ancestors().map(|directory| directory.join(CONFIG_NAME)).chain([PathBuf::from(SYSTEM_CONFIG)]).find(|path| {
+        match fs::metadata(path) {
+            Ok(metadata) => metadata.is_file(),
+            Err(error) => !is_absence(&error) || path.symlink_metadata().is_ok(),
+        }
+    })
 }
 
-/// The files that a pattern names, sorted; a name without a pattern names itself.
-fn matching(pattern: &Path) -> Result<Vec<PathBuf>> {
-    let wanted = pattern.file_name().unwrap_or_default().to_string_lossy();
-    if !manifest::has_wildcard(&wanted) {
-        return Ok(vec![pattern.to_owned()]);
+/// The sources, in the order in which they are asked.
+const ORDER: [Lookup; 5] = [Lookup::Declared, Lookup::NamedFile, Lookup::Credential, Lookup::Mount, Lookup::Variable];
+
+#[derive(Clone, Copy)]
+enum Lookup {
+    Declared,
+    NamedFile,
+    Credential,
+    Mount,
+    Variable,
+}
+
+/// Variables are read when they are asked for: copies of all would be copies of secrets.
+#[derive(Clone)]
+enum Environment {
+    Given(BTreeMap<String, OsString>),
+    Process,
+}
+
+impl Environment {
+    /// A variable that is not secret, if it is set and not empty: Compose passes `${X:-}`.
+    fn value(&self, name: &str) -> Option<OsString> {
+        match self {
+            Self::Given(variables) => variables.get(name).cloned(),
+            Self::Process => env::var_os(name),
+        }
+        .filter(|value| !value.is_empty())
     }
-    let directory = file::directory_of(pattern);
-    let entries = match directory.read_dir() {
-        Ok(entries) => entries,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(source) => return Err(Error::io("list", directory, source)),
-    };
-    let mut paths = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|source| Error::io("list", directory, source))?;
-        if manifest::matches(&wanted, &entry.file_name().to_string_lossy()) {
-            paths.push(entry.path());
+
+    fn is_set(&self, name: &str) -> bool {
+        self.value(name).map(|value| Zeroizing::new(value.into_vec())).is_some()
+    }
+
+    fn secret(&self, name: &str, cap: usize) -> Result<Option<SecretBytes>> {
+        let value = self.value(name).map(|value| SecretBytes::from(Zeroizing::new(value.into_vec())));
+        match value {
+            Some(value) if value.len() > cap => Err(Error::TooLarge { what: "environment variable", limit: cap }),
+            value => Ok(value),
         }
     }
-    paths.sort();
-    Ok(paths)
+}
+
+impl core::fmt::Debug for Environment {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Given(_) => "Given([redacted])",
+            Self::Process => "Process",
+        })
+    }
+}
+
+/// A link that leads nowhere is there, and cannot be read.
+fn read_if_there(path: &Path, cap: usize) -> Result<Option<SecretBytes>> {
+    match file::read(path, cap) {
+        Err(Error::Io { source, .. })
+            if is_absence(&source) && path.symlink_metadata().is_err_and(|error| is_absence(&error)) =>
+        {
+            Ok(None)
+        }
+        Err(other) => Err(other),
+        Ok(content) => Ok(Some(content)),
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound)
+}
+
+fn not_empty(resolved: Resolved) -> Result<Resolved> {
+    if resolved.value.is_empty() {
+        Err(wrong(&resolved.source, "it is empty; write the secret into it"))
+    } else {
+        Ok(resolved)
+    }
+}
+
+fn wrong(source: &Source, reason: &str) -> Error {
+    Error::Config { place: Place::file(source.to_string()), reason: reason.to_owned() }
+}
+
+/// Where Docker Swarm, Compose and others mount secrets.
+const RUN_SECRETS: &str = "/run/secrets";
+/// The configuration that is looked for in a directory and its parents.
+const CONFIG_NAME: &str = "vault.toml";
+/// The configuration of the machine.
+const SYSTEM_CONFIG: &str = "/etc/vault/vault.toml";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_configuration_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("a/b");
+        fs::create_dir_all(&deep).unwrap();
+        let outer = directory.path().join(CONFIG_NAME);
+        fs::write(&outer, "version = 1").unwrap();
+        assert_eq!(find_config(&deep), Some(outer));
+        // A directory of that name is none; a link that leads nowhere is one, and tells so.
+        fs::create_dir(deep.join(CONFIG_NAME)).unwrap();
+        let inner = directory.path().join("a").join(CONFIG_NAME);
+        std::os::unix::fs::symlink("nowhere", &inner).unwrap();
+        assert_eq!(find_config(&deep), Some(inner));
+    }
+
+    #[test]
+    fn debug_shows_no_variable() {
+        let variables = BTreeMap::from([("TOKEN".to_owned(), OsString::from("marker"))]);
+        let resolver = Resolver::from_environment().with_environment(variables, "/nowhere");
+        assert!(!format!("{resolver:?}").contains("marker"));
+    }
 }

@@ -1,12 +1,7 @@
 //! Bytes that must not leak.
 
-use std::path::Path;
-
 use secrecy::{ExposeSecret, SecretSlice};
 use zeroize::Zeroizing;
-
-use crate::error::Result;
-use crate::file;
 
 /// Secret bytes: wiped when dropped, redacted in `Debug`, reachable only through
 /// [`expose_secret`](Self::expose_secret).
@@ -21,15 +16,6 @@ impl SecretBytes {
     #[must_use]
     pub fn copy_of(bytes: &[u8]) -> Self {
         Self(SecretSlice::from(bytes.to_vec()))
-    }
-
-    /// Reads a key file: regular, of at most 64 KiB, and under no link that leaves its directory.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`](crate::Error::Io) or [`Error::TooLarge`](crate::Error::TooLarge).
-    pub fn read_file(path: &Path) -> Result<Self> {
-        file::read(path, file::MAX_KEY_FILE)
     }
 
     /// Takes over a buffer that wipes itself.

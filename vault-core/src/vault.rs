@@ -221,13 +221,13 @@ impl Vault {
         self.sealer()?.open(context, token)
     }
 
-    /// A deployment secret by name: [`Resolver::text`].
+    /// A deployment secret by name: [`Resolver::secret`].
     ///
     /// # Errors
     ///
     /// As there, and [`Error::Malformed`] for a name that no secret can have.
     pub fn secret(&self, name: &str) -> Result<Resolved> {
-        self.resolver.text(&SecretName::parse(name)?)
+        self.resolver.secret(&SecretName::parse(name)?)
     }
 
     /// A declared keyring.

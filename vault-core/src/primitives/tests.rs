@@ -178,7 +178,7 @@ fn random_bytes_are_handed_out_once() {
         assert!(seen.insert(*random().unwrap()));
     }
     POOL.with_borrow(|pool| {
-        assert!(pool.bytes[pool.left..].iter().all(|byte| *byte == 0), "what was handed out is wiped")
+        assert!(pool.bytes[pool.left..].iter().all(|byte| *byte == 0), "what was handed out is wiped");
     });
 }
 

@@ -96,7 +96,7 @@ impl Pass<'_> {
                 }
                 let page = converted.recv().map_err(|_| worker_gone())?;
                 under_way -= 1;
-                self.write(column, page, &mut tally)?;
+                self.write(column, &page, &mut tally)?;
                 if observe(&tally)?.is_break() {
                     tally.stopped = true;
                     return Ok(tally);
@@ -106,7 +106,7 @@ impl Pass<'_> {
         })
     }
 
-    fn write(&self, column: &mut dyn Column, page: Converted, tally: &mut Tally) -> Result<()> {
+    fn write(&self, column: &mut dyn Column, page: &Converted, tally: &mut Tally) -> Result<()> {
         let changes = u64::try_from(page.changes.len()).unwrap_or(u64::MAX);
         let failed = u64::try_from(page.failed.len()).unwrap_or(u64::MAX);
         tally.rows += page.rows;

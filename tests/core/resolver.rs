@@ -1,0 +1,342 @@
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+use vault_core::{Error, Kind, Manifest, Resolver, SecretName, Source, read_file};
+
+#[test]
+fn the_first_source_in_order_wins() {
+    let world = World::new("[secrets.TOKEN]\npath = 'declared'");
+    let (declared, named) = (world.file("declared", "1"), world.file("named", "2"));
+    let credential = world.file("credentials/token", "3");
+    let mount = world.file("mounts/token", "4");
+    let credentials = ("CREDENTIALS_DIRECTORY", world.at("credentials").display().to_string());
+    let named_by = ("TOKEN_FILE", named.display().to_string());
+    let itself = ("TOKEN", "5".to_owned());
+
+    let with_file = [credentials.clone(), named_by];
+    let with_value = [credentials, itself];
+    world.expect(&with_file, "1", &Source::Declared(declared), true);
+    world.expect(&with_file, "2", &Source::Named { path: named, variable: "TOKEN_FILE".to_owned() }, false);
+    world.expect(&with_value, "3", &Source::Credential(credential.clone()), false);
+    fs::remove_file(credential).unwrap();
+    world.expect(&with_value, "4", &Source::Mount(mount.clone()), false);
+    fs::remove_file(mount).unwrap();
+    world.expect(&with_value, "5", &Source::Variable("TOKEN".to_owned()), false);
+}
+
+#[test]
+fn sources_say_where_they_are() {
+    for (source, expected) in [
+        (Source::Mount("/run/secrets/x".into()), "file /run/secrets/x"),
+        (Source::Credential("/c/x".into()), "file /c/x"),
+        (Source::Declared("/d/x".into()), "file /d/x"),
+        (Source::Named { path: "/n/x".into(), variable: "X_FILE".to_owned() }, "file /n/x, named by X_FILE"),
+        (Source::Variable("X".to_owned()), "environment X"),
+    ] {
+        assert_eq!(source.to_string(), expected);
+    }
+}
+
+#[test]
+fn what_exists_and_cannot_be_read_is_never_passed_over() {
+    let world = World::new("");
+    let resolver = world.resolver(&[("TOKEN", "value".to_owned())]);
+    let mount = world.at("mounts/token");
+    let kind = || resolver.text(&name("TOKEN")).unwrap_err().kind();
+
+    symlink("nowhere", &mount).unwrap();
+    assert_eq!(kind(), Kind::Io, "a link that leads nowhere");
+    fs::remove_file(&mount).unwrap();
+    symlink(world.file("outside", "x"), &mount).unwrap();
+    assert_eq!(kind(), Kind::Io, "a link out of the directory");
+    fs::remove_file(&mount).unwrap();
+    fs::create_dir(&mount).unwrap();
+    assert_eq!(kind(), Kind::Io, "a directory, as Docker makes for a file that is missing");
+    fs::remove_dir(&mount).unwrap();
+    make_pipe(&mount);
+    assert_eq!(kind(), Kind::Io, "a pipe, which would block");
+    fs::remove_file(&mount).unwrap();
+    fs::File::create(&mount).unwrap().set_len((16 << 20) + 1).unwrap();
+    assert_eq!(kind(), Kind::TooLarge);
+    fs::remove_file(&mount).unwrap();
+    assert_eq!(resolver.text(&name("TOKEN")).unwrap().value.expose_secret(), b"value");
+}
+
+#[test]
+fn named_files_must_be_there() {
+    let world = World::new("[secrets.TOKEN]\npath = 'declared'");
+    world.file("mounts/token", "mounted");
+    let named = [("OTHER_FILE", world.at("none").display().to_string())];
+    let error = world.resolver(&named).text(&name("OTHER")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Io);
+    let error = world.declared(&[]).text(&name("TOKEN")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Io);
+    assert!(error.to_string().contains("declared"), "{error}");
+}
+
+#[test]
+fn links_under_the_directory_are_followed() {
+    let world = World::new("");
+    world.file("mounts/..2026/token", "new");
+    symlink("..2026", world.at("mounts/..data")).unwrap();
+    symlink("..data/token", world.at("mounts/token")).unwrap();
+    let resolver = world.resolver(&[]);
+    assert_eq!(resolver.text(&name("TOKEN")).unwrap().value.expose_secret(), b"new");
+}
+
+#[test]
+fn a_file_that_others_own_is_told_with_its_remedy() {
+    let world = World::new("");
+    let mount = world.file("mounts/token", "x");
+    fs::set_permissions(&mount, fs::Permissions::from_mode(0o000)).unwrap();
+    match world.resolver(&[("TOKEN", "value".to_owned())]).text(&name("TOKEN")) {
+        // Root reads everything.
+        Ok(resolved) => {
+            assert_eq!(fs::read(&mount).unwrap(), b"x");
+            assert_eq!(resolved.source, Source::Mount(mount));
+        }
+        Err(error) => {
+            let text = error.to_string();
+            for part in [
+                mount.display().to_string().as_str(),
+                "belongs to user",
+                "mode 0000",
+                "this is user",
+                "change its owner or mode",
+            ] {
+                assert!(text.contains(part), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_variable_and_its_file_exclude_each_other() {
+    let world = World::new("");
+    let both = [("TOKEN", "marker".to_owned()), ("TOKEN_FILE", world.file("named", "x").display().to_string())];
+    let error = world.resolver(&both).text(&name("TOKEN")).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (Kind::Config, "environment TOKEN: TOKEN_FILE is set too; unset one of them")
+    );
+
+    let [token, file] = both;
+    for empty in [[("TOKEN", String::new()), file], [token, ("TOKEN_FILE", String::new())]] {
+        assert!(world.resolver(&empty).text(&name("TOKEN")).is_ok(), "an empty variable counts as unset");
+    }
+}
+
+#[test]
+fn what_is_missing_is_told_with_where_it_was_looked_for() {
+    let world = World::new("");
+    let error = world.resolver(&[("APP_TOKEN", String::new())]).text(&name("app/Token")).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    let mount = world.at("mounts/app/token");
+    let expected = format!(
+        "secret app/Token (looked for environment APP_TOKEN_FILE, file {}, environment APP_TOKEN) not found",
+        mount.display()
+    );
+    assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn text_loses_exactly_one_line_break() {
+    let world = World::new("");
+    for (content, expected) in [
+        ("x", "x"),
+        ("x\n", "x"),
+        ("x\r\n", "x"),
+        ("x\n\n", "x\n"),
+        ("x\r", "x\r"),
+        (" x ", " x "),
+        ("\u{feff}x\n", "\u{feff}x"),
+        ("\n\n", "\n"),
+    ] {
+        world.file("mounts/token", content);
+        let resolver = world.resolver(&[("OTHER", content.to_owned())]);
+        for name in [name("TOKEN"), name("OTHER")] {
+            assert_eq!(resolver.text(&name).unwrap().value.expose_secret(), expected.as_bytes());
+            assert_eq!(resolver.raw(&name).unwrap().value.expose_secret(), content.as_bytes());
+        }
+    }
+}
+
+#[test]
+fn pem_and_binary_lose_nothing() {
+    let world = World::new("[secrets.KEY]\ntype = 'pem-private-key'\n[secrets.BLOB]\ntype = 'binary'\n[secrets.TOKEN]");
+    for file in ["key", "blob", "token"] {
+        world.file(&format!("mounts/{file}"), "x\n");
+    }
+    let resolver = world.declared(&[]);
+    for (secret, expected) in [("KEY", "x\n"), ("BLOB", "x\n"), ("TOKEN", "x"), ("token", "x")] {
+        assert_eq!(resolver.secret(&name(secret)).unwrap().value.expose_secret(), expected.as_bytes(), "{secret}");
+    }
+}
+
+#[test]
+fn empty_and_broken_texts_are_refused() {
+    let world = World::new("");
+    let token = world.at("mounts/token");
+    for (content, reason) in [
+        (&b""[..], "it is empty"),
+        (b"\n", "it is empty"),
+        (b"\r\n", "it is empty"),
+        (b"marker\0", "it holds a NUL byte"),
+        (b"marker\xff", "it is not UTF-8"),
+    ] {
+        fs::write(&token, content).unwrap();
+        let error = world.resolver(&[]).text(&name("TOKEN")).unwrap_err();
+        assert_eq!(error.kind(), Kind::Config);
+        assert!(error.to_string().starts_with(&format!("file {}: {reason}", token.display())), "{error}");
+        assert_silent(&error);
+    }
+    fs::write(&token, "").unwrap();
+    assert_eq!(world.resolver(&[]).raw(&name("TOKEN")).unwrap_err().kind(), Kind::Config);
+
+    let variables = BTreeMap::from([("OTHER".to_owned(), OsString::from_vec(b"marker\xff".to_vec()))]);
+    let error =
+        Resolver::from_environment().with_environment(variables, world.at("mounts")).text(&name("OTHER")).unwrap_err();
+    assert_eq!(error.to_string(), "environment OTHER: it is not UTF-8, and is declared as text");
+}
+
+#[test]
+fn composed_secrets_are_refused_and_not_ignored() {
+    let world = World::new("[secrets.URL]\ncomposed = 'x://{USER}@host'");
+    let error = world.declared(&[("URL", "x".to_owned())]).secret(&name("URL")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Config);
+    assert!(error.to_string().ends_with("secret URL is `composed`, which is not supported by this build"), "{error}");
+}
+
+#[test]
+fn the_process_environment_is_read() {
+    // Cargo sets it for every test.
+    let resolved = Resolver::from_environment().text(&name("CARGO_PKG_NAME")).unwrap();
+    assert_eq!(resolved.value.expose_secret(), b"vault-core");
+    assert_eq!(resolved.source, Source::Variable("CARGO_PKG_NAME".to_owned()));
+}
+
+#[test]
+fn a_keyring_finds_all_that_its_sources_have() {
+    let sources =
+        "'secret:MASTER_KEY', 'secret:MISSING', 'file:one', 'file:none', 'file:keys/kek_*', 'file:nowhere/kek_*'";
+    let world = World::new(&format!("[keyring.main]\nsources = [{sources}]"));
+    let mounted = world.file("mounts/master_key", "a\n");
+    let one = world.file("one", "b\r\n");
+    let (first, second) = (world.file("keys/kek_1", "c"), world.file("keys/kek_2", ""));
+    world.file("keys/.kek_3", "hidden");
+    world.file("keys/other", "other");
+    let manifest = world.manifest();
+    let spec = manifest.keyring("main").unwrap();
+
+    let contents = |resolver: &Resolver| -> Vec<(String, Vec<u8>)> {
+        resolver
+            .key_contents(spec)
+            .unwrap()
+            .into_iter()
+            .map(|(place, content)| (place, content.expose_secret().to_vec()))
+            .collect()
+    };
+    let file = |path: &Path, content: &str| (path.display().to_string(), content.as_bytes().to_vec());
+    let rest = [file(&one, "b\r\n"), file(&first, "c"), file(&second, "")];
+    let mut expected = vec![file(&mounted, "a\n")];
+    expected.extend(rest.clone());
+    assert_eq!(
+        contents(&world.declared(&[])),
+        expected,
+        "nothing is trimmed, and an empty file is left to the keyring"
+    );
+
+    fs::remove_file(mounted).unwrap();
+    let mut expected = vec![("environment MASTER_KEY".to_owned(), b"d".to_vec())];
+    expected.extend(rest);
+    assert_eq!(contents(&world.declared(&[("MASTER_KEY", "d".to_owned())])), expected);
+}
+
+#[test]
+fn a_keyring_passes_over_nothing_that_it_cannot_read() {
+    let world = World::new("[keyring.main]\nsources = ['file:keys/kek_*']\n[keyring.named]\nsources = ['file:one']");
+    let manifest = world.manifest();
+    let kind = |keyring: &str| world.resolver(&[]).key_contents(manifest.keyring(keyring).unwrap()).unwrap_err().kind();
+    fs::create_dir_all(world.at("keys/kek_1")).unwrap();
+    assert_eq!(kind("main"), Kind::Io, "a directory");
+    fs::remove_dir(world.at("keys/kek_1")).unwrap();
+    symlink("nowhere", world.at("keys/kek_1")).unwrap();
+    assert_eq!(kind("main"), Kind::Io, "a link that leads nowhere");
+    fs::write(world.at("one"), vec![b'x'; (64 << 10) + 1]).unwrap();
+    assert_eq!(kind("named"), Kind::TooLarge);
+}
+
+#[test]
+fn files_are_read_whole_or_not_at_all() {
+    let world = World::new("");
+    let file = world.file("f", "12345");
+    assert_eq!(read_file(&file, 5).unwrap().expose_secret(), b"12345");
+    assert_eq!(read_file(&file, 4).unwrap_err().kind(), Kind::TooLarge);
+    assert_eq!(read_file(&world.at("none"), 5).unwrap_err().kind(), Kind::Io);
+    assert_eq!(read_file(&world.at("mounts"), 5).unwrap_err().kind(), Kind::Io);
+}
+
+/// A directory with a `vault.toml`, and `mounts` in place of `/run/secrets`.
+struct World(TempDir);
+
+impl World {
+    fn new(toml: &str) -> Self {
+        let world = Self(tempfile::tempdir().unwrap());
+        fs::create_dir(world.at("mounts")).unwrap();
+        fs::write(world.at("vault.toml"), format!("version = 1\n{toml}")).unwrap();
+        world
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.0.path().canonicalize().unwrap().join(path)
+    }
+
+    fn file(&self, path: &str, content: &str) -> PathBuf {
+        let path = self.at(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    fn manifest(&self) -> Manifest {
+        Manifest::load(&self.at("vault.toml"), None).unwrap()
+    }
+
+    fn resolver(&self, variables: &[(&str, String)]) -> Resolver {
+        self.given(Resolver::from_environment(), variables)
+    }
+
+    fn declared(&self, variables: &[(&str, String)]) -> Resolver {
+        self.given(Resolver::new(&self.manifest()), variables)
+    }
+
+    fn given(&self, resolver: Resolver, variables: &[(&str, String)]) -> Resolver {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
+        resolver.with_environment(variables, self.at("mounts"))
+    }
+
+    fn expect(&self, variables: &[(&str, String)], value: &str, source: &Source, declared: bool) {
+        let resolver = if declared { self.declared(variables) } else { self.resolver(variables) };
+        let resolved = resolver.text(&name("TOKEN")).unwrap();
+        assert_eq!(resolved.value.expose_secret(), value.as_bytes());
+        assert_eq!(resolved.source, *source);
+    }
+}
+
+fn make_pipe(path: &Path) {
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+fn assert_silent(error: &Error) {
+    let told = format!("{error} {error:?} {:?}", error.hint());
+    assert!(!told.contains("marker"), "{told}");
+}
+
+fn name(name: &str) -> SecretName {
+    SecretName::parse(name).unwrap()
+}

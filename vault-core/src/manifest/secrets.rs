@@ -1,0 +1,263 @@
+//! Declared secrets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use toml::Spanned;
+
+use crate::error::Result;
+use crate::name::SecretName;
+use crate::time::Timestamp;
+
+use super::Reader;
+use super::text::{self, Text};
+
+/// A declared secret.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct SecretSpec {
+    /// What it is.
+    pub kind: SecretKind,
+    /// The file that holds it, where it is not found by its name.
+    pub path: Option<PathBuf>,
+    /// The other secrets that it is made of, and the text around them.
+    pub composed: Option<String>,
+    /// It may come from the environment while a store cannot be reached.
+    pub environment: bool,
+    /// What it is where no source has it.
+    pub default: Option<String>,
+    /// Least length of a text, in characters.
+    pub min_length: Option<usize>,
+    /// Exact number of bytes, decoded.
+    pub bytes: Option<usize>,
+    /// How often it is to be changed, in days.
+    pub rotate_every: Option<u32>,
+    /// When it was last changed, where no store knows.
+    pub rotated: Option<Timestamp>,
+    /// Whether it must exist.
+    pub required: bool,
+}
+
+impl core::fmt::Debug for SecretSpec {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SecretSpec").field("kind", &self.kind).field("required", &self.required).finish_non_exhaustive()
+    }
+}
+
+/// What a secret is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum SecretKind {
+    /// Base64 of either alphabet.
+    Base64,
+    /// Bytes, never altered.
+    Binary,
+    /// A Fernet key.
+    FernetKey,
+    /// Hex digits.
+    Hex,
+    /// A whole number in decimal.
+    Int,
+    /// A private key in PEM, never altered.
+    PemPrivateKey,
+    /// A public key in PEM, never altered.
+    PemPublicKey,
+    /// Any text.
+    #[default]
+    Text,
+    /// A URL.
+    Url,
+}
+
+impl SecretKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Base64,
+        Self::Binary,
+        Self::FernetKey,
+        Self::Hex,
+        Self::Int,
+        Self::PemPrivateKey,
+        Self::PemPublicKey,
+        Self::Text,
+        Self::Url,
+    ];
+
+    /// The name in `vault.toml`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Base64 => "base64",
+            Self::Binary => "binary",
+            Self::FernetKey => "fernet-key",
+            Self::Hex => "hex",
+            Self::Int => "int",
+            Self::PemPrivateKey => "pem-private-key",
+            Self::PemPublicKey => "pem-public-key",
+            Self::Text => "text",
+            Self::Url => "url",
+        }
+    }
+
+    /// Whether a trailing line break belongs to the file and not to the secret.
+    #[must_use]
+    pub fn loses_line_break(self) -> bool {
+        !matches!(self, Self::Binary | Self::PemPrivateKey | Self::PemPublicKey)
+    }
+}
+
+impl Reader<'_> {
+    pub(super) fn secrets(&self, raw: &BTreeMap<Text, text::Secret>) -> Result<BTreeMap<SecretName, SecretSpec>> {
+        let mut secrets = BTreeMap::new();
+        let mut variables = BTreeSet::new();
+        let mut files = BTreeSet::new();
+        let mut parts = BTreeMap::new();
+        for (written, secret) in raw {
+            let name = self.name(written)?;
+            let variable = name.variable();
+            let clash = files.contains(&variable) || variables.contains(&format!("{variable}_FILE"));
+            if !variables.insert(variable.clone()) || clash {
+                return Err(self.wrong(written, "another secret has the same environment variable; rename one of them"));
+            }
+            files.insert(format!("{variable}_FILE"));
+            if let Some(composed) = &secret.composed {
+                let names = parts_of(composed.get_ref()).map_err(|reason| self.wrong(composed, reason))?;
+                parts.insert(name.clone(), (composed, names));
+            }
+            secrets.insert(name, self.secret(secret)?);
+        }
+        let mut finite = BTreeSet::new();
+        for (name, (composed, _)) in &parts {
+            if !is_finite(name, &parts, &mut finite, MAX_NESTING) {
+                return Err(self.wrong(composed, "it is composed of itself, or nested too deeply"));
+            }
+        }
+        Ok(secrets)
+    }
+
+    fn secret(&self, raw: &text::Secret) -> Result<SecretSpec> {
+        let kind = match &raw.r#type {
+            None => SecretKind::default(),
+            Some(written) => {
+                SecretKind::ALL.into_iter().find(|kind| kind.as_str() == written.get_ref()).ok_or_else(|| {
+                    let known: Vec<_> = SecretKind::ALL.into_iter().map(SecretKind::as_str).collect();
+                    self.wrong(written, format!("unknown type; known are {}", known.join(", ")))
+                })?
+            }
+        };
+        if let (Some(path), Some(_)) = (&raw.path, &raw.composed) {
+            return Err(self.wrong(path, "`path` and `composed` exclude each other"));
+        }
+        if let Some(source) = raw.source.as_ref().filter(|source| source.get_ref() != "env") {
+            return Err(self.wrong(source, "the only `source` is \"env\"; a file is named by `path`"));
+        }
+        let rotate_every = raw.rotate_every.as_ref().map(|written| {
+            days(written.get_ref())
+                .ok_or_else(|| self.wrong(written, "it is not a number of days or weeks, like \"90d\" or \"12w\""))
+        });
+        let rotated = raw.rotated.as_ref().map(|written: &Spanned<_>| {
+            let date = Timestamp::parse(&format!("{}T00:00:00Z", written.get_ref()));
+            date.ok_or_else(|| self.wrong(written, "it is not a date like 2026-01-31"))
+        });
+        Ok(SecretSpec {
+            kind,
+            path: raw.path.as_ref().map(|path| self.path(path)).transpose()?,
+            composed: raw.composed.as_ref().map(|composed| composed.get_ref().clone()),
+            environment: raw.source.is_some(),
+            default: raw.default.clone(),
+            min_length: raw.min_length,
+            bytes: raw.bytes,
+            rotate_every: rotate_every.transpose()?,
+            rotated: rotated.transpose()?,
+            required: raw.required.unwrap_or(true),
+        })
+    }
+
+    pub(super) fn name(&self, written: &Text) -> Result<SecretName> {
+        SecretName::parse(written.get_ref()).map_err(|_| {
+            self.wrong(
+                written,
+                "a secret's name is letters, digits and . _ - in segments joined by /, at most 128 bytes",
+            )
+        })
+    }
+}
+
+/// The secrets whose names stand between braces.
+fn parts_of(composed: &str) -> Result<Vec<SecretName>, &'static str> {
+    let mut names = Vec::new();
+    let mut rest = composed;
+    while let Some((at, brace)) = rest.char_indices().find(|(_, c)| matches!(c, '{' | '}')) {
+        let behind = rest.get(at + 1..).unwrap_or_default();
+        rest = match behind.strip_prefix(brace) {
+            Some(behind) => behind,
+            None if brace == '}' => return Err("a brace is closed that was not opened; }} stands for a brace"),
+            None => {
+                let (name, behind) = behind.split_once('}').ok_or("a brace is not closed; {{ stands for a brace")?;
+                let name = SecretName::parse(name).map_err(|_| "between braces stands what is not a secret's name")?;
+                names.push(name);
+                behind
+            }
+        };
+    }
+    Ok(names)
+}
+
+type Parts<'a> = BTreeMap<SecretName, (&'a Text, Vec<SecretName>)>;
+
+fn is_finite(name: &SecretName, parts: &Parts<'_>, known: &mut BTreeSet<SecretName>, depth: usize) -> bool {
+    let Some((_, names)) = parts.get(name) else { return true };
+    if known.contains(name) {
+        return true;
+    }
+    let finite = depth > 0 && names.iter().all(|part| is_finite(part, parts, known, depth - 1));
+    if finite {
+        known.insert(name.clone());
+    }
+    finite
+}
+
+fn days(text: &str) -> Option<u32> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number = Some(number).filter(|n| n.bytes().all(|b| b.is_ascii_digit()))?.parse::<u32>().ok()?;
+    match unit {
+        "d" => Some(number),
+        "w" => number.checked_mul(7),
+        _ => None,
+    }
+    .filter(|days| *days > 0)
+}
+
+const MAX_NESTING: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_are_days_or_weeks() {
+        for (text, expected) in [
+            ("90d", Some(90)),
+            ("2w", Some(14)),
+            ("0d", None),
+            ("", None),
+            ("d", None),
+            ("+1d", None),
+            ("9é", None),
+            ("3m", None),
+            ("4294967295w", None),
+        ] {
+            assert_eq!(days(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn composed_texts_name_their_parts() {
+        let names = |text: &str| parts_of(text).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(names("postgresql://{USER}:{PASSWORD}@host/{{app}}"), ["USER", "PASSWORD"]);
+        assert_eq!(names("{A}}}é{{{B}"), ["A", "B"]);
+        for wrong in ["{", "}", "{A", "A}", "{}", "{A}}b}", "{a b}"] {
+            assert!(parts_of(wrong).is_err(), "{wrong}");
+        }
+    }
+}
