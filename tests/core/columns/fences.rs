@@ -11,7 +11,9 @@ fn values_under_a_fenced_key_are_refused_whatever_their_class() {
     rotate(&mut column, 10);
     column.fence(&[kid(OLD)]).unwrap();
     assert_eq!(column.fenced().unwrap(), [kid(OLD)]);
-    for value in [format!("'{}'", token(OLD, 1)), format!("'vk1.{OLD}.x'"), format!("CAST('{}' AS BLOB)", token(OLD, 1))] {
+    for value in
+        [format!("'{}'", token(OLD, 1)), format!("'vk1.{OLD}.x'"), format!("CAST('{}' AS BLOB)", token(OLD, 1))]
+    {
         for sql in [
             format!("INSERT INTO t (v) VALUES ({value})"),
             format!("UPDATE t SET v = {value} WHERE id = 1"),
@@ -20,7 +22,10 @@ fn values_under_a_fenced_key_are_refused_whatever_their_class() {
             format!("INSERT OR IGNORE INTO t (v) VALUES ({value})"),
         ] {
             let message = refused(&application, &sql);
-            assert!(message.contains("vault: ") && message.contains(OLD) && message.contains("is being retired"), "{message}");
+            assert!(
+                message.contains("vault: ") && message.contains(OLD) && message.contains("is being retired"),
+                "{message}"
+            );
         }
     }
     application
@@ -44,7 +49,10 @@ fn a_stale_row_keeps_the_fence_away_and_the_filter_does_not_hide_it() {
     assert_eq!(error.kind(), Kind::Refused);
     assert!(error.to_string().contains('1'), "{error}");
     assert_eq!(application.schema(), before);
-    application.connection.execute_batch("UPDATE t SET v = CAST(replace(v, 'vs1', 'vk1') AS BLOB) WHERE id = 3").unwrap();
+    application
+        .connection
+        .execute_batch("UPDATE t SET v = CAST(replace(v, 'vs1', 'vk1') AS BLOB) WHERE id = 3")
+        .unwrap();
     assert_eq!(column.fence(&[kid(OLD)]).unwrap_err().kind(), Kind::Refused);
     application.connection.execute_batch("DELETE FROM t WHERE id = 3").unwrap();
     column.fence(&[kid(OLD)]).unwrap();
@@ -79,9 +87,16 @@ fn a_fence_replaces_the_one_before() {
     column.fence(&[kid(NEW), kid("kcccccccccccccccc")]).unwrap();
     assert_eq!(column.fenced().unwrap(), [kid(NEW), kid("kcccccccccccccccc")]);
     application.insert(1, &token(OLD, 1));
-    assert!(refused(&application, &format!("INSERT INTO t (v) VALUES ('{}')", token("kcccccccccccccccc", 1))).contains("kcccccccccccccccc"));
+    assert!(
+        refused(&application, &format!("INSERT INTO t (v) VALUES ('{}')", token("kcccccccccccccccc", 1)))
+            .contains("kcccccccccccccccc")
+    );
     assert!(column.fence(&[kid(OLD)]).is_err());
-    assert_eq!(column.fenced().unwrap(), [kid(NEW), kid("kcccccccccccccccc")], "a fence that is refused leaves the one before");
+    assert_eq!(
+        column.fenced().unwrap(),
+        [kid(NEW), kid("kcccccccccccccccc")],
+        "a fence that is refused leaves the one before"
+    );
     application.connection.execute_batch("DELETE FROM t").unwrap();
     column.fence(&[kid(OLD)]).unwrap();
     assert_eq!(application.schema().len(), first.len());
@@ -114,7 +129,8 @@ fn columns_of_one_table_have_fences_of_their_own() {
     }
     columns[1].unfence().unwrap();
     assert_eq!(columns[2].fenced().unwrap(), [kid("kcccccccccccccccc")]);
-    let document = |key: &str| format!("INSERT INTO t (u) VALUES ('{{\"X\": \"{0}\", \"y\": \"{0}\"}}')", token(key, 1));
+    let document =
+        |key: &str| format!("INSERT INTO t (u) VALUES ('{{\"X\": \"{0}\", \"y\": \"{0}\"}}')", token(key, 1));
     application.connection.execute_batch(&document(NEW)).unwrap();
     refused(&application, &document("kdddddddddddddddd"));
 }

@@ -29,12 +29,26 @@ fn assert_paged(schema: &str, inserts: &[&str], row: &[&str], expected: &[&str])
 #[test]
 fn keys_are_paged_in_their_own_type_and_order() {
     let numbers = ["99", "9", "100", "10", "-1"];
-    for kind in ["INTEGER PRIMARY KEY", "INT PRIMARY KEY NOT NULL", "NUMERIC PRIMARY KEY NOT NULL", "PRIMARY KEY NOT NULL"] {
-        assert_paged(&format!("CREATE TABLE t (id {kind}, v TEXT)"), &numbers, &["id"], &["-1", "9", "10", "99", "100"]);
+    for kind in
+        ["INTEGER PRIMARY KEY", "INT PRIMARY KEY NOT NULL", "NUMERIC PRIMARY KEY NOT NULL", "PRIMARY KEY NOT NULL"]
+    {
+        assert_paged(
+            &format!("CREATE TABLE t (id {kind}, v TEXT)"),
+            &numbers,
+            &["id"],
+            &["-1", "9", "10", "99", "100"],
+        );
     }
     let texts = ["'99'", "'9'", "'100'", "'10'", "'ä'", "''"];
-    for kind in ["TEXT PRIMARY KEY NOT NULL", "VARCHAR(9) UNIQUE NOT NULL", "PRIMARY KEY NOT NULL", "BLOB PRIMARY KEY NOT NULL"] {
-        assert_paged(&format!("CREATE TABLE t (id {kind}, v TEXT)"), &texts, &["id"], &["", "10", "100", "9", "99", "ä"]);
+    for kind in
+        ["TEXT PRIMARY KEY NOT NULL", "VARCHAR(9) UNIQUE NOT NULL", "PRIMARY KEY NOT NULL", "BLOB PRIMARY KEY NOT NULL"]
+    {
+        assert_paged(
+            &format!("CREATE TABLE t (id {kind}, v TEXT)"),
+            &texts,
+            &["id"],
+            &["", "10", "100", "9", "99", "ä"],
+        );
     }
     assert_paged(
         "CREATE TABLE t (id REAL PRIMARY KEY NOT NULL, v TEXT)",
@@ -81,7 +95,11 @@ fn collations_skip_no_row() {
     ) {
         assert_eq!(found, ["A", "B", "a", "a ", "b"]);
     }
-    for found in paged("CREATE TABLE t (id TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, v TEXT)", &["'b'", "'A'", "'c'", "'B2'"], &["id"]) {
+    for found in paged(
+        "CREATE TABLE t (id TEXT COLLATE NOCASE PRIMARY KEY NOT NULL, v TEXT)",
+        &["'b'", "'A'", "'c'", "'B2'"],
+        &["id"],
+    ) {
         assert_eq!(found, ["A", "b", "B2", "c"]);
     }
     for found in paged(
@@ -114,7 +132,9 @@ fn pages_follow_the_index_of_the_key() {
 
 #[test]
 fn names_that_need_quoting_work() {
-    for name in ["select", "with space", "quo\"te", "quo'te", "Größe 🔑", "a.b", "vault_value", "kind", "[x]", "`y`", "%s", "1"] {
+    for name in
+        ["select", "with space", "quo\"te", "quo'te", "Größe 🔑", "a.b", "vault_value", "kind", "[x]", "`y`", "%s", "1"]
+    {
         let quoted = format!("\"{}\"", name.replace('"', "\"\""));
         for value in ["v", "from", "va\"lue", "wért x"] {
             let value_quoted = format!("\"{}\"", value.replace('"', "\"\""));
@@ -160,7 +180,10 @@ fn text_and_blobs_are_read_in_their_class() {
     application.connection.execute("INSERT INTO t VALUES (2, ?1)", [text.as_bytes()]).unwrap();
     application.insert(3, &text.replace("vs1", "vk1"));
     application.insert(4, &token(NEW, 1));
-    application.connection.execute_batch("INSERT INTO t VALUES (5, NULL), (6, ''), (7, x''), (8, 'vs1.kaaaa'), (9, x'00ff')").unwrap();
+    application
+        .connection
+        .execute_batch("INSERT INTO t VALUES (5, NULL), (6, ''), (7, x''), (8, 'vs1.kaaaa'), (9, x'00ff')")
+        .unwrap();
     let mut column = application.column();
     let rows = read_all(&mut column, &stale(), 10);
     assert_eq!(keys(&rows), ["1", "2", "3"]);
@@ -174,7 +197,9 @@ fn what_is_neither_text_nor_a_blob_is_listed_and_never_written() {
     let application = Application::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v)");
     application
         .connection
-        .execute_batch("INSERT INTO t VALUES (1, 1234), (2, 1.5), (3, CAST(x'c3' AS TEXT)), (4, CAST(x'0061' AS TEXT)), (5, 0)")
+        .execute_batch(
+            "INSERT INTO t VALUES (1, 1234), (2, 1.5), (3, CAST(x'c3' AS TEXT)), (4, CAST(x'0061' AS TEXT)), (5, 0)",
+        )
         .unwrap();
     let mut column = application.column();
     let rows = read_all(&mut column, &Selection::All, 2);
@@ -182,7 +207,10 @@ fn what_is_neither_text_nor_a_blob_is_listed_and_never_written() {
     for row in &rows[..3] {
         assert!(core::str::from_utf8(row.value.as_bytes()).is_err(), "no format, and not plain text, fits it");
     }
-    let changes: Vec<_> = rows.iter().map(|row| RowChange { key: row.key.clone(), old: row.value.clone(), new: "new".to_owned() }).collect();
+    let changes: Vec<_> = rows
+        .iter()
+        .map(|row| RowChange { key: row.key.clone(), old: row.value.clone(), new: "new".to_owned() })
+        .collect();
     let written = write(&mut column, &changes);
     assert_eq!((written.rewritten, written.lost, written.failed.len()), (1, 0, 4));
     let now = application.text("SELECT group_concat(typeof(v) || hex(v)) FROM t");
@@ -198,7 +226,10 @@ fn what_is_neither_text_nor_a_blob_is_listed_and_never_written() {
 #[test]
 fn a_key_that_is_no_text_stops_the_scan() {
     let application = Application::new("CREATE TABLE t (id TEXT PRIMARY KEY NOT NULL, v TEXT)");
-    application.connection.execute_batch("INSERT INTO t VALUES ('a', 'x'), (CAST(x'62ff' AS TEXT), 'x'), ('c', 'x')").unwrap();
+    application
+        .connection
+        .execute_batch("INSERT INTO t VALUES ('a', 'x'), (CAST(x'62ff' AS TEXT), 'x'), ('c', 'x')")
+        .unwrap();
     let mut column = application.column();
     let page = Page { select: &Selection::All, filtered: false, columns: &Arc::from([]), after: None, limit: 2 };
     let error = column.read(&page).unwrap_err();
@@ -208,7 +239,20 @@ fn a_key_that_is_no_text_stops_the_scan() {
 
 #[test]
 fn members_are_read_where_they_are_text() {
-    for member in ["refresh_token", "with space", "a.b", "quo\"te", "back\\slash", "Schlüssel 🔑", "it's", "$", "[0]", "a\"].b", "", "tab\tx"] {
+    for member in [
+        "refresh_token",
+        "with space",
+        "a.b",
+        "quo\"te",
+        "back\\slash",
+        "Schlüssel 🔑",
+        "it's",
+        "$",
+        "[0]",
+        "a\"].b",
+        "",
+        "tab\tx",
+    ] {
         let application = Application::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)");
         let document = |value: serde_json::Value| serde_json::json!({ member: value, "other": 1.50 }).to_string();
         for (id, text) in [
@@ -252,7 +296,10 @@ fn documents_that_are_no_json_are_listed_not_lost() {
     application.insert(2, &format!("{{\"x\": \"{}\"}}", token(OLD, 2)));
     application.insert(3, "{\"x\": 1234}");
     application.insert(4, &format!("{{\"x\": {{\"y\": \"{}\"}}}}", token(OLD, 2)));
-    application.connection.execute("INSERT INTO t VALUES (5, ?1)", [format!("{{\"x\": \"{}\"}}", token(OLD, 5)).as_bytes()]).unwrap();
+    application
+        .connection
+        .execute("INSERT INTO t VALUES (5, ?1)", [format!("{{\"x\": \"{}\"}}", token(OLD, 5)).as_bytes()])
+        .unwrap();
     let mut spec = application.spec();
     spec.member = Some("x".to_owned());
     let mut column = application.column_of(spec);
@@ -297,7 +344,10 @@ fn columns_that_sound_like_ours_are_not_mixed_up() {
     for id in 1..=6 {
         application
             .connection
-            .execute("INSERT INTO t VALUES (?1, ?2, ?1, ?1, ?1, -?1, ?1)", (id, if id < 4 { token(OLD, id) } else { String::new() }))
+            .execute(
+                "INSERT INTO t VALUES (?1, ?2, ?1, ?1, ?1, -?1, ?1)",
+                (id, if id < 4 { token(OLD, id) } else { String::new() }),
+            )
             .unwrap();
     }
     let mut column = application.column();
@@ -309,9 +359,16 @@ fn columns_that_sound_like_ours_are_not_mixed_up() {
 #[test]
 fn survey_counts_every_row_once() {
     let application = Application::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v)");
-    for (id, value) in [token(OLD, 1), token(OLD, 2), token(NEW, 1), token(OLD, 1).replace("vs1", "vk1"), "plain".to_owned(), String::new()]
-        .into_iter()
-        .enumerate()
+    for (id, value) in [
+        token(OLD, 1),
+        token(OLD, 2),
+        token(NEW, 1),
+        token(OLD, 1).replace("vs1", "vk1"),
+        "plain".to_owned(),
+        String::new(),
+    ]
+    .into_iter()
+    .enumerate()
     {
         application.connection.execute("INSERT INTO t VALUES (?1, ?2)", (2 * id, &value)).unwrap();
         application.connection.execute("INSERT INTO t VALUES (?1, ?2)", (2 * id + 1, value.as_bytes())).unwrap();
@@ -322,7 +379,8 @@ fn survey_counts_every_row_once() {
         .unwrap();
     let mut survey = application.column().survey().unwrap();
     survey.tokens.sort();
-    let counted = [("vk1.kaaaaaaaaaaaaaaaa.", 2), ("vs1.", 4), ("vs1.kaaaaaaaaaaaaaaaa.", 4), ("vs1.kbbbbbbbbbbbbbbbb.", 2)];
+    let counted =
+        [("vk1.kaaaaaaaaaaaaaaaa.", 2), ("vs1.", 4), ("vs1.kaaaaaaaaaaaaaaaa.", 4), ("vs1.kbbbbbbbbbbbbbbbb.", 2)];
     assert_eq!(survey.tokens, counted.map(|(prefix, rows)| (prefix.to_owned(), rows)));
     assert_eq!((survey.empty, survey.other), (3, 5));
     assert_eq!(application.column().survey().unwrap(), application.column().survey().unwrap());

@@ -90,7 +90,8 @@ fn a_run_and_its_tables_disappear_with_a_rollback() {
 
 #[test]
 fn a_cursor_of_another_declaration_is_no_cursor() {
-    let application = Application::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, k TEXT NOT NULL, UNIQUE (id, k))");
+    let application =
+        Application::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, k TEXT NOT NULL, UNIQUE (id, k))");
     application.connection.execute("INSERT INTO t VALUES (1, ?1, 'x')", [token(OLD, 1)]).unwrap();
     let mut column = application.column();
     assert_eq!(write_one(&mut column), 1);

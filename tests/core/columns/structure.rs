@@ -19,10 +19,18 @@ fn what_is_not_there_is_refused() {
 
 #[test]
 fn what_holds_no_rows_of_its_own_is_refused() {
-    assert!(refusal("CREATE TABLE s (id INTEGER PRIMARY KEY, v); CREATE VIEW t AS SELECT * FROM s", &["id"], "v").contains("view"));
+    assert!(
+        refusal("CREATE TABLE s (id INTEGER PRIMARY KEY, v); CREATE VIEW t AS SELECT * FROM s", &["id"], "v")
+            .contains("view")
+    );
     assert!(refusal("CREATE VIRTUAL TABLE t USING fts5(v)", &["rowid"], "v").contains("virtual"));
-    assert!(refusal("CREATE TABLE t (id INTEGER PRIMARY KEY, w TEXT, v TEXT AS (w) STORED)", &["id"], "v").contains("generated"));
-    assert!(refusal("CREATE TABLE t (id INTEGER PRIMARY KEY, w TEXT, v TEXT AS (w))", &["id"], "v").contains("generated"));
+    assert!(
+        refusal("CREATE TABLE t (id INTEGER PRIMARY KEY, w TEXT, v TEXT AS (w) STORED)", &["id"], "v")
+            .contains("generated")
+    );
+    assert!(
+        refusal("CREATE TABLE t (id INTEGER PRIMARY KEY, w TEXT, v TEXT AS (w))", &["id"], "v").contains("generated")
+    );
 }
 
 #[test]
@@ -63,7 +71,10 @@ fn unique_rows_are_accepted() {
         ("CREATE TABLE t (id TEXT PRIMARY KEY, v TEXT)", vec!["id"]),
         ("CREATE TABLE t (id INTEGER NOT NULL UNIQUE, v TEXT)", vec!["id"]),
         ("CREATE TABLE t (a INT, b INT, v TEXT, PRIMARY KEY (b, a)) WITHOUT ROWID", vec!["a", "b"]),
-        ("CREATE TABLE t (a INT NOT NULL, b INT NOT NULL, v TEXT); CREATE UNIQUE INDEX i ON t (b DESC, a)", vec!["a", "b"]),
+        (
+            "CREATE TABLE t (a INT NOT NULL, b INT NOT NULL, v TEXT); CREATE UNIQUE INDEX i ON t (b DESC, a)",
+            vec!["a", "b"],
+        ),
         ("CREATE TABLE t (v TEXT)", vec!["rowid"]),
         ("CREATE TABLE t (v TEXT)", vec!["_ROWID_"]),
         ("CREATE TABLE t (id ANY PRIMARY KEY NOT NULL, v TEXT) STRICT", vec!["id"]),
@@ -82,7 +93,8 @@ fn a_row_made_of_the_value_is_refused() {
 
 #[test]
 fn a_member_of_what_is_not_json_is_refused() {
-    let schema = "CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'a'), (2, x'7b7d'), (3, 4), (4, NULL)";
+    let schema =
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'a'), (2, x'7b7d'), (3, 4), (4, NULL)";
     let application = Application::new(schema);
     let mut member = application.spec();
     member.member = Some("x".to_owned());
@@ -156,7 +168,8 @@ fn contexts_name_columns_that_exist() {
 #[test]
 fn findings_tell_what_moves_with_a_row() {
     let application = Application::new("CREATE TABLE t (v TEXT, w TEXT AS (length(v)) STORED)");
-    let findings = application.column_of(ColumnSpec::new("c", application.path(), "t", &["rowid"], "v")).check().unwrap();
+    let findings =
+        application.column_of(ColumnSpec::new("c", application.path(), "t", &["rowid"], "v")).check().unwrap();
     let text: String = findings.iter().map(ToString::to_string).collect();
     assert!(text.contains("generated") && text.contains("VACUUM"), "{text}");
 }

@@ -233,7 +233,8 @@ fn writers_and_rotators_at_the_same_time_lose_nothing() {
                     for _ in 0..6 {
                         for chunk in changes(&mut column).chunks(20) {
                             let cursor = chunk[chunk.len() - 1].key.clone();
-                            let written = column.write(chunk, &Progress { run: &run.id, cursor: &cursor, failed: &[] }).unwrap();
+                            let written =
+                                column.write(chunk, &Progress { run: &run.id, cursor: &cursor, failed: &[] }).unwrap();
                             total.rewritten += written.rewritten;
                             total.lost += written.lost;
                             total.failed.extend(written.failed);

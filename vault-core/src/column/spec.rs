@@ -175,7 +175,8 @@ impl Template {
                     literal.push('}');
                 }
                 '{' => {
-                    let (column, behind) = rest.as_str().split_once('}').ok_or("a brace is not closed; {{ stands for a brace")?;
+                    let (column, behind) =
+                        rest.as_str().split_once('}').ok_or("a brace is not closed; {{ stands for a brace")?;
                     if column.is_empty() || column.contains('{') {
                         return Err("a column's name is missing between braces");
                     }

@@ -52,7 +52,9 @@ impl SqliteDatabase {
                     Access::Read => {
                         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
                     }
-                    Access::Write => connection.execute_batch("PRAGMA secure_delete = ON; PRAGMA synchronous = FULL;")?,
+                    Access::Write => {
+                        connection.execute_batch("PRAGMA secure_delete = ON; PRAGMA synchronous = FULL;")?;
+                    }
                 }
                 // The first statement that reads the file tells whether it is a database.
                 connection.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))?;
@@ -122,7 +124,10 @@ pub(crate) fn literal(text: &str) -> String {
 
 /// The engine's name of an extended result code, or its number.
 fn name(code: i32) -> String {
-    let known = NAMES.iter().find(|(known, _)| *known == code).or_else(|| NAMES.iter().find(|(known, _)| *known == code & 0xff));
+    let known = NAMES
+        .iter()
+        .find(|(known, _)| *known == code)
+        .or_else(|| NAMES.iter().find(|(known, _)| *known == code & 0xff));
     match known {
         Some((known, name)) if *known == code => (*name).to_owned(),
         Some((_, name)) => format!("{name}, code {code}"),

@@ -46,7 +46,8 @@ impl Table {
         }
         let columns = columns(connection, spec)?;
         let find = |name: &str| columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
-        let has_rowid = |name: &str| is_rowid(name) && !without_rowid && !columns.iter().any(|column| is_rowid(&column.name));
+        let has_rowid =
+            |name: &str| is_rowid(name) && !without_rowid && !columns.iter().any(|column| is_rowid(&column.name));
         for name in spec.row.iter().chain(&spec.context.columns()).chain([&spec.value]) {
             if find(name).is_none() && !has_rowid(name) {
                 return Err(wrong(spec, &format!("it has no column {name}")));
@@ -72,7 +73,8 @@ impl Table {
             wrong(spec, "`row` is not unique: name the columns of its primary key, or of a unique index over exactly these columns")
         })?;
         let nullable = |key: &Key| {
-            key.collation.is_some() && find(&key.name).is_some_and(|column| !(column.not_null || without_rowid && column.primary))
+            key.collation.is_some()
+                && find(&key.name).is_some_and(|column| !(column.not_null || without_rowid && column.primary))
         };
         Ok(Self {
             nullable: keys.iter().any(nullable),
@@ -114,10 +116,17 @@ impl Table {
             }
         }
         if self.bare_rowid {
-            find(format!("table {} has no column for its rowid: VACUUM may change it, do not run it meanwhile", spec.table));
+            find(format!(
+                "table {} has no column for its rowid: VACUUM may change it, do not run it meanwhile",
+                spec.table
+            ));
         }
         if !self.generated.is_empty() {
-            find(format!("table {} has generated columns ({}), which follow the value if they are made of it", spec.table, self.generated.join(", ")));
+            find(format!(
+                "table {} has generated columns ({}), which follow the value if they are made of it",
+                spec.table,
+                self.generated.join(", ")
+            ));
         }
         if spec.context.is_empty() {
             find("no context is declared: a token opens in whatever row it is moved to".to_owned());
@@ -130,8 +139,12 @@ impl Table {
                 outside.join(", ")
             ));
         }
-        if let Some(format) = spec.reads.iter().find(|format| !format.authenticated() && **format != crate::format::Format::Vs1) {
-            find(format!("{format} has no authentication: a migration takes what a writer of the database put there as genuine"));
+        if let Some(format) =
+            spec.reads.iter().find(|format| !format.authenticated() && **format != crate::format::Format::Vs1)
+        {
+            find(format!(
+                "{format} has no authentication: a migration takes what a writer of the database put there as genuine"
+            ));
         }
         Ok(findings)
     }
@@ -153,7 +166,10 @@ pub(super) fn has_triggers(connection: &Connection, spec: &ColumnSpec) -> Result
 fn fired_triggers(connection: &Connection, spec: &ColumnSpec, sql: &Sql) -> Result<Vec<String>> {
     let compile = |error: rusqlite::Error| match failed("", &error) {
         busy @ Error::Temporary { .. } => busy,
-        _ => wrong(spec, "the value cannot be set: a trigger, an index or a constraint needs what only the application defines"),
+        _ => wrong(
+            spec,
+            "the value cannot be set: a trigger, an index or a constraint needs what only the application defines",
+        ),
     };
     let mut statement = connection.prepare(&format!("EXPLAIN {}", sql.update)).map_err(compile)?;
     let mut steps = statement.raw_query();
@@ -209,7 +225,9 @@ impl Declared {
 
 fn columns(connection: &Connection, spec: &ColumnSpec) -> Result<Vec<Declared>> {
     let list = || -> rusqlite::Result<Vec<Declared>> {
-        let mut statement = connection.prepare_cached("SELECT name, type, \"notnull\", pk > 0, hidden >= 2 FROM pragma_table_xinfo(?1, 'main')")?;
+        let mut statement = connection.prepare_cached(
+            "SELECT name, type, \"notnull\", pk > 0, hidden >= 2 FROM pragma_table_xinfo(?1, 'main')",
+        )?;
         let rows = statement.query_map([&spec.table], |row| {
             Ok(Declared {
                 name: row.get(0)?,
@@ -229,7 +247,11 @@ fn is_rowid_alias(connection: &Connection, spec: &ColumnSpec, columns: &[Declare
     let mut primary = columns.iter().filter(|column| column.primary);
     let alone = primary.next().is_some_and(|column| column.name.eq_ignore_ascii_case(name)) && primary.next().is_none();
     let index: bool = connection
-        .query_row("SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1, 'main') WHERE origin = 'pk')", [&spec.table], |row| row.get(0))
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM pragma_index_list(?1, 'main') WHERE origin = 'pk')",
+            [&spec.table],
+            |row| row.get(0),
+        )
         .map_err(|error| looking(spec, &error))?;
     Ok(alone && !index)
 }
@@ -237,11 +259,14 @@ fn is_rowid_alias(connection: &Connection, spec: &ColumnSpec, columns: &[Declare
 /// The columns of `row` in the order of a full unique index over exactly these columns.
 fn unique_index(connection: &Connection, spec: &ColumnSpec) -> Result<Option<Vec<Key>>> {
     let find = || -> rusqlite::Result<Option<Vec<Key>>> {
-        let mut indexes = connection.prepare_cached("SELECT name FROM pragma_index_list(?1, 'main') WHERE \"unique\" AND NOT partial ORDER BY seq")?;
+        let mut indexes = connection.prepare_cached(
+            "SELECT name FROM pragma_index_list(?1, 'main') WHERE \"unique\" AND NOT partial ORDER BY seq",
+        )?;
         let names = indexes.query_map([&spec.table], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
         for name in names {
-            let mut index = connection
-                .prepare_cached("SELECT coalesce(name, ''), coll FROM pragma_index_xinfo(?1, 'main') WHERE \"key\" ORDER BY seqno")?;
+            let mut index = connection.prepare_cached(
+                "SELECT coalesce(name, ''), coll FROM pragma_index_xinfo(?1, 'main') WHERE \"key\" ORDER BY seqno",
+            )?;
             let found = index
                 .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<rusqlite::Result<Vec<(String, String)>>>()?;

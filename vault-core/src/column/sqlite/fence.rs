@@ -19,7 +19,8 @@ pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids
         reason: format!("column {} holds {what}", spec.name),
         remedy: "run `vault rotate run`, then fence".to_owned(),
     };
-    let prefixes: Vec<String> = kids.iter().flat_map(|kid| [format!("'vs1.{kid}.'"), format!("'vk1.{kid}.'")]).collect();
+    let prefixes: Vec<String> =
+        kids.iter().flat_map(|kid| [format!("'vs1.{kid}.'"), format!("'vk1.{kid}.'")]).collect();
     let prefixes = prefixes.join(", ");
     let Sql { table, column, value, prefix, .. } = sql;
     // A fence would also refuse unrelated work on these rows.
@@ -35,7 +36,11 @@ pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids
     if spec.member.is_some() {
         match count(&format!("{value} = {UNREADABLE_SQL}"))? {
             0 => {}
-            unreadable => return Err(refuse(format!("{unreadable} documents that are no JSON text, or whose member is no text"))),
+            unreadable => {
+                return Err(refuse(format!(
+                    "{unreadable} documents that are no JSON text, or whose member is no text"
+                )));
+            }
         }
     }
     take_down(connection, spec)?;
@@ -67,11 +72,17 @@ pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids
 pub(super) fn find(connection: &Connection, spec: &ColumnSpec) -> Result<Vec<KeyId>> {
     let kids = |name: String| -> Result<Vec<KeyId>> {
         let sql: Option<String> = connection
-            .query_row("SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ?1", [name], |row| row.get(0))
+            .query_row("SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ?1", [name], |row| {
+                row.get(0)
+            })
             .optional()
             .map_err(|error| failed(format!("look at the fence of column {}", spec.name), &error))?;
         let sql = sql.unwrap_or_default();
-        Ok(sql.split(" THEN RAISE(ABORT, 'vault: key ").skip(1).filter_map(|rest| KeyId::parse(rest.get(..17)?).ok()).collect())
+        Ok(sql
+            .split(" THEN RAISE(ABORT, 'vault: key ")
+            .skip(1)
+            .filter_map(|rest| KeyId::parse(rest.get(..17)?).ok())
+            .collect())
     };
     let [insert, update] = names(spec);
     let update = kids(update)?;
@@ -81,7 +92,11 @@ pub(super) fn find(connection: &Connection, spec: &ColumnSpec) -> Result<Vec<Key
 /// Whether there is anything to take down.
 pub(super) fn exists(connection: &Connection, spec: &ColumnSpec) -> Result<bool> {
     connection
-        .query_row("SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name IN (?1, ?2))", names(spec), |row| row.get(0))
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name IN (?1, ?2))",
+            names(spec),
+            |row| row.get(0),
+        )
         .map_err(|error| failed(format!("look at the fence of column {}", spec.name), &error))
 }
 

@@ -31,7 +31,11 @@ CREATE TABLE IF NOT EXISTS main.vault_core_rotation_failure (
 
 pub(super) fn exist(connection: &Connection) -> Result<bool> {
     connection
-        .query_row("SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'vault_core_rotation')", [], |row| row.get(0))
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'vault_core_rotation')",
+            [],
+            |row| row.get(0),
+        )
         .map_err(fail)
 }
 
@@ -91,7 +95,14 @@ pub(super) fn record(
              WHERE column_name = ?1 AND run_id = ?2",
         )
         .and_then(|mut update| {
-            update.execute(params![column, progress.run, progress.cursor.to_text(), written.rewritten, written.lost, Timestamp::now().0])
+            update.execute(params![
+                column,
+                progress.run,
+                progress.cursor.to_text(),
+                written.rewritten,
+                written.lost,
+                Timestamp::now().0
+            ])
         });
     match recorded {
         Ok(1) => {}
@@ -105,8 +116,10 @@ pub(super) fn record(
         Err(error) => return Err(fail(error)),
     }
     let failures = "SELECT EXISTS (SELECT 1 FROM main.vault_core_rotation_failure WHERE column_name = ?1)";
-    let failed_before: bool =
-        connection.prepare_cached(failures).and_then(|mut found| found.query_row([column], |row| row.get(0))).map_err(fail)?;
+    let failed_before: bool = connection
+        .prepare_cached(failures)
+        .and_then(|mut found| found.query_row([column], |row| row.get(0)))
+        .map_err(fail)?;
     if failed_before {
         // What fails again is listed again.
         for change in changes {
@@ -131,9 +144,12 @@ pub(super) fn failures(connection: &Connection, column: &str) -> Result<Vec<(Row
         return Ok(Vec::new());
     }
     let list = || -> rusqlite::Result<Vec<(RowKey, String)>> {
-        let mut statement = connection
-            .prepare_cached("SELECT row_key, reason FROM main.vault_core_rotation_failure WHERE column_name = ?1 ORDER BY row_key")?;
-        let rows = statement.query_map([column], |row| Ok((RowKey::parse(&row.get::<_, String>(0)?).unwrap_or_default(), row.get(1)?)))?;
+        let mut statement = connection.prepare_cached(
+            "SELECT row_key, reason FROM main.vault_core_rotation_failure WHERE column_name = ?1 ORDER BY row_key",
+        )?;
+        let rows = statement.query_map([column], |row| {
+            Ok((RowKey::parse(&row.get::<_, String>(0)?).unwrap_or_default(), row.get(1)?))
+        })?;
         rows.collect()
     };
     list().map_err(fail)
@@ -146,9 +162,11 @@ pub(super) fn close(connection: &Connection, column: &str) -> Result<()> {
     let forget = || -> rusqlite::Result<()> {
         connection.execute("DELETE FROM main.vault_core_rotation_failure WHERE column_name = ?1", [column])?;
         connection.execute("DELETE FROM main.vault_core_rotation WHERE column_name = ?1", [column])?;
-        let left: bool = connection.query_row("SELECT EXISTS (SELECT 1 FROM main.vault_core_rotation)", [], |row| row.get(0))?;
+        let left: bool =
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM main.vault_core_rotation)", [], |row| row.get(0))?;
         if !left {
-            connection.execute_batch("DROP TABLE main.vault_core_rotation; DROP TABLE main.vault_core_rotation_failure;")?;
+            connection
+                .execute_batch("DROP TABLE main.vault_core_rotation; DROP TABLE main.vault_core_rotation_failure;")?;
         }
         Ok(())
     };

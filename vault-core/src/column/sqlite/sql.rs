@@ -44,7 +44,8 @@ impl Sql {
                 (key.place, format!("{}{collation}", qualified(&key.name)))
             })
             .collect();
-        let which = order.iter().map(|(place, key)| format!("{key} = ?{}", place + 3)).collect::<Vec<_>>().join(" AND ");
+        let which =
+            order.iter().map(|(place, key)| format!("{key} = ?{}", place + 3)).collect::<Vec<_>>().join(" AND ");
         // Text never equals a blob, and no collation of the column's makes two values equal.
         let holds = |mark: &str| format!("({value} COLLATE BINARY = {mark} AND typeof({value}) = typeof({mark}))");
         let set = match &spec.member {
@@ -77,13 +78,19 @@ impl Sql {
         };
         let mut columns = vec![format!("{} AS vault_value", self.value)];
         columns.extend(self.keys.iter().enumerate().map(|(at, key)| format!("{key} AS vault_key_{at}")));
-        columns.extend(page.columns.iter().enumerate().map(|(at, name)| format!("{}.{} AS vault_cell_{at}", quoted(table), quoted(name))));
+        columns.extend(
+            page.columns
+                .iter()
+                .enumerate()
+                .map(|(at, name)| format!("{}.{} AS vault_cell_{at}", quoted(table), quoted(name))),
+        );
         let wanted = match page.select {
             Selection::All => format!("octet_length({}) > 0", self.value),
             Selection::Prefixes(prefixes) => {
                 let marks: Vec<_> = prefixes.iter().map(|prefix| mark(Value::Text(prefix.clone()))).collect();
                 // Nobody knows what a document holds that cannot be read.
-                let unreadable = if self.has_member { format!(" OR {} = {UNREADABLE_SQL}", self.value) } else { String::new() };
+                let unreadable =
+                    if self.has_member { format!(" OR {} = {UNREADABLE_SQL}", self.value) } else { String::new() };
                 format!("({} IN ({}){unreadable})", self.prefix, marks.join(", "))
             }
         };

@@ -162,7 +162,9 @@ impl Batch<'_> {
             (1, Some((true, _))) => Replaced::Yes,
             (0, Some((_, true))) => Replaced::Refused("a trigger ignored the update".to_owned()),
             (0, _) => Replaced::Lost,
-            _ => Replaced::Refused("the row does not hold what was written to it: a trigger or a conversion altered it".to_owned()),
+            _ => Replaced::Refused(
+                "the row does not hold what was written to it: a trigger or a conversion altered it".to_owned(),
+            ),
         })
     }
 
