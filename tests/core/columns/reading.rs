@@ -1,5 +1,3 @@
-use vault_core::column::ContextTemplate;
-
 use super::*;
 
 /// Every key, in the order of the database's own index.
@@ -426,13 +424,4 @@ fn large_tables_are_read_page_by_page() {
     let mut column = application.column();
     assert_eq!(rotate(&mut column, 500).rewritten, 100_000);
     assert_eq!(column.survey().unwrap().tokens, [(format!("vs1.{NEW}."), 100_000)]);
-}
-
-#[test]
-fn cells_for_contexts_are_read_with_the_row() {
-    let application = Application::with_rows(2);
-    let mut spec = application.spec();
-    spec.context = ContextTemplate::default().with("tenant", "{id}").unwrap().with("name", "{u}").unwrap();
-    let mut column = application.column_of(spec);
-    assert_eq!(read_all(&mut column, &stale(), 1).len(), 2);
 }

@@ -249,3 +249,37 @@ impl Column for SqliteColumn {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::{ContextTemplate, Selection};
+    use crate::context::Context;
+    use crate::database::Access;
+
+    #[test]
+    fn contexts_are_made_of_the_cells_of_their_row() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("app.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(
+                "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, \"the name\");
+                 INSERT INTO t VALUES (9, 'x', 'ä'), (10, 'x', NULL), (11, 'x', 1.5), (12, 'x', x'41'), (13, 'x', CAST(x'ff' AS TEXT))",
+            )
+            .unwrap();
+        let mut spec = ColumnSpec::new("c", &path, "t", &["id"], "v");
+        spec.context = ContextTemplate::default()
+            .with("tenant", "{rowid}")
+            .and_then(|context| context.with("name", "{the name}"))
+            .unwrap();
+        let columns = spec.context.columns().into();
+        let mut column = SqliteColumn::new(SqliteDatabase::open(&path, Access::Read).unwrap(), spec.clone()).unwrap();
+        let page = Page { select: &Selection::All, filtered: true, columns: &columns, after: None, limit: 10 };
+        let rows = column.read(&page).unwrap();
+        let contexts: Vec<_> = rows.iter().map(|row| row.context(&spec.context).ok()).collect();
+        let bare = Context::none();
+        let expected = [Some(bare.clone().tenant("9").name("ä")), Some(bare.tenant("10")), None, None, None];
+        assert_eq!(contexts, expected);
+    }
+}
