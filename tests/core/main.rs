@@ -9,4 +9,4 @@
 )]
 
 #[cfg(feature = "sqlite")]
-mod columns;
+mod sqlite_columns;

@@ -49,6 +49,9 @@ impl Table {
         let has_rowid =
             |name: &str| is_rowid(name) && !without_rowid && !columns.iter().any(|column| is_rowid(&column.name));
         for name in spec.row.iter().chain(&spec.context.columns()).chain([&spec.value]) {
+            if find(name).is_none() && without_rowid && is_rowid(name) {
+                return Err(wrong(spec, "it has no rowid; name its primary key in `row`"));
+            }
             if find(name).is_none() && !has_rowid(name) {
                 return Err(wrong(spec, &format!("it has no column {name}")));
             }
