@@ -15,6 +15,7 @@ mod properties;
 mod redaction;
 mod resolver;
 mod rotation;
+mod sqlite_columns;
 mod vectors;
 
 use std::path::Path;

@@ -104,6 +104,13 @@ pub trait Column: Send {
     /// [`Error::Database`].
     fn close_run(&mut self) -> Result<()>;
 
+    /// The rows that failed when the open run met them last, and why.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn failures(&mut self) -> Result<Vec<(RowKey, String)>>;
+
     /// Makes the database refuse values under `kids` from now on, in place of any fence before.
     ///
     /// # Errors
@@ -245,7 +252,8 @@ impl core::fmt::Debug for RowKey {
 pub struct Row {
     /// What identifies it.
     pub key: RowKey,
-    /// The value.
+    /// The value. What cannot be a sealed value, a number for example, is read as a byte that no
+    /// format begins with: such a row is listed, and never written.
     pub value: Cell,
     names: Arc<[String]>,
     cells: Vec<Cell>,
@@ -254,6 +262,11 @@ pub struct Row {
 impl Row {
     pub(crate) fn new(key: RowKey, value: Cell, names: Arc<[String]>, cells: Vec<Cell>) -> Self {
         Self { key, value, names, cells }
+    }
+
+    /// Bytes in all its cells.
+    pub(crate) fn len(&self) -> usize {
+        self.key.0.iter().chain(&self.cells).chain([&self.value]).map(|cell| cell.as_bytes().len()).sum()
     }
 
     /// The context of the value, by a template whose columns were read.

@@ -44,6 +44,36 @@ pub struct ColumnSpec {
     pub linked: bool,
 }
 
+impl ColumnSpec {
+    /// A column of tokens under the keyring `main`, without a context; every other field is set
+    /// afterwards.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        database: impl Into<PathBuf>,
+        table: impl Into<String>,
+        row: &[&str],
+        value: impl Into<String>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            database: database.into(),
+            table: table.into(),
+            row: row.iter().map(|name| (*name).to_owned()).collect(),
+            value: value.into(),
+            member: None,
+            reads: vec![Format::Vs1],
+            writes: Format::Vs1,
+            keyring: "main".to_owned(),
+            reads_keyring: None,
+            context: ContextTemplate::default(),
+            filter: None,
+            immutable: false,
+            linked: true,
+        }
+    }
+}
+
 /// A context whose fields are made from the columns of a row.
 ///
 /// `{column}` stands for the cell: text as it is, whole numbers in decimal, NULL for an absent

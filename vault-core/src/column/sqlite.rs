@@ -3,46 +3,32 @@
 mod check;
 mod fence;
 mod runs;
+mod sql;
+mod write;
 
 use std::sync::Arc;
 
-use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 
-use crate::database::sqlite::{SqliteDatabase, failed, literal, quoted, reason};
+use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 
-use super::{
-    Cell, Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Selection, Survey, Written,
-};
+use super::{Cell, Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
 
-/// Bytes of values after which a page ends, so that long values do not fill the memory.
+use check::Table;
+use sql::Sql;
+use write::Stop;
+
+/// Bytes after which a page ends, so that long values do not fill the memory.
 const PAGE_BYTES: usize = 8 << 20;
 
 /// A column of an SQLite database.
 pub struct SqliteColumn {
     database: SqliteDatabase,
     spec: ColumnSpec,
+    table: Table,
     sql: Sql,
-    /// Triggers of the application may ignore or rewrite an update.
-    triggers: bool,
-}
-
-/// The parts of statements that depend on the declaration only.
-struct Sql {
-    table: String,
-    column: String,
-    /// The value: the column, or the member of its JSON object.
-    value: String,
-    /// The first 22 characters of the value, also of a blob.
-    prefix: String,
-    /// The columns of the row key, and the same for comparing and ordering: as bytes.
-    keys: Vec<String>,
-    ordered: Vec<String>,
-    filter: String,
-    update: String,
-    probe: String,
 }
 
 impl SqliteColumn {
@@ -52,12 +38,14 @@ impl SqliteColumn {
     ///
     /// [`Error::Refused`] or [`Error::Database`] if the table is not as declared.
     pub fn new(database: SqliteDatabase, spec: ColumnSpec) -> Result<Self> {
-        let (sql, triggers) = {
+        let (table, sql) = {
             let connection = database.lock();
-            check::table(&connection, &spec)?;
-            (Sql::new(&connection, &spec)?, check::has_triggers(&connection, &spec)?)
+            let table = Table::new(&connection, &spec)?;
+            let sql = Sql::new(&spec, &table);
+            table.findings(&connection, &spec, &sql)?;
+            (table, sql)
         };
-        Ok(Self { database, spec, sql, triggers })
+        Ok(Self { database, spec, table, sql })
     }
 
     fn action(&self, what: &str) -> String {
@@ -65,7 +53,7 @@ impl SqliteColumn {
     }
 
     /// Runs `work` in a transaction of its own, or inside the exclusive one.
-    fn transact<T>(&self, what: &str, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    fn transact<T, E: From<Error>>(&self, what: &str, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         let mut connection = self.database.lock();
         let fail = |error: rusqlite::Error| failed(self.action(what), &error);
         if connection.is_autocommit() {
@@ -84,85 +72,27 @@ impl SqliteColumn {
         self.database.lock().execute_batch(sql).map_err(|error| failed(self.action(what), &error))
     }
 
-    /// Replaces one value where it still is what was read; whether it was.
-    fn replace(&self, connection: &Connection, change: &RowChange) -> Result<Replaced, rusqlite::Error> {
-        let new = match change.old {
-            Cell::Blob(_) => ValueRef::Blob(change.new.as_bytes()),
-            _ => ValueRef::Text(change.new.as_bytes()),
-        };
-        let new = ToSqlOutput::Borrowed(new);
-        let mut values: Vec<&dyn ToSql> = vec![&new, &change.old];
-        for cell in change.key.cells() {
-            values.push(cell);
+    fn read_row(&self, row: &rusqlite::Row<'_>, page: &Page<'_>) -> rusqlite::Result<Option<Row>> {
+        let keys = self.spec.row.len();
+        let value = sql::value_cell(row.get_ref(0)?);
+        let mut key = Vec::with_capacity(keys);
+        for at in 1..=keys {
+            let Some(cell) = sql::cell(row.get_ref(at)?) else { return Ok(None) };
+            key.push(cell);
         }
-        let changed = connection.prepare_cached(&self.sql.update)?.execute(&*values)?;
-        if !self.triggers {
-            return Ok(if changed == 1 { Replaced::Yes } else { Replaced::Lost });
+        let mut cells = Vec::with_capacity(page.columns.len());
+        for at in 1 + keys..1 + keys + page.columns.len() {
+            // Bytes are no part of a context, and neither is text that is not UTF-8.
+            cells.push(sql::cell(row.get_ref(at)?).unwrap_or(Cell::Blob(Vec::new())));
         }
-        // A trigger may have ignored the update or written something else.
-        let mut values: Vec<&dyn ToSql> = vec![&new, &change.old];
-        for cell in change.key.cells() {
-            values.push(cell);
-        }
-        let now: Option<(bool, bool)> = connection
-            .prepare_cached(&self.sql.probe)?
-            .query(&*values)?
-            .next()?
-            .map(|row| Ok::<_, rusqlite::Error>((row.get(0)?, row.get(1)?)))
-            .transpose()?;
-        Ok(match now {
-            Some((true, _)) if changed == 1 => Replaced::Yes,
-            Some((_, true)) => Replaced::Refused,
-            Some(_) if changed == 1 => Replaced::Refused,
-            _ => Replaced::Lost,
-        })
-    }
-
-    fn write_rows(
-        &self,
-        connection: &Connection,
-        changes: &[RowChange],
-        one_by_one: bool,
-    ) -> Result<Written, rusqlite::Error> {
-        let mut written = Written::default();
-        for change in changes {
-            let replaced = if one_by_one {
-                connection.execute_batch("SAVEPOINT vault_core_row")?;
-                let replaced = self.replace(connection, change);
-                let end = if matches!(replaced, Ok(Replaced::Refused) | Err(_)) {
-                    "ROLLBACK TO vault_core_row; RELEASE vault_core_row"
-                } else {
-                    "RELEASE vault_core_row"
-                };
-                connection.execute_batch(end)?;
-                replaced
-            } else {
-                self.replace(connection, change)
-            };
-            match replaced {
-                Ok(Replaced::Yes) => written.rewritten += 1,
-                Ok(Replaced::Lost) => written.lost += 1,
-                Ok(Replaced::Refused) if one_by_one => {
-                    written.failed.push((change.key.clone(), "a trigger ignored or altered the update".to_owned()));
-                }
-                Ok(Replaced::Refused) => return self.again_one_by_one(connection, changes),
-                Err(error) if one_by_one => written.failed.push((change.key.clone(), reason(&error))),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(written)
-    }
-
-    fn again_one_by_one(&self, connection: &Connection, changes: &[RowChange]) -> Result<Written, rusqlite::Error> {
-        connection.execute_batch("ROLLBACK TO vault_core_batch")?;
-        self.write_rows(connection, changes, true)
+        Ok(Some(Row::new(RowKey::new(key), value, Arc::clone(page.columns), cells)))
     }
 }
 
-enum Replaced {
-    Lost,
-    Refused,
-    Yes,
+impl core::fmt::Debug for SqliteColumn {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SqliteColumn").field("name", &self.spec.name).finish_non_exhaustive()
+    }
 }
 
 impl Column for SqliteColumn {
@@ -175,21 +105,17 @@ impl Column for SqliteColumn {
     }
 
     fn check(&mut self) -> Result<Vec<Finding>> {
-        check::findings(&self.database.lock(), &self.spec)
+        let connection = self.database.lock();
+        self.table = Table::new(&connection, &self.spec)?;
+        self.sql = Sql::new(&self.spec, &self.table);
+        self.table.findings(&connection, &self.spec, &self.sql)
     }
 
     fn survey(&mut self) -> Result<Survey> {
-        let Sql { table, value, prefix, .. } = &self.sql;
-        let statement = format!(
-            "SELECT CASE WHEN {value} IS NULL OR length({value}) = 0 THEN 'empty'
-                         WHEN substr({prefix}, 1, 4) IN ('vs1.', 'vk1.') THEN {prefix}
-                         ELSE 'other' END AS kind, count(*)
-             FROM {table} GROUP BY kind"
-        );
-        let mut survey = Survey::default();
-        let mut count = || -> rusqlite::Result<()> {
-            let connection = self.database.lock();
-            let mut statement = connection.prepare(&statement)?;
+        let statement = self.sql.survey();
+        let count = |connection: &Connection| -> rusqlite::Result<Survey> {
+            let mut survey = Survey::default();
+            let mut statement = connection.prepare_cached(&statement)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let (kind, rows): (String, u64) = (row.get(0)?, row.get(1)?);
@@ -199,34 +125,36 @@ impl Column for SqliteColumn {
                     _ => survey.tokens.push((kind, rows)),
                 }
             }
-            Ok(())
+            Ok(survey)
         };
-        let counted = count();
-        counted.map_err(|error| failed(self.action("count"), &error))?;
-        Ok(survey)
+        count(&self.database.lock()).map_err(|error| failed(self.action("count"), &error))
     }
 
     fn read(&mut self, page: &Page<'_>) -> Result<Vec<Row>> {
-        let (statement, values) = self.sql.select(page);
-        let read = |connection: &Connection| -> rusqlite::Result<Vec<Row>> {
+        let (statement, values) = self.sql.select(&self.spec.table, page);
+        let connection = self.database.lock();
+        if page.after.is_none() {
+            self.table.refuse_nulls(&connection, &self.spec, &self.sql)?;
+        }
+        let read = || -> rusqlite::Result<Option<Vec<Row>>> {
             let mut statement = connection.prepare_cached(&statement)?;
             let mut found = statement.query(params_from_iter(values))?;
-            let (mut rows, mut bytes) = (Vec::with_capacity(page.limit), 0);
+            let (mut rows, mut bytes) = (Vec::new(), 0);
             while let Some(row) = found.next()? {
-                let cell = |at: usize| row.get_ref(at).map(Cell::from);
-                let value = cell(0)?;
-                bytes += value.as_bytes().len();
-                let keys = (1..=self.sql.keys.len()).map(cell).collect::<rusqlite::Result<_>>()?;
-                let first = 1 + self.sql.keys.len();
-                let cells = (first..first + page.columns.len()).map(cell).collect::<rusqlite::Result<_>>()?;
-                rows.push(Row::new(RowKey::new(keys), value, Arc::clone(page.columns), cells));
+                let Some(row) = self.read_row(row, page)? else { return Ok(None) };
+                bytes += row.len();
+                rows.push(row);
                 if bytes >= PAGE_BYTES {
                     break;
                 }
             }
-            Ok(rows)
+            Ok(Some(rows))
         };
-        read(&self.database.lock()).map_err(|error| failed(self.action("read"), &error))
+        // Read as bytes, such a key would sort behind all text, and what is between be skipped.
+        read().map_err(|error| failed(self.action("read"), &error))?.ok_or_else(|| Error::Database {
+            action: self.action("read"),
+            reason: "a row key is text that is not UTF-8; repair it".to_owned(),
+        })
     }
 
     fn write(&mut self, changes: &[RowChange], progress: &Progress<'_>) -> Result<Written> {
@@ -236,19 +164,27 @@ impl Column for SqliteColumn {
                 remedy: "keep its keys; nothing is ever written there".to_owned(),
             });
         }
-        self.transact("write", |connection| {
-            let fail = |error: rusqlite::Error| failed(self.action("write"), &error);
-            connection.execute_batch("SAVEPOINT vault_core_batch").map_err(fail)?;
-            let written = match self.write_rows(connection, changes, false) {
-                // A full disk is no fault of a row, and a lock is none either.
-                Err(error) if is_fault_of_a_row(&error) => self.again_one_by_one(connection, changes),
-                other => other,
+        let alone = self.database.lock().is_autocommit();
+        let mut refused = Vec::new();
+        loop {
+            let written = self.transact("write", |connection| -> Result<Written, Stop> {
+                let written = write::batch(connection, &self.spec, &self.sql, self.table.exact, changes, &refused)?;
+                runs::record(connection, &self.spec.name, progress, changes, &written)?;
+                Ok(written)
+            });
+            match written {
+                Ok(written) => return Ok(written),
+                Err(Stop::Failed(error)) => return Err(error),
+                // Once more without that row.
+                Err(Stop::RolledBack(at, reason)) if alone => refused.push((at, reason)),
+                Err(Stop::RolledBack(_, reason)) => {
+                    return Err(Error::Database {
+                        action: self.action("write"),
+                        reason: format!("a trigger rolled the whole transaction back: {reason}"),
+                    });
+                }
             }
-            .map_err(fail)?;
-            connection.execute_batch("RELEASE vault_core_batch").map_err(fail)?;
-            runs::record(connection, &self.spec.name, progress, &written)?;
-            Ok(written)
-        })
+        }
     }
 
     fn begin_exclusive(&mut self) -> Result<()> {
@@ -261,15 +197,16 @@ impl Column for SqliteColumn {
 
     fn rollback(&mut self) -> Result<()> {
         // Some failures have ended the transaction already.
-        if self.database.lock().is_autocommit() { Ok(()) } else { self.execute("undo the changes of", "ROLLBACK") }
+        let ended = self.database.lock().is_autocommit();
+        if ended { Ok(()) } else { self.execute("undo the changes of", "ROLLBACK") }
     }
 
     fn run(&mut self) -> Result<Option<Run>> {
-        runs::find(&self.database.lock(), &self.spec.name)
+        runs::find(&self.database.lock(), &self.spec)
     }
 
     fn open_run(&mut self, run: &Run) -> Result<Run> {
-        self.transact("record a run over", |connection| runs::open(connection, &self.spec.name, run))
+        self.transact("record a run over", |connection| runs::open(connection, &self.spec, run))
     }
 
     fn close_run(&mut self) -> Result<()> {
@@ -277,6 +214,10 @@ impl Column for SqliteColumn {
             return Ok(());
         }
         self.transact("forget the run over", |connection| runs::close(connection, &self.spec.name))
+    }
+
+    fn failures(&mut self) -> Result<Vec<(RowKey, String)>> {
+        runs::failures(&self.database.lock(), &self.spec.name)
     }
 
     fn fence(&mut self, kids: &[KeyId]) -> Result<()> {
@@ -288,7 +229,7 @@ impl Column for SqliteColumn {
     }
 
     fn unfence(&mut self) -> Result<()> {
-        if self.fenced()?.is_empty() {
+        if !fence::exists(&self.database.lock(), &self.spec)? {
             return Ok(());
         }
         self.transact("take the fence down of", |connection| fence::take_down(connection, &self.spec))
@@ -297,151 +238,48 @@ impl Column for SqliteColumn {
     fn finish(&mut self) -> Result<()> {
         let connection = self.database.lock();
         let fail = |error: rusqlite::Error| failed(self.action("tidy up"), &error);
-        let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0)).map_err(fail)?;
-        if mode.eq_ignore_ascii_case("wal") {
-            // Readers may hold the log; the next checkpoint takes what this one leaves.
-            match connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
-                Ok(()) => {}
-                Err(error) if matches!(failed("", &error), Error::Temporary { .. }) => {}
-                Err(error) => return Err(fail(error)),
-            }
+        let mode: String = connection.query_row("PRAGMA main.journal_mode", [], |row| row.get(0)).map_err(fail)?;
+        if !mode.eq_ignore_ascii_case("wal") || connection.is_readonly("main").map_err(fail)? {
+            return Ok(());
         }
-        Ok(())
-    }
-}
-
-impl Sql {
-    fn new(connection: &Connection, spec: &ColumnSpec) -> Result<Self> {
-        let table = quoted(&spec.table);
-        let column = quoted(&spec.value);
-        let value = value_of(spec, &column);
-        let keys: Vec<String> = spec.row.iter().map(|name| quoted(name)).collect();
-        let mut ordered = Vec::new();
-        for name in &spec.row {
-            // Another collation could hold different keys for equal, and rows would be skipped.
-            let collation = if check::is_integer(connection, spec, name)? { "" } else { " COLLATE BINARY" };
-            ordered.push(format!("{}{collation}", quoted(name)));
-        }
-        let which = ordered
-            .iter()
-            .enumerate()
-            .map(|(at, key)| format!("{key} = ?{}", at + 3))
-            .collect::<Vec<_>>()
-            .join(" AND ");
-        let set = match &spec.member {
-            None => "?1".to_owned(),
-            Some(member) => format!("json_set({column}, {}, ?1)", literal(&path(member))),
-        };
-        Ok(Self {
-            update: format!("UPDATE {table} SET {column} = {set} WHERE {which} AND {value} = ?2 COLLATE BINARY"),
-            probe: format!(
-                "SELECT {value} = ?1 COLLATE BINARY, {value} = ?2 COLLATE BINARY FROM {table} WHERE {which}"
-            ),
-            prefix: format!("CAST(substr({value}, 1, 22) AS TEXT)"),
-            filter: spec.filter.as_ref().map(|filter| format!(" AND ({filter})")).unwrap_or_default(),
-            table,
-            column,
-            value,
-            keys,
-            ordered,
-        })
-    }
-
-    fn select(&self, page: &Page<'_>) -> (String, Vec<Value>) {
-        let mut values: Vec<Value> = Vec::new();
-        let mut mark = |value: Value| {
-            values.push(value);
-            format!("?{}", values.len())
-        };
-        let mut columns = vec![format!("{} AS vault_value", self.value)];
-        columns.extend(self.keys.iter().enumerate().map(|(at, key)| format!("{key} AS vault_key_{at}")));
-        columns
-            .extend(page.columns.iter().enumerate().map(|(at, name)| format!("{} AS vault_cell_{at}", quoted(name))));
-        let wanted = match page.select {
-            Selection::All => format!("{value} IS NOT NULL AND length({value}) > 0", value = self.value),
-            Selection::Prefixes(prefixes) => {
-                let marks: Vec<_> = prefixes.iter().map(|prefix| mark(Value::Text(prefix.clone()))).collect();
-                format!("{} IN ({})", self.prefix, marks.join(", "))
-            }
-        };
-        let behind = page.after.map(|after| {
-            let marks: Vec<_> = after.cells().iter().map(|cell| mark(cell.clone().into())).collect();
-            format!(" AND ({}) > ({})", self.ordered.join(", "), marks.join(", "))
-        });
-        let limit = mark(Value::Integer(i64::try_from(page.limit).unwrap_or(i64::MAX)));
-        let statement = format!(
-            "SELECT {columns} FROM {table} AS vault_table WHERE {wanted}{filter}{behind} ORDER BY {order} LIMIT {limit}",
-            columns = columns.join(", "),
-            table = self.table,
-            filter = if page.filtered { &self.filter } else { "" },
-            behind = behind.unwrap_or_default(),
-            order = self.ordered.iter().map(|key| format!("vault_table.{key}")).collect::<Vec<_>>().join(", "),
-        );
-        (statement, values)
-    }
-}
-
-/// The value in a column of that name: the column, or the member of its JSON object.
-fn value_of(spec: &ColumnSpec, column: &str) -> String {
-    match &spec.member {
-        None => column.to_owned(),
-        // What is no JSON gives a value in no format, so that the row is listed.
-        Some(member) => format!(
-            "(CASE WHEN {column} IS NULL THEN NULL WHEN json_valid({column}) THEN json_extract({column}, {}) ELSE x'ff' END)",
-            literal(&path(member))
-        ),
-    }
-}
-
-/// The path of a JSON member.
-fn path(member: &str) -> String {
-    format!("$.\"{member}\"")
-}
-
-fn is_fault_of_a_row(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode;
-
-    matches!(
-        error.sqlite_error_code(),
-        Some(ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig | ErrorCode::Unknown)
-    )
-}
-
-impl From<ValueRef<'_>> for Cell {
-    fn from(value: ValueRef<'_>) -> Self {
-        match value {
-            ValueRef::Null => Self::Null,
-            ValueRef::Integer(number) => Self::Integer(number),
-            ValueRef::Real(number) => Self::Real(number),
-            ValueRef::Text(text) => match core::str::from_utf8(text) {
-                Ok(text) => Self::Text(text.to_owned()),
-                Err(_) => Self::Blob(text.to_vec()),
-            },
-            ValueRef::Blob(bytes) => Self::Blob(bytes.to_vec()),
+        // Readers may hold the log; the next checkpoint takes what this one leaves.
+        match connection.query_row("PRAGMA main.wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            Err(error) if !matches!(failed("", &error), Error::Temporary { .. }) => Err(fail(error)),
+            _ => Ok(()),
         }
     }
 }
 
-impl From<Cell> for Value {
-    fn from(cell: Cell) -> Self {
-        match cell {
-            Cell::Blob(bytes) => Self::Blob(bytes),
-            Cell::Integer(number) => Self::Integer(number),
-            Cell::Null => Self::Null,
-            Cell::Real(number) => Self::Real(number),
-            Cell::Text(text) => Self::Text(text),
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::column::{ContextTemplate, Selection};
+    use crate::context::Context;
+    use crate::database::Access;
 
-impl ToSql for Cell {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Self::Blob(bytes) => ValueRef::Blob(bytes),
-            Self::Integer(number) => ValueRef::Integer(*number),
-            Self::Null => ValueRef::Null,
-            Self::Real(number) => ValueRef::Real(*number),
-            Self::Text(text) => ValueRef::Text(text.as_bytes()),
-        }))
+    #[test]
+    fn contexts_are_made_of_the_cells_of_their_row() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("app.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(
+                "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT, \"the name\");
+                 INSERT INTO t VALUES (9, 'x', 'ä'), (10, 'x', NULL), (11, 'x', 1.5), (12, 'x', x'41'), (13, 'x', CAST(x'ff' AS TEXT))",
+            )
+            .unwrap();
+        let mut spec = ColumnSpec::new("c", &path, "t", &["id"], "v");
+        spec.context = ContextTemplate::default()
+            .with("tenant", "{rowid}")
+            .and_then(|context| context.with("name", "{the name}"))
+            .unwrap();
+        let columns = spec.context.columns().into();
+        let mut column = SqliteColumn::new(SqliteDatabase::open(&path, Access::Read).unwrap(), spec.clone()).unwrap();
+        let page = Page { select: &Selection::All, filtered: true, columns: &columns, after: None, limit: 10 };
+        let rows = column.read(&page).unwrap();
+        let contexts: Vec<_> = rows.iter().map(|row| row.context(&spec.context).ok()).collect();
+        let bare = Context::none();
+        let expected = [Some(bare.clone().tenant("9").name("ä")), Some(bare.tenant("10")), None, None, None];
+        assert_eq!(contexts, expected);
     }
 }

@@ -8,62 +8,115 @@ use crate::error::{Error, Result};
 use crate::key::KeyId;
 use crate::primitives;
 
-use super::{Sql, value_of};
+use super::sql::{Sql, UNREADABLE_SQL, prefix_of, value_of};
+
+/// What the names of all fences begin with.
+pub(super) const NAMES: &str = "vault_core_fence_";
 
 pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids: &[KeyId]) -> Result<()> {
     let fail = |error: rusqlite::Error| failed(format!("fence column {}", spec.name), &error);
+    let refuse = |what: String| Error::Refused {
+        reason: format!("column {} holds {what}", spec.name),
+        remedy: "run `vault rotate run`, then fence".to_owned(),
+    };
     let prefixes: Vec<String> =
         kids.iter().flat_map(|kid| [format!("'vs1.{kid}.'"), format!("'vk1.{kid}.'")]).collect();
     let prefixes = prefixes.join(", ");
-    let Sql { table, column, prefix, .. } = sql;
-    let stale: u64 = connection
-        .query_row(&format!("SELECT count(*) FROM {table} WHERE {prefix} IN ({prefixes})"), [], |row| row.get(0))
-        .map_err(fail)?;
-    if stale > 0 {
-        // A fence would also refuse unrelated work on these rows.
-        return Err(Error::Refused {
-            reason: format!("column {} holds {stale} values under a key that was replaced", spec.name),
-            remedy: "run `vault rotate run`, then fence".to_owned(),
-        });
+    let Sql { table, column, value, prefix, .. } = sql;
+    // A fence would also refuse unrelated work on these rows.
+    let count = |condition: &str| {
+        connection
+            .query_row(&format!("SELECT count(*) FROM {table} WHERE {condition}"), [], |row| row.get::<_, u64>(0))
+            .map_err(fail)
+    };
+    match count(&format!("{prefix} IN ({prefixes})"))? {
+        0 => {}
+        stale => return Err(refuse(format!("{stale} values under a key that was replaced"))),
+    }
+    if spec.member.is_some() {
+        match count(&format!("{value} = {UNREADABLE_SQL}"))? {
+            0 => {}
+            unreadable => {
+                return Err(refuse(format!(
+                    "{unreadable} documents that are no JSON text, or whose member is no text"
+                )));
+            }
+        }
     }
     take_down(connection, spec)?;
-    let [insert, update] = names(spec);
+    if kids.is_empty() {
+        return Ok(());
+    }
     let [new, old] = ["NEW", "OLD"].map(|row| value_of(spec, &format!("{row}.{column}")));
-    let refuse = "SELECT RAISE(ABORT, 'vault: the key of this value was replaced; reload the keyring')";
-    let is_old = format!("CAST(substr({new}, 1, 22) AS TEXT) IN ({prefixes})");
+    let prefix = prefix_of(&new);
+    let is_old = format!("{prefix} IN ({prefixes})");
+    let changes = format!("({new} COLLATE BINARY IS NOT {old} OR typeof({new}) <> typeof({old}))");
+    let raise: String = kids
+        .iter()
+        .map(|kid| {
+            format!(" WHEN '{kid}' THEN RAISE(ABORT, 'vault: key {kid} is being retired and takes no new values; load the current keyring')")
+        })
+        .collect();
+    let raise = format!("SELECT CASE substr({prefix}, 5, 17){raise} END");
+    let [insert, update] = names(spec).map(|name| quoted(&name));
+    let table = quoted(&spec.table);
     connection
         .execute_batch(&format!(
-            "CREATE TRIGGER {insert} BEFORE INSERT ON {table} WHEN {is_old} BEGIN {refuse}; END;
-             CREATE TRIGGER {update} BEFORE UPDATE OF {column} ON {table} WHEN {new} IS NOT {old} AND {is_old} BEGIN {refuse}; END;",
-            insert = quoted(&insert),
-            update = quoted(&update),
+            "CREATE TRIGGER main.{insert} BEFORE INSERT ON {table} WHEN {is_old} BEGIN {raise}; END;
+             CREATE TRIGGER main.{update} BEFORE UPDATE OF {column} ON {table} WHEN {changes} AND {is_old} BEGIN {raise}; END;"
         ))
         .map_err(fail)
 }
 
-/// The keys that the triggers name.
+/// The keys that the triggers name; none where one of the two is missing.
 pub(super) fn find(connection: &Connection, spec: &ColumnSpec) -> Result<Vec<KeyId>> {
-    let [insert, _] = names(spec);
-    let sql: Option<String> = connection
-        .query_row("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?1", [insert], |row| row.get(0))
-        .optional()
-        .map_err(|error| failed(format!("look at the fence of column {}", spec.name), &error))?;
-    let sql = sql.unwrap_or_default();
-    let kids = sql.split("'vs1.").skip(1).filter_map(|rest| KeyId::parse(rest.get(..17)?).ok());
-    Ok(kids.collect())
+    let kids = |name: String| -> Result<Vec<KeyId>> {
+        let sql: Option<String> = connection
+            .query_row("SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ?1", [name], |row| {
+                row.get(0)
+            })
+            .optional()
+            .map_err(|error| failed(format!("look at the fence of column {}", spec.name), &error))?;
+        let sql = sql.unwrap_or_default();
+        Ok(sql
+            .split(" THEN RAISE(ABORT, 'vault: key ")
+            .skip(1)
+            .filter_map(|rest| KeyId::parse(rest.get(..17)?).ok())
+            .collect())
+    };
+    let [insert, update] = names(spec);
+    let update = kids(update)?;
+    Ok(kids(insert)?.into_iter().filter(|kid| update.contains(kid)).collect())
+}
+
+/// Whether there is anything to take down.
+pub(super) fn exists(connection: &Connection, spec: &ColumnSpec) -> Result<bool> {
+    connection
+        .query_row(
+            "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'trigger' AND name IN (?1, ?2))",
+            names(spec),
+            |row| row.get(0),
+        )
+        .map_err(|error| failed(format!("look at the fence of column {}", spec.name), &error))
 }
 
 pub(super) fn take_down(connection: &Connection, spec: &ColumnSpec) -> Result<()> {
     let [insert, update] = names(spec).map(|name| quoted(&name));
     connection
-        .execute_batch(&format!("DROP TRIGGER IF EXISTS {insert}; DROP TRIGGER IF EXISTS {update};"))
+        .execute_batch(&format!("DROP TRIGGER IF EXISTS main.{insert}; DROP TRIGGER IF EXISTS main.{update};"))
         .map_err(|error| failed(format!("take the fence of column {} down", spec.name), &error))
 }
 
 /// The triggers' names: one pair for each place that holds values, whatever the column is called.
+/// SQLite tells tables and columns apart without case, JSON members with it.
 fn names(spec: &ColumnSpec) -> [String; 2] {
-    let place = format!("{}\0{}\0{}", spec.table, spec.value, spec.member.as_deref().unwrap_or_default());
-    let hash = primitives::sha256(place.to_ascii_lowercase().as_bytes());
+    let place = format!(
+        "{}\0{}\0{}",
+        spec.table.to_ascii_lowercase(),
+        spec.value.to_ascii_lowercase(),
+        spec.member.as_deref().unwrap_or_default()
+    );
+    let hash = primitives::sha256(place.as_bytes());
     let id = primitives::hex(hash.get(..8).unwrap_or_default());
-    [format!("vault_core_fence_{id}_insert"), format!("vault_core_fence_{id}_update")]
+    [format!("{NAMES}{id}_insert"), format!("{NAMES}{id}_update")]
 }

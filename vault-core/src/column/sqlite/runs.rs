@@ -2,14 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
 
-use crate::column::{Progress, RowKey, Run, Written};
+use crate::column::{ColumnSpec, Progress, RowChange, RowKey, Run, Written};
 use crate::database::sqlite::failed;
 use crate::error::{Error, Result};
 use crate::primitives;
 use crate::time::Timestamp;
 
 const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS vault_core_rotation (
+CREATE TABLE IF NOT EXISTS main.vault_core_rotation (
     column_name TEXT NOT NULL PRIMARY KEY,
     run_id      TEXT NOT NULL,
     job         TEXT NOT NULL,
@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS vault_core_rotation (
     started     INTEGER NOT NULL,
     heartbeat   INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS vault_core_rotation_failure (
+CREATE TABLE IF NOT EXISTS main.vault_core_rotation_failure (
     column_name TEXT NOT NULL,
     row_key     TEXT NOT NULL,
     reason      TEXT NOT NULL,
@@ -32,31 +32,35 @@ CREATE TABLE IF NOT EXISTS vault_core_rotation_failure (
 pub(super) fn exist(connection: &Connection) -> Result<bool> {
     connection
         .query_row(
-            "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'vault_core_rotation')",
+            "SELECT EXISTS (SELECT 1 FROM main.sqlite_master WHERE type = 'table' AND name = 'vault_core_rotation')",
             [],
             |row| row.get(0),
         )
         .map_err(fail)
 }
 
-pub(super) fn find(connection: &Connection, column: &str) -> Result<Option<Run>> {
+pub(super) fn find(connection: &Connection, spec: &ColumnSpec) -> Result<Option<Run>> {
     if !exist(connection)? {
         return Ok(None);
     }
-    connection
+    let run = connection
         .query_row(
             "SELECT run_id, job, target, generation, cursor, rewritten, lost, started, heartbeat
-             FROM vault_core_rotation WHERE column_name = ?1",
-            [column],
+             FROM main.vault_core_rotation WHERE column_name = ?1",
+            [&spec.name],
             read,
         )
         .optional()
-        .map_err(fail)
+        .map_err(fail)?;
+    // A cursor of another declaration costs a scan, and no more.
+    let fits = |cursor: &RowKey| cursor.cells().len() == spec.row.len();
+    Ok(run.map(|run| Run { cursor: run.cursor.filter(fits), ..run }))
 }
 
-pub(super) fn open(connection: &Connection, column: &str, new: &Run) -> Result<Run> {
+pub(super) fn open(connection: &Connection, spec: &ColumnSpec, new: &Run) -> Result<Run> {
+    let column = &spec.name;
     connection.execute_batch(SCHEMA).map_err(fail)?;
-    if let Some(run) = find(connection, column)? {
+    if let Some(run) = find(connection, spec)? {
         if (&run.job, &run.target) != (&new.job, &new.target) {
             return Err(Error::Refused {
                 reason: format!("column {column} has an open run of {} to {}", run.job, run.target),
@@ -69,7 +73,7 @@ pub(super) fn open(connection: &Connection, column: &str, new: &Run) -> Result<R
     let run = Run { id: primitives::hex(id.get(..8).unwrap_or_default()), ..new.clone() };
     connection
         .execute(
-            "INSERT INTO vault_core_rotation VALUES (?1, ?2, ?3, ?4, ?5, NULL, 0, 0, ?6, ?6)",
+            "INSERT INTO main.vault_core_rotation VALUES (?1, ?2, ?3, ?4, ?5, NULL, 0, 0, ?6, ?6)",
             params![column, run.id, run.job, run.target, run.generation, run.started.0],
         )
         .map_err(fail)?;
@@ -77,10 +81,16 @@ pub(super) fn open(connection: &Connection, column: &str, new: &Run) -> Result<R
 }
 
 /// Records a batch in the transaction that writes it.
-pub(super) fn record(connection: &Connection, column: &str, progress: &Progress<'_>, written: &Written) -> Result<()> {
+pub(super) fn record(
+    connection: &Connection,
+    column: &str,
+    progress: &Progress<'_>,
+    changes: &[RowChange],
+    written: &Written,
+) -> Result<()> {
     let recorded = connection
         .prepare_cached(
-            "UPDATE vault_core_rotation
+            "UPDATE main.vault_core_rotation
              SET cursor = ?3, rewritten = rewritten + ?4, lost = lost + ?5, heartbeat = ?6
              WHERE column_name = ?1 AND run_id = ?2",
         )
@@ -105,13 +115,44 @@ pub(super) fn record(connection: &Connection, column: &str, progress: &Progress<
         }
         Err(error) => return Err(fail(error)),
     }
+    let failures = "SELECT EXISTS (SELECT 1 FROM main.vault_core_rotation_failure WHERE column_name = ?1)";
+    let failed_before: bool = connection
+        .prepare_cached(failures)
+        .and_then(|mut found| found.query_row([column], |row| row.get(0)))
+        .map_err(fail)?;
+    if failed_before {
+        // What fails again is listed again.
+        for change in changes {
+            connection
+                .prepare_cached("DELETE FROM main.vault_core_rotation_failure WHERE column_name = ?1 AND row_key = ?2")
+                .and_then(|mut delete| delete.execute([column, &change.key.to_text()]))
+                .map_err(fail)?;
+        }
+    }
     for (key, reason) in progress.failed.iter().chain(&written.failed) {
         connection
-            .prepare_cached("INSERT OR REPLACE INTO vault_core_rotation_failure VALUES (?1, ?2, ?3)")
+            .prepare_cached("INSERT OR REPLACE INTO main.vault_core_rotation_failure VALUES (?1, ?2, ?3)")
             .and_then(|mut insert| insert.execute(params![column, key.to_text(), reason]))
             .map_err(fail)?;
     }
     Ok(())
+}
+
+/// The rows that failed when they were met last, in the order of their keys' texts.
+pub(super) fn failures(connection: &Connection, column: &str) -> Result<Vec<(RowKey, String)>> {
+    if !exist(connection)? {
+        return Ok(Vec::new());
+    }
+    let list = || -> rusqlite::Result<Vec<(RowKey, String)>> {
+        let mut statement = connection.prepare_cached(
+            "SELECT row_key, reason FROM main.vault_core_rotation_failure WHERE column_name = ?1 ORDER BY row_key",
+        )?;
+        let rows = statement.query_map([column], |row| {
+            Ok((RowKey::parse(&row.get::<_, String>(0)?).unwrap_or_default(), row.get(1)?))
+        })?;
+        rows.collect()
+    };
+    list().map_err(fail)
 }
 
 pub(super) fn close(connection: &Connection, column: &str) -> Result<()> {
@@ -119,12 +160,13 @@ pub(super) fn close(connection: &Connection, column: &str) -> Result<()> {
         return Ok(());
     }
     let forget = || -> rusqlite::Result<()> {
-        connection.execute("DELETE FROM vault_core_rotation_failure WHERE column_name = ?1", [column])?;
-        connection.execute("DELETE FROM vault_core_rotation WHERE column_name = ?1", [column])?;
+        connection.execute("DELETE FROM main.vault_core_rotation_failure WHERE column_name = ?1", [column])?;
+        connection.execute("DELETE FROM main.vault_core_rotation WHERE column_name = ?1", [column])?;
         let left: bool =
-            connection.query_row("SELECT EXISTS (SELECT 1 FROM vault_core_rotation)", [], |row| row.get(0))?;
+            connection.query_row("SELECT EXISTS (SELECT 1 FROM main.vault_core_rotation)", [], |row| row.get(0))?;
         if !left {
-            connection.execute_batch("DROP TABLE vault_core_rotation; DROP TABLE vault_core_rotation_failure;")?;
+            connection
+                .execute_batch("DROP TABLE main.vault_core_rotation; DROP TABLE main.vault_core_rotation_failure;")?;
         }
         Ok(())
     };

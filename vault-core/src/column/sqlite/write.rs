@@ -1,0 +1,192 @@
+//! Batches: compare-and-swap of many rows in one transaction.
+
+use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, ErrorCode};
+
+use crate::column::{Cell, ColumnSpec, RowChange, Written};
+use crate::database::sqlite::{failed, reason};
+use crate::error::Error;
+
+use super::check;
+use super::sql::{Sql, is_replaceable};
+
+/// Why a batch was not written.
+pub(super) enum Stop {
+    Failed(Error),
+    /// A trigger ended the whole transaction at this change.
+    RolledBack(usize, String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Writes `changes`, but for those that ended the transaction before: `refused`, by place.
+pub(super) fn batch(
+    connection: &Connection,
+    spec: &ColumnSpec,
+    sql: &Sql,
+    exact: bool,
+    changes: &[RowChange],
+    refused: &[(usize, String)],
+) -> Result<Written, Stop> {
+    let fail = |error: rusqlite::Error| Stop::Failed(failed(format!("write column {}", spec.name), &error));
+    let triggers = check::has_triggers(connection, spec)?;
+    let mut batch = Batch {
+        connection,
+        update: connection.prepare_cached(&sql.update).map_err(fail)?,
+        probe: (triggers || !exact).then(|| connection.prepare_cached(&sql.probe)).transpose().map_err(fail)?,
+        member: spec.member.is_some(),
+        refused,
+    };
+    connection.execute_batch("SAVEPOINT vault_core_batch").map_err(fail)?;
+    let written = match batch.all(changes) {
+        Err(Interruption::Row) => {
+            connection.execute_batch("ROLLBACK TO vault_core_batch").map_err(fail)?;
+            batch.one_by_one(changes)
+        }
+        other => other,
+    };
+    match written {
+        Ok(written) => {
+            connection.execute_batch("RELEASE vault_core_batch").map_err(fail)?;
+            Ok(written)
+        }
+        Err(Interruption::Database(error)) => Err(fail(error)),
+        Err(Interruption::RolledBack(at, reason)) => Err(Stop::RolledBack(at, reason)),
+        // Does not happen row by row.
+        Err(Interruption::Row) => Err(fail(rusqlite::Error::QueryReturnedNoRows)),
+    }
+}
+
+struct Batch<'a> {
+    connection: &'a Connection,
+    update: CachedStatement<'a>,
+    /// Tells what became of an update that a trigger or a conversion may have altered.
+    probe: Option<CachedStatement<'a>>,
+    member: bool,
+    refused: &'a [(usize, String)],
+}
+
+enum Replaced {
+    Lost,
+    Refused(String),
+    Yes,
+}
+
+enum Interruption {
+    Database(rusqlite::Error),
+    RolledBack(usize, String),
+    /// A row failed, and what it left behind has to be undone.
+    Row,
+}
+
+impl Batch<'_> {
+    /// The fast way, until a row fails.
+    fn all(&mut self, changes: &[RowChange]) -> Result<Written, Interruption> {
+        let mut written = Written::default();
+        for (at, change) in changes.iter().enumerate() {
+            if let Some(reason) = self.refusal(at, change) {
+                written.failed.push((change.key.clone(), reason));
+                continue;
+            }
+            match self.replace(at, change)? {
+                Replaced::Yes => written.rewritten += 1,
+                Replaced::Lost => written.lost += 1,
+                Replaced::Refused(_) => return Err(Interruption::Row),
+            }
+        }
+        Ok(written)
+    }
+
+    fn one_by_one(&mut self, changes: &[RowChange]) -> Result<Written, Interruption> {
+        let mut written = Written::default();
+        for (at, change) in changes.iter().enumerate() {
+            if let Some(reason) = self.refusal(at, change) {
+                written.failed.push((change.key.clone(), reason));
+                continue;
+            }
+            self.savepoint("SAVEPOINT vault_core_row")?;
+            match self.replace(at, change)? {
+                Replaced::Yes => written.rewritten += 1,
+                Replaced::Lost => written.lost += 1,
+                Replaced::Refused(reason) => {
+                    self.savepoint("ROLLBACK TO vault_core_row")?;
+                    written.failed.push((change.key.clone(), reason));
+                }
+            }
+            self.savepoint("RELEASE vault_core_row")?;
+        }
+        Ok(written)
+    }
+
+    /// Why a change is not even tried.
+    fn refusal(&self, at: usize, change: &RowChange) -> Option<String> {
+        if !is_replaceable(&change.old, self.member) {
+            return Some("the value is neither text nor bytes".to_owned());
+        }
+        self.refused.iter().find(|(place, _)| *place == at).map(|(_, reason)| reason.clone())
+    }
+
+    /// Replaces one value where it still is what was read.
+    fn replace(&mut self, at: usize, change: &RowChange) -> Result<Replaced, Interruption> {
+        let new = ToSqlOutput::Borrowed(match change.old {
+            Cell::Blob(_) => ValueRef::Blob(change.new.as_bytes()),
+            _ => ValueRef::Text(change.new.as_bytes()),
+        });
+        let mut values: Vec<&dyn ToSql> = Vec::with_capacity(2 + change.key.cells().len());
+        values.push(&new);
+        values.push(&change.old);
+        for cell in change.key.cells() {
+            values.push(cell);
+        }
+        let changed = match self.update.execute(&*values) {
+            Ok(changed) => changed,
+            // Some failures, and some triggers, end the transaction itself.
+            Err(error) if self.connection.is_autocommit() && is_fault_of_row(&error) => {
+                return Err(Interruption::RolledBack(at, reason(&error)));
+            }
+            Err(error) if is_fault_of_row(&error) => return Ok(Replaced::Refused(reason(&error))),
+            Err(error) => return Err(Interruption::Database(error)),
+        };
+        let Some(probe) = &mut self.probe else {
+            return Ok(if changed == 1 { Replaced::Yes } else { Replaced::Lost });
+        };
+        let now: Option<(bool, bool)> = probe
+            .query(&*values)
+            .and_then(|mut rows| rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose())
+            .map_err(Interruption::Database)?;
+        Ok(match (changed, now) {
+            (1, Some((true, _))) => Replaced::Yes,
+            (0, Some((_, true))) => Replaced::Refused("a trigger ignored the update".to_owned()),
+            (0, _) => Replaced::Lost,
+            _ => Replaced::Refused(
+                "the row does not hold what was written to it: a trigger or a conversion altered it".to_owned(),
+            ),
+        })
+    }
+
+    fn savepoint(&self, statement: &str) -> Result<(), Interruption> {
+        self.connection
+            .prepare_cached(statement)
+            .and_then(|mut statement| statement.execute([]))
+            .map(drop)
+            .map_err(Interruption::Database)
+    }
+}
+
+/// A full disk is no fault of a row, and a lock is none either.
+fn is_fault_of_row(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::ConstraintViolation
+                | ErrorCode::OperationAborted
+                | ErrorCode::TooBig
+                | ErrorCode::TypeMismatch
+                | ErrorCode::Unknown
+        )
+    )
+}
