@@ -1,0 +1,136 @@
+//! Commands killed at every file-system call that they make: afterwards everything opens, and the
+//! same command typed again finishes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use vault_core::{Config, Vault};
+
+use crate::{App, TOKENS, context, secret};
+
+/// The calls that read, write, create, rename, lock or flush files.
+const CALLS: [&str; 20] = [
+    "openat",
+    "openat2",
+    "read",
+    "pread64",
+    "write",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "fchmod",
+    "fchown",
+    "fcntl",
+    "flock",
+    "rename",
+    "renameat2",
+    "link",
+    "linkat",
+    "unlink",
+    "unlinkat",
+    "newfstatat",
+];
+
+const ROWS: u64 = 12;
+
+#[test]
+fn key_add_survives_a_kill_at_every_call() {
+    let app = App::new(TOKENS, ROWS);
+    app.directory.vault("key generate --out new").ok();
+    campaign(&app, "key add new --label 2", |app| {
+        assert_eq!(app.directory.vault("key add new --label 2").code, 0);
+        let told = app.directory.vault("key list").ok();
+        assert!(told.contains("active") && !told.contains("not found"), "{told}");
+    });
+}
+
+#[test]
+fn key_promote_survives_a_kill_at_every_call() {
+    let app = App::new(TOKENS, ROWS);
+    let new = app.add("main");
+    let line = format!("key promote {new} --yes");
+    campaign(&app, &line, |app| {
+        assert_eq!(app.directory.vault(&line).code, 0);
+        assert_eq!(app.primary("main"), new);
+    });
+}
+
+#[test]
+fn rotate_run_survives_a_kill_at_every_call() {
+    let app = App::new(TOKENS, ROWS);
+    let new = app.add("main");
+    app.directory.vault(&format!("key promote {new} --yes")).ok();
+    campaign(&app, "rotate run --batch 5", |app| {
+        assert_eq!(app.directory.vault("rotate run --batch 5").code, 0);
+        assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{new}."))));
+        assert_eq!(app.directory.vault("rotate verify").code, 0);
+    });
+}
+
+/// Kills `line` at the first, second, third … of each call, each time in a copy of the directory.
+fn campaign(app: &App, line: &str, finishes: impl Fn(&App)) {
+    let template = app.directory.home.path();
+    let mut kills = 0;
+    for call in CALLS {
+        for number in 1.. {
+            let copy = App { directory: crate::Directory::new() };
+            copy_all(template, copy.directory.home.path());
+            if !killed(&copy, line, call, number) {
+                break;
+            }
+            kills += 1;
+            everything_opens(&copy, &format!("{line}, killed at {call} {number}"));
+            finishes(&copy);
+            everything_opens(&copy, &format!("{line}, again after a kill at {call} {number}"));
+        }
+    }
+    println!("{line}: {kills} kill points, no failure");
+    assert!(kills > 30, "{kills} kill points: does strace see the calls?");
+}
+
+/// Whether the command was killed before it ended.
+fn killed(app: &App, line: &str, call: &str, number: u32) -> bool {
+    let status = Command::new("strace")
+        .args(["-f", "-qq", "-o", "/dev/null", "-e"])
+        .arg(format!("inject={call}:signal=KILL:when={number}"))
+        .arg(crate::binary())
+        .args(line.split(' '))
+        .current_dir(app.directory.home.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .expect("strace is installed");
+    // strace ends as its tracee does: by the signal, or with its exit status.
+    match status.code() {
+        None => true,
+        Some(137) => true,
+        Some(0) => false,
+        Some(code) => panic!("{line}, {call} {number}: exit status {code}"),
+    }
+}
+
+/// With the keys that are there now, whatever the interrupted command left, every value opens.
+fn everything_opens(app: &App, when: &str) {
+    let vault = Config::from_file(app.directory.path("vault.toml"))
+        .and_then(Vault::load)
+        .unwrap_or_else(|error| panic!("{when}: {error}"));
+    let values = app.values();
+    assert_eq!(values.len() as u64, ROWS, "{when}");
+    for (id, value) in values {
+        let opened = value
+            .parse()
+            .and_then(|token| vault.open(&context(id), &token))
+            .unwrap_or_else(|error| panic!("{when}, row {id}: {error}"));
+        assert_eq!(opened.expose_secret(), secret(id).as_bytes(), "{when}");
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
