@@ -10,6 +10,7 @@
 mod columns;
 mod foreign;
 mod keyring;
+mod keyring_state;
 mod manifest;
 mod properties;
 mod redaction;

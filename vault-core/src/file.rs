@@ -1,8 +1,8 @@
 //! Files: reading secrets from them, and replacing them whole.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -110,15 +110,17 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(no_follow())
             .open(&lock)
-            .map_err(|source| Error::io("lock", &lock, source))?;
+            .map_err(|source| Error::io("lock", &lock, explain_replace(source)))?;
         file.lock().map_err(|source| Error::io("lock", &lock, source))?;
         Ok(Self { _file: file })
     }
 }
 
 /// Replaces a file whole: whoever reads it, and whatever happens, finds the old or the new
-/// content. A new file gets `mode`; one that exists keeps its own, and is kept as `<name>.bak`.
+/// content. A new file gets `mode`; one that exists keeps its owner and mode, and its content is
+/// kept as `<name>.bak`.
 ///
 /// The caller holds the [`Lock`] of the file.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
@@ -136,7 +138,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     };
     remove_left_over(path)?;
     let temporary = hidden(path, "tmp")?;
-    let written = write_new(&temporary, content, old.as_ref().map_or(mode, |old| old.mode() & 0o7777))
+    let written = create(&temporary, content, old.as_ref().map_or(mode, |old| old.mode() & 0o7777), old.as_ref())
         .and_then(|()| {
             if fs::read(&temporary)? == content {
                 Ok(())
@@ -152,24 +154,59 @@ pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     if let Err(source) = written {
         // The file itself is as it was; a temporary one that stays is removed by the next run.
         let _ = fs::remove_file(&temporary);
-        let source = if source.raw_os_error() == Some(rustix::io::Errno::BUSY.raw_os_error()) {
-            io::Error::new(source.kind(), "it is mounted as a single file and cannot be replaced; mount its directory")
-        } else {
-            source
-        };
-        return Err(fail(source));
+        return Err(fail(explain_replace(source)));
     }
     flush_directory(path)
 }
 
+/// Says what to do about a mount that cannot be written as we write.
+fn explain_replace(source: io::Error) -> io::Error {
+    use rustix::io::Errno;
+
+    let is = |errno: Errno| source.raw_os_error() == Some(errno.raw_os_error());
+    let reason = if is(Errno::BUSY) || is(Errno::XDEV) {
+        // The link to the backup meets the mount point first, the rename second.
+        "it is mounted as a single file and cannot be replaced; mount its directory"
+    } else if is(Errno::ROFS) {
+        "it is on a read-only mount; write the next one to another place and deploy that"
+    } else if is(Errno::LOOP) {
+        "it is a link; remove it"
+    } else {
+        return source;
+    };
+    io::Error::new(source.kind(), reason)
+}
+
 /// Creates a file that must not exist, with its content on disk when this returns.
 pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).custom_flags(no_follow).open(path)?;
+    create(path, content, mode, None)
+}
+
+/// As [`write_new`], with the owner of `like`.
+fn create(path: &Path, content: &[u8], mode: u32, like: Option<&Metadata>) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).custom_flags(no_follow()).open(path)?;
+    if let Some(like) = like {
+        let own = file.metadata()?;
+        if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
+            fchown(&file, Some(like.uid()), Some(like.gid())).map_err(|source| {
+                let detail = format!(
+                    "it belongs to user {} and group {}, and this is user {}; run as its owner",
+                    like.uid(),
+                    like.gid(),
+                    own.uid()
+                );
+                io::Error::new(source.kind(), detail)
+            })?;
+        }
+    }
     // The mode at creation is subject to the umask.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+fn no_follow() -> i32 {
+    i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default()
 }
 
 /// Makes the entries of the file's directory survive a power loss.
@@ -214,7 +251,13 @@ fn remove_left_over(path: &Path) -> Result<()> {
 fn keep_backup(path: &Path) -> io::Result<()> {
     let link = hidden(path, "bak").map_err(|_| io::Error::other("no randomness"))?;
     fs::hard_link(path, &link)?;
-    fs::rename(&link, with_suffix(path, ".bak"))
+    fs::rename(&link, with_suffix(path, ".bak"))?;
+    // Where an interrupted run has made this backup already, both names are one file, and rename
+    // leaves both.
+    match fs::remove_file(&link) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(source),
+        _ => Ok(()),
+    }
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -245,12 +288,12 @@ pub(crate) fn place_of(path: &Path, text: &str, at: usize) -> Place {
 
 /// What a parser's message says, without anything that it quotes but field names.
 fn describe(message: &str) -> String {
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).filter(|name| is_field_name(name)).collect();
-    let first = quoted.first().copied();
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let first = quoted.next().filter(|name| is_field_name(name));
     if message.starts_with("unknown field") || message.starts_with("unknown variant") {
         let what = if message.starts_with("unknown field") { "field" } else { "value" };
         let Some(found) = first else { return format!("unknown {what}") };
-        let known = quoted.get(1..).unwrap_or_default();
+        let known: Vec<&str> = quoted.filter(|name| is_field_name(name)).collect();
         // What was found is repeated only as a field name: a value may be anything.
         let found = if what == "field" { format!(" \"{found}\"") } else { String::new() };
         return match known.iter().min_by_key(|name| distance(name, first.unwrap_or_default())) {
@@ -290,4 +333,141 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// Names and contents of everything in a directory.
+    fn contents(directory: &Path) -> BTreeMap<String, String> {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        entries
+            .map(|path| (path.file_name().unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap()))
+            .collect()
+    }
+
+    fn expect(directory: &Path, expected: &[(&str, &str)]) {
+        let expected = expected.iter().map(|(name, content)| ((*name).to_owned(), (*content).to_owned())).collect();
+        assert_eq!(contents(directory), expected);
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_and_keeps_its_mode_and_a_backup() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.toml");
+        replace(&path, b"one", 0o640).unwrap();
+        expect(directory.path(), &[("s.toml", "one")]);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        replace(&path, b"two", 0o640).unwrap();
+        replace(&path, b"three", 0o640).unwrap();
+        expect(directory.path(), &[("s.toml", "three"), ("s.toml.bak", "two")]);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o604);
+    }
+
+    #[test]
+    fn what_an_interrupted_run_left_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.toml");
+        let strangers = [
+            ".s.toml.0123.tmp",
+            ".s.toml.0123456789abcdeg.tmp",
+            ".t.toml.0123456789abcdef.tmp",
+            "s.toml.0123456789abcdef.tmp",
+        ];
+        for name in strangers.into_iter().chain([".s.toml.0123456789abcdef.tmp", ".s.toml.fedcba9876543210.bak"]) {
+            fs::write(directory.path().join(name), "left").unwrap();
+        }
+        replace(&path, b"one", 0o600).unwrap();
+        let mut expected = strangers.map(|name| (name, "left")).to_vec();
+        expected.push(("s.toml", "one"));
+        expect(directory.path(), &expected);
+    }
+
+    /// Killed between the backup and the last rename, current and backup are one file.
+    #[test]
+    fn after_a_kill_behind_the_backup_no_second_name_of_it_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.toml");
+        fs::write(&path, "one").unwrap();
+        fs::hard_link(&path, directory.path().join("s.toml.bak")).unwrap();
+        replace(&path, b"two", 0o600).unwrap();
+        expect(directory.path(), &[("s.toml", "two"), ("s.toml.bak", "one")]);
+    }
+
+    #[test]
+    fn links_and_what_is_no_file_are_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link, folder) =
+            (directory.path().join("file"), directory.path().join("link"), directory.path().join("folder"));
+        fs::write(&file, "one").unwrap();
+        symlink("file", &link).unwrap();
+        fs::create_dir(&folder).unwrap();
+        for path in [&link, &folder] {
+            let error = replace(path, b"two", 0o600).unwrap_err();
+            assert!(error.to_string().contains("name the file itself"), "{error}");
+        }
+        assert_eq!(fs::read_to_string(&file).unwrap(), "one");
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
+
+    #[test]
+    fn a_failed_replacement_leaves_the_file_and_no_temporary_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.toml");
+        fs::write(&path, "one").unwrap();
+        // The backup cannot take the place of a directory.
+        fs::create_dir(directory.path().join("s.toml.bak")).unwrap();
+        assert!(matches!(replace(&path, b"two", 0o600), Err(Error::Io { action: "replace", .. })));
+        fs::remove_dir(directory.path().join("s.toml.bak")).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        assert!(contents(directory.path()).keys().all(|name| !name.ends_with(".tmp")));
+        replace(&path, b"two", 0o600).unwrap();
+        expect(directory.path(), &[("s.toml", "two"), ("s.toml.bak", "one")]);
+    }
+
+    #[test]
+    fn mounts_that_cannot_be_replaced_say_what_to_do() {
+        use rustix::io::Errno;
+
+        for (errno, words) in
+            [(Errno::BUSY, "mount its directory"), (Errno::XDEV, "mount its directory"), (Errno::ROFS, "deploy that")]
+        {
+            let text = explain_replace(errno.into()).to_string();
+            assert!(text.contains(words), "{text}");
+        }
+        assert_eq!(explain_replace(Errno::NOSPC.into()).raw_os_error(), Some(Errno::NOSPC.raw_os_error()));
+    }
+
+    #[test]
+    fn a_lock_excludes_others_and_is_no_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.toml");
+        let held = Lock::of(&path).unwrap();
+        let other = File::open(directory.path().join("s.toml.lock")).unwrap();
+        assert!(other.try_lock().is_err());
+        drop(held);
+        other.try_lock().unwrap();
+        assert_eq!(other.metadata().unwrap().mode() & 0o7777, 0o600);
+
+        let linked = directory.path().join("t.toml");
+        symlink("elsewhere", directory.path().join("t.toml.lock")).unwrap();
+        assert!(Lock::of(&linked).is_err());
+        assert!(!directory.path().join("elsewhere").exists());
+    }
+
+    #[test]
+    fn a_field_is_named_only_if_it_looks_like_one() {
+        let known = "expected one of `format`, `kind`";
+        assert_eq!(
+            describe(&format!("unknown field `knid`, {known}")),
+            "unknown field \"knid\"; did you mean \"kind\"?"
+        );
+        assert_eq!(describe(&format!("unknown field `Se cret`, {known}")), "unknown field");
+        assert_eq!(describe("missing field `kind`"), "\"kind\" is missing");
+    }
 }

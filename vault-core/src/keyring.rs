@@ -12,10 +12,9 @@ use crate::foreign::ForeignKey;
 use crate::key::{KeyId, KeyTextError, MasterKey};
 use crate::primitives;
 use crate::time::Timestamp;
-use zeroize::Zeroizing;
 
 pub use change::Retired;
-pub(crate) use change::{add, change};
+pub(crate) use change::{NewKey, add, change};
 pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
 
 /// A key that a keyring can hold: [`MasterKey`] or `ForeignKey`.
@@ -28,8 +27,6 @@ pub trait Material: sealed::Sealed + Send + Sync {
 }
 
 mod sealed {
-    use zeroize::Zeroizing;
-
     use crate::keyring::KeyringKind;
 
     /// What only this crate may ask of a key.
@@ -37,8 +34,8 @@ mod sealed {
         /// The kind of keyring that holds such keys.
         const KIND: KeyringKind;
 
-        /// A key that is derived for the MAC of a state file.
-        fn mac_key(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]>;
+        /// The MAC of a state file under the key.
+        fn mac(&self, canonical: &[u8]) -> [u8; 32];
 
         /// The exact text.
         fn exact_text(&self) -> &[u8];
@@ -68,6 +65,14 @@ pub struct KeyView {
     pub place: Option<String>,
     /// When it was added.
     pub created: Option<Timestamp>,
+    /// When it last became primary.
+    pub promoted: Option<Timestamp>,
+    /// When it last ceased to be.
+    pub demoted: Option<Timestamp>,
+    /// When it was last disabled.
+    pub disabled: Option<Timestamp>,
+    /// When it was destroyed.
+    pub destroyed: Option<Timestamp>,
     /// Why it never seals, if it is weak or published.
     pub flaw: Option<KeyTextError>,
 }
@@ -157,9 +162,10 @@ impl<K: Material> Keyring<K> {
                         "unmount it",
                     ));
                 }
-                Some(_) => state.check_mac(&found.key)?,
+                Some(_) => {}
             }
         }
+        state.check_macs(found.values().map(|found| &found.key))?;
         let mut found: BTreeMap<_, _> = found.into_iter().collect();
         let mut keys = BTreeMap::new();
         for (kid, record) in state.keys() {
@@ -173,6 +179,30 @@ impl<K: Material> Keyring<K> {
             keys.insert(*kid, Entry { key, place, record: record.clone() });
         }
         Ok(Self { inner: Arc::new(Inner { keys, primary: state.primary(), state: Some(state) }) })
+    }
+
+    /// As [`load`](Self::load), from sources and a state file that may be changed meanwhile.
+    ///
+    /// A key that is added and promoted between the two looks would be primary without material,
+    /// so the keys count only if the state file is the same after they were read as before.
+    pub(crate) fn read(
+        mut found: impl FnMut() -> Result<Vec<Found<K>>>,
+        mut state: impl FnMut() -> Result<Option<KeyringState>>,
+        min_generation: u64,
+    ) -> Result<Self> {
+        let mut before = state()?;
+        for _ in 0..MAX_LOOKS {
+            let found = found()?;
+            let after = state()?;
+            if after == before {
+                return Self::load(found, after, min_generation);
+            }
+            before = after;
+        }
+        Err(Error::Temporary {
+            reason: "the keyring's state file kept changing while its keys were read".to_owned(),
+            remedy: "run the command again".to_owned(),
+        })
     }
 
     fn without_state(found: Found<K>) -> Self {
@@ -194,6 +224,12 @@ impl<K: Material> Keyring<K> {
         self.state().map_or(0, KeyringState::generation)
     }
 
+    /// The random name that the state file gives it; none without one.
+    #[must_use]
+    pub fn keyring_id(&self) -> Option<&str> {
+        self.state().map(KeyringState::keyring_id)
+    }
+
     /// Every key, in the order of ids.
     pub fn keys(&self) -> impl Iterator<Item = KeyView> + '_ {
         self.inner.keys.iter().map(|(kid, entry)| KeyView {
@@ -202,6 +238,10 @@ impl<K: Material> Keyring<K> {
             label: entry.record.label.clone(),
             place: entry.place.clone(),
             created: entry.record.created,
+            promoted: entry.record.promoted,
+            demoted: entry.record.demoted,
+            disabled: entry.record.disabled,
+            destroyed: entry.record.destroyed,
             flaw: entry.key.as_ref().and_then(|key| key.flaw()),
         })
     }
@@ -284,8 +324,8 @@ impl<K> core::fmt::Debug for Keyring<K> {
 impl sealed::Sealed for MasterKey {
     const KIND: KeyringKind = KeyringKind::Kek;
 
-    fn mac_key(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-        self.prk().expand(info)
+    fn mac(&self, canonical: &[u8]) -> [u8; 32] {
+        state::mac(canonical, self.kid(), self.prk())
     }
 
     fn exact_text(&self) -> &[u8] {
@@ -307,8 +347,8 @@ impl Material for MasterKey {
 impl sealed::Sealed for ForeignKey {
     const KIND: KeyringKind = KeyringKind::Text;
 
-    fn mac_key(&self, info: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-        self.prk().expand(info)
+    fn mac(&self, canonical: &[u8]) -> [u8; 32] {
+        state::mac(canonical, self.kid(), self.prk())
     }
 
     fn exact_text(&self) -> &[u8] {
@@ -351,3 +391,6 @@ fn distinct<K: Material>(found: Vec<Found<K>>) -> Result<BTreeMap<KeyId, Found<K
 fn refused(reason: String, remedy: &str) -> Error {
     Error::Refused { reason, remedy: remedy.to_owned() }
 }
+
+/// How often keys are read while their state file changes.
+const MAX_LOOKS: usize = 10;

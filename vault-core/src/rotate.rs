@@ -124,6 +124,8 @@ pub struct Summary {
 pub struct Rotation<'a> {
     targets: Vec<Target>,
     generation: u64,
+    /// The keyring of which these are all columns, if they are.
+    covers: Option<String>,
     guard: Box<dyn Fn() -> Result<()> + 'a>,
 }
 
@@ -137,7 +139,13 @@ impl<'a> Rotation<'a> {
     /// A rotation over `targets`, begun at `generation` of the keyring. `guard` is called before
     /// every batch and says whether the keyring is still the one that was begun with.
     pub fn new(targets: Vec<Target>, generation: u64, guard: impl Fn() -> Result<()> + 'a) -> Self {
-        Self { targets, generation, guard: Box::new(guard) }
+        Self { targets, generation, covers: None, guard: Box::new(guard) }
+    }
+
+    /// Says that these are all columns that use a keyring, so that verification can prove that
+    /// none of its values needs a key.
+    pub(crate) fn of_all_that_use(self, keyring_id: Option<&str>) -> Self {
+        Self { covers: keyring_id.map(str::to_owned), ..self }
     }
 
     /// The columns.
@@ -287,7 +295,7 @@ impl<'a> Rotation<'a> {
     ///
     /// [`Error::Database`].
     pub fn verified(&mut self) -> Result<Verification> {
-        Ok(Verification::new(self.count(true)?, self.generation))
+        Ok(Verification::new(self.count(true)?, self.generation, self.covers.clone()))
     }
 
     /// Forgets the open runs. Rows that were rewritten stay rewritten: all their keys are loaded.

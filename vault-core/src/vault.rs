@@ -13,7 +13,7 @@ use crate::file;
 use crate::foreign::ForeignKey;
 use crate::format::Format;
 use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
-use crate::keyring::{self, Change, Found, KeyView, Keyring, KeyringKind, KeyringState, Material};
+use crate::keyring::{self, Change, Found, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey};
 use crate::manifest::{KeyringSpec, MAIN, Manifest};
 use crate::name::SecretName;
 use crate::resolver::{self, Resolved, Resolver};
@@ -120,6 +120,12 @@ impl AnyKeyring {
     #[must_use]
     pub fn generation(&self) -> u64 {
         of_either!(self, keyring => keyring.generation())
+    }
+
+    /// The random name that the state file gives it; none without one.
+    #[must_use]
+    pub fn keyring_id(&self) -> Option<&str> {
+        of_either!(self, keyring => keyring.keyring_id())
     }
 
     /// What people should know about it.
@@ -253,6 +259,7 @@ impl Vault {
         let mut databases: Vec<(PathBuf, SqliteDatabase)> = Vec::new();
         let mut targets = Vec::new();
         let mut guarded = Vec::new();
+        let mut missed = false;
         for spec in self.manifest.columns() {
             let writes = &self.manifest.keyring_for(spec, spec.writes)?.name;
             let uses = |name: &str| {
@@ -269,6 +276,7 @@ impl Vault {
                 Scope::UsesKeyring(name) => uses(name),
             };
             if !wanted {
+                missed |= matches!(scope, Scope::Keyring(name) if uses(name));
                 continue;
             }
             let known = databases.iter().find(|(path, _)| *path == spec.database).map(|(_, database)| database.clone());
@@ -304,7 +312,13 @@ impl Vault {
         };
         guarded.sort();
         guarded.dedup();
-        Ok(Rotation::new(targets, generation, move || self.unchanged(&guarded)))
+        let rotation = Rotation::new(targets, generation, move || self.unchanged(&guarded));
+        Ok(match scope {
+            Scope::Keyring(name) | Scope::UsesKeyring(name) if !missed => {
+                rotation.of_all_that_use(self.keyring(name)?.keyring_id())
+            }
+            _ => rotation,
+        })
     }
 
     /// Adds the key in `file` to a keyring: as its first and primary key, or waiting as active
@@ -380,9 +394,8 @@ fn add<K: Material>(
     let kid = key.kid();
     let stem = label.filter(|label| label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')));
     let destination = spec.destination(file, stem.unwrap_or(kid.as_str()))?;
-    keyring::add(state_path(spec)?, &destination, &key, content, label.map(str::to_owned), || {
-        load(spec, resolver, Some(&destination), parse)
-    })?;
+    let new = NewKey { key: &key, content, label: label.map(str::to_owned) };
+    keyring::add(state_path(spec)?, None, &destination, new, || load(spec, resolver, Some(&destination), parse))?;
     Ok(kid)
 }
 
@@ -393,13 +406,14 @@ fn load<K: Material>(
     except: Option<&Path>,
     parse: Parse<K>,
 ) -> Result<Keyring<K>> {
-    let mut found = Vec::new();
-    for (place, content) in resolver.key_contents(spec)? {
-        if except.is_none_or(|except| Path::new(&place) != except) {
-            found.push(Found { key: parse(&place, &content, spec)?, place });
-        }
-    }
-    Keyring::load(found, read_state(spec)?, spec.min_generation)
+    let found = || {
+        let contents = resolver.key_contents(spec)?.into_iter();
+        contents
+            .filter(|(place, _)| except.is_none_or(|except| Path::new(place) != except))
+            .map(|(place, content)| Ok(Found { key: parse(&place, &content, spec)?, place }))
+            .collect()
+    };
+    Keyring::read(found, || read_state(spec), spec.min_generation)
 }
 
 fn master_key(place: &str, content: &SecretBytes, _: &KeyringSpec) -> Result<MasterKey> {

@@ -7,11 +7,12 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
+use toml::Spanned;
 
 use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::key::KeyId;
-use crate::primitives::{self, MacKey};
+use crate::primitives::{self, MacKey, Prk};
 use crate::time::Timestamp;
 
 use super::change::Retired;
@@ -54,6 +55,15 @@ impl KeyState {
             Self::Disabled => "disabled",
             Self::Destroyed => "destroyed",
         }
+    }
+}
+
+impl core::str::FromStr for KeyState {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let state = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        state.ok_or(Error::Unsupported { what: "state of a key" })
     }
 }
 
@@ -122,19 +132,10 @@ impl KeyRecord {
     }
 }
 
-/// One allowed change of a keyring.
+/// One allowed change of the keys that a keyring lists.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Change {
-    /// A key that all processes are to load: active.
-    Add {
-        /// The key.
-        kid: KeyId,
-        /// A name for people.
-        label: Option<String>,
-        /// Where it was put.
-        source: Option<String>,
-    },
     /// From decrypt-only or active to disabled. Demands the proof that no value needs the key.
     Disable(Retired),
     /// From disabled to destroyed, for ever.
@@ -187,59 +188,66 @@ impl KeyringState {
         if file.key.len() > MAX_KEYS {
             return Err(Error::TooLarge { what: "list of keys in the keyring state file", limit: MAX_KEYS });
         }
-        let wrong = |reason: &str| Error::Config { place: Place::file(path), reason: reason.to_owned() };
-        if file.format != FORMAT {
-            return Err(wrong("`format` is not \"vault-keyring/1\""));
+        let wrong = |at: usize, reason: &str| Error::Config {
+            place: file::place_of(path, text, at),
+            reason: reason.to_owned(),
+        };
+        let time = |time: Spanned<toml::value::Datetime>| {
+            Timestamp::parse(&time.get_ref().to_string())
+                .ok_or_else(|| wrong(time.span().start, "a time is not of the form 2026-02-03T10:11:12Z"))
+        };
+        if file.format.get_ref() != FORMAT {
+            return Err(wrong(file.format.span().start, "`format` is not \"vault-keyring/1\""));
         }
-        if file.keyring_id.len() != 32 || !file.keyring_id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(wrong("`keyring_id` is not 32 hex digits"));
+        let id = file.keyring_id.get_ref();
+        if id.len() != 32 || !id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+            return Err(wrong(file.keyring_id.span().start, "`keyring_id` is not 32 hex digits"));
         }
-        let kind = match file.kind.as_str() {
+        let kind = match file.kind.get_ref().as_str() {
             "kek" => KeyringKind::Kek,
             "text" => KeyringKind::Text,
-            _ => return Err(wrong("`kind` is neither \"kek\" nor \"text\"")),
+            _ => return Err(wrong(file.kind.span().start, "`kind` is neither \"kek\" nor \"text\"")),
         };
         let letter = if kind == KeyringKind::Kek { 'k' } else { 'f' };
         let mut keys = BTreeMap::new();
+        let mut primary = None;
         for key in file.key {
-            let kid = KeyId::parse(&key.kid).ok().filter(|kid| kid.letter() == letter);
-            let kid = kid.ok_or_else(|| wrong("a `kid` is not the id of a key of this kind"))?;
-            let state = KeyState::ALL.into_iter().find(|state| state.as_str() == key.state);
-            let state = state
-                .ok_or_else(|| wrong("a `state` is none of active, primary, decrypt-only, disabled, destroyed"))?;
-            let time = |time: Option<toml::value::Datetime>| {
-                time.map(|time| {
-                    Timestamp::parse(&time.to_string())
-                        .ok_or_else(|| wrong("a time is not of the form 2026-02-03T10:11:12Z"))
-                })
-                .transpose()
-            };
+            let kid = KeyId::parse(key.kid.get_ref()).ok().filter(|kid| kid.letter() == letter);
+            let kid = kid.ok_or_else(|| wrong(key.kid.span().start, "a `kid` is not the id of a key of this kind"))?;
+            let state: KeyState = key.state.get_ref().parse().map_err(|_| {
+                wrong(key.state.span().start, "a `state` is none of active, primary, decrypt-only, disabled, destroyed")
+            })?;
+            if state == KeyState::Primary && primary.replace(kid).is_some() {
+                return Err(wrong(key.state.span().start, "a second key is primary"));
+            }
             let record = KeyRecord {
                 state,
                 label: key.label,
                 source: key.source,
-                created: time(key.created)?,
-                promoted: time(key.promoted)?,
-                demoted: time(key.demoted)?,
-                disabled: time(key.disabled)?,
-                destroyed: time(key.destroyed)?,
+                created: key.created.map(time).transpose()?,
+                promoted: key.promoted.map(time).transpose()?,
+                demoted: key.demoted.map(time).transpose()?,
+                disabled: key.disabled.map(time).transpose()?,
+                destroyed: key.destroyed.map(time).transpose()?,
             };
             if keys.insert(kid, record).is_some() {
-                return Err(wrong("a key is listed twice"));
+                return Err(wrong(key.kid.span().start, "a key is listed twice"));
             }
         }
-        if keys.values().filter(|record| record.state == KeyState::Primary).count() != 1 {
-            return Err(wrong("not exactly one key is primary"));
+        if primary.is_none() {
+            return Err(Error::Config { place: Place::file(path), reason: "no key is primary".to_owned() });
         }
         let mut macs = BTreeMap::new();
-        for (kid, mac) in file.mac {
-            let kid = KeyId::parse(&kid).map_err(|_| wrong("a name under [mac] is not a key id"))?;
-            let mac = URL_SAFE_NO_PAD.decode(mac).ok().and_then(|mac| mac.try_into().ok());
-            macs.insert(kid, mac.ok_or_else(|| wrong("a value under [mac] is not 43 characters of base64url"))?);
+        for (kid, text) in file.mac {
+            let kid = KeyId::parse(&kid).map_err(|_| wrong(text.span().start, "a name under [mac] is not a key id"))?;
+            let mac = URL_SAFE_NO_PAD.decode(text.get_ref()).ok().and_then(|mac| mac.try_into().ok());
+            macs.insert(
+                kid,
+                mac.ok_or_else(|| wrong(text.span().start, "a value under [mac] is not 43 characters of base64url"))?,
+            );
         }
-        let updated = Timestamp::parse(&file.updated.to_string())
-            .ok_or_else(|| wrong("`updated` is not of the form 2026-02-03T10:11:12Z"))?;
-        Ok(Self { keyring_id: file.keyring_id, kind, generation: file.generation, updated, keys, macs })
+        let updated = time(file.updated)?;
+        Ok(Self { keyring_id: file.keyring_id.into_inner(), kind, generation: file.generation, updated, keys, macs })
     }
 
     /// The text of the state file.
@@ -311,30 +319,30 @@ impl KeyringState {
         primary.or(self.keys.iter().next()).map_or_else(KeyId::none, |(kid, _)| *kid)
     }
 
+    /// The same keys, one generation later. It carries no MACs yet.
+    pub(super) fn next(&self) -> Self {
+        Self { generation: self.generation + 1, updated: Timestamp::now(), macs: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// The next state, which lists one more key as active. It carries no MACs yet.
+    pub(super) fn with(&self, kid: KeyId, label: Option<String>, source: Option<String>) -> Result<Self> {
+        if self.keys.contains_key(&kid) {
+            return Err(refused(format!("the keyring lists key {kid} already"), "`vault key list` shows its state"));
+        }
+        if self.keys.len() >= MAX_KEYS {
+            return Err(Error::TooLarge { what: "list of keys in the keyring state file", limit: MAX_KEYS });
+        }
+        let mut next = self.next();
+        next.keys
+            .insert(kid, KeyRecord { label, source, created: Some(next.updated), ..KeyRecord::new(KeyState::Active) });
+        Ok(next)
+    }
+
     /// The next state. It carries no MACs yet.
     pub(super) fn after(&self, change: &Change) -> Result<Self> {
-        let mut next =
-            Self { generation: self.generation + 1, updated: Timestamp::now(), macs: BTreeMap::new(), ..self.clone() };
+        let mut next = self.next();
         let now = Some(next.updated);
         match change {
-            Change::Add { kid, label, source } => {
-                if self.keys.contains_key(kid) {
-                    return Err(refused(
-                        format!("the keyring lists key {kid} already"),
-                        "`vault key list` shows its state",
-                    ));
-                }
-                if self.keys.len() >= MAX_KEYS {
-                    return Err(Error::TooLarge { what: "list of keys in the keyring state file", limit: MAX_KEYS });
-                }
-                let record = KeyRecord {
-                    label: label.clone(),
-                    source: source.clone(),
-                    created: now,
-                    ..KeyRecord::new(KeyState::Active)
-                };
-                next.keys.insert(*kid, record);
-            }
             Change::Promote(kid) => {
                 next.record(*kid, &[KeyState::Active, KeyState::DecryptOnly], KeyState::Primary)?.promoted = now;
                 if let Some(old) = next.keys.get_mut(&self.primary()) {
@@ -343,7 +351,7 @@ impl KeyringState {
                 }
             }
             Change::Disable(retired) => {
-                retired.check(self.generation)?;
+                retired.check(self)?;
                 next.record(retired.kid(), &[KeyState::Active, KeyState::DecryptOnly], KeyState::Disabled)?.disabled =
                     now;
             }
@@ -374,31 +382,46 @@ impl KeyringState {
         Ok(record)
     }
 
-    /// Adds the MAC under one key.
-    pub(super) fn sign<K: Material>(&mut self, key: &K) {
-        self.macs.insert(key.kid(), *self.mac(key));
-    }
-
-    pub(super) fn check_mac<K: Material>(&self, key: &K) -> Result<()> {
-        let kid = key.kid();
-        let good = self.macs.get(&kid).is_some_and(|mac| primitives::equal(mac, &*self.mac(key)));
-        if good {
-            return Ok(());
+    /// Adds the MAC under each key.
+    pub(super) fn sign<'a, K: Material + 'a>(&mut self, keys: impl IntoIterator<Item = &'a K>) {
+        let canonical = self.canonical();
+        for key in keys {
+            self.macs.insert(key.kid(), key.mac(&canonical));
         }
-        Err(refused(
-            format!("the keyring's state file carries no valid MAC under key {kid}"),
-            "it was altered, or written where this key was not loaded: restore the right one, or add the key again with `vault key add`",
-        ))
     }
 
-    fn mac<K: Material>(&self, key: &K) -> primitives::Key32 {
-        let mac_key = key.mac_key(&[MAC_LABEL, key.kid().as_str().as_bytes()]);
-        MacKey::new(&mac_key).mac(&[&self.canonical()])
+    /// Refuses a state that does not carry a valid MAC under each key.
+    pub(super) fn check_macs<'a, K: Material + 'a>(&self, keys: impl IntoIterator<Item = &'a K>) -> Result<()> {
+        let canonical = self.canonical();
+        for key in keys {
+            let kid = key.kid();
+            if !self.macs.get(&kid).is_some_and(|found| primitives::equal(found, &key.mac(&canonical))) {
+                return Err(refused(
+                    format!("the keyring's state file carries no valid MAC under key {kid}"),
+                    "it was altered, or written where this key was not loaded: restore the right one, or add the key again with `vault key add`",
+                ));
+            }
+        }
+        Ok(())
     }
 
-    /// What the MACs are over: the label, then every field in the order of the schema as u32
-    /// length and bytes, absent as FFFFFFFF, numbers and times as eight bytes; keys as u32 count
-    /// and then each, sorted by id.
+    /// What the MACs are over: the label, then every field in the order of the schema.
+    ///
+    /// ```text
+    /// field(v)   = u32(length of v) || v            absent: FFFFFFFF
+    /// number(n)  = field(u64(n))                     times are Unix seconds
+    /// canonical  = "vault-core/keyring/v1\0"
+    ///              || field(format) || field(keyring_id) || field(kind)
+    ///              || number(generation) || number(updated)
+    ///              || u32(number of keys) || key_1 || ... || key_n     in ascending order of kid
+    /// key        = field(kid) || field(label) || field(state) || field(source)
+    ///              || number(created) || number(promoted) || number(demoted)
+    ///              || number(disabled) || number(destroyed)
+    /// mac[kid]   = HMAC-SHA-256(Expand(PRK, "vault-core/keyring-mac/v1\0" || kid, 32), canonical)
+    /// ```
+    ///
+    /// Integers are big-endian, texts are UTF-8 as TOML gives them, `keyring_id` its 32 hex
+    /// digits. Absent differs from empty. `[mac]`, comments and spacing are not part of it.
     fn canonical(&self) -> Vec<u8> {
         let mut out = LABEL.to_vec();
         for text in [FORMAT, &self.keyring_id, self.kind.as_str()] {
@@ -418,6 +441,11 @@ impl KeyringState {
         }
         out
     }
+}
+
+/// The MAC of canonical bytes under one key. It is public.
+pub(super) fn mac(canonical: &[u8], kid: KeyId, prk: &Prk) -> [u8; 32] {
+    *MacKey::new(&prk.expand::<32>(&[MAC_LABEL, kid.as_str().as_bytes()])).mac(&[canonical])
 }
 
 fn times(record: &KeyRecord) -> [(&'static str, Option<Timestamp>); 5] {
@@ -456,71 +484,120 @@ fn quoted(text: &str) -> String {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StateFile {
-    format: String,
-    keyring_id: String,
-    kind: String,
+    format: Spanned<String>,
+    keyring_id: Spanned<String>,
+    kind: Spanned<String>,
     generation: u64,
-    updated: toml::value::Datetime,
+    updated: Spanned<toml::value::Datetime>,
     key: Vec<StateKey>,
     #[serde(default)]
-    mac: BTreeMap<String, String>,
+    mac: BTreeMap<String, Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StateKey {
-    kid: String,
+    kid: Spanned<String>,
     label: Option<String>,
-    state: String,
+    state: Spanned<String>,
     source: Option<String>,
-    created: Option<toml::value::Datetime>,
-    promoted: Option<toml::value::Datetime>,
-    demoted: Option<toml::value::Datetime>,
-    disabled: Option<toml::value::Datetime>,
-    destroyed: Option<toml::value::Datetime>,
+    created: Option<Spanned<toml::value::Datetime>>,
+    promoted: Option<Spanned<toml::value::Datetime>>,
+    demoted: Option<Spanned<toml::value::Datetime>>,
+    disabled: Option<Spanned<toml::value::Datetime>>,
+    destroyed: Option<Spanned<toml::value::Datetime>>,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::key::MasterKey;
 
-    fn sample() -> (KeyringState, MasterKey) {
-        let key = MasterKey::generate().unwrap();
-        let mut state = KeyringState::first(KeyringKind::Kek, key.kid()).unwrap();
-        state.keys.get_mut(&key.kid()).unwrap().label = Some("quotes \" and \\ and \n line breaks \u{7f}".to_owned());
-        state.sign(&key);
-        (state, key)
+    static KEYS: LazyLock<Vec<MasterKey>> = LazyLock::new(|| (0..4).map(|_| MasterKey::generate().unwrap()).collect());
+
+    fn path() -> &'static Path {
+        Path::new("s.toml")
+    }
+
+    fn signed_by(state: &KeyringState, key: &MasterKey) -> bool {
+        state.check_macs([key]).is_ok()
+    }
+
+    fn time() -> impl Strategy<Value = Option<Timestamp>> {
+        proptest::option::of((0_u64..253_402_300_800).prop_map(Timestamp))
+    }
+
+    fn record() -> impl Strategy<Value = KeyRecord> {
+        let states = [KeyState::Active, KeyState::DecryptOnly, KeyState::Disabled, KeyState::Destroyed];
+        let text = || proptest::option::of("\\PC{0,6}|[\\x00-\\x7f]{0,8}|.{0,6}");
+        ((proptest::sample::select(states.to_vec()), text(), text()), (time(), time(), time(), time(), time()))
+            .prop_map(|((state, label, source), (created, promoted, demoted, disabled, destroyed))| KeyRecord {
+                state,
+                label,
+                source,
+                created,
+                promoted,
+                demoted,
+                disabled,
+                destroyed,
+            })
+    }
+
+    prop_compose! {
+        /// Signed by all of `KEYS`, which are the keys that it lists.
+        fn state()(
+            keyring_id in "[0-9a-f]{32}",
+            generation in 0..=i64::MAX.unsigned_abs(),
+            updated in 0_u64..253_402_300_800,
+            records in proptest::collection::vec(record(), 4),
+            primary in 0_usize..4,
+        ) -> KeyringState {
+            let mut keys: BTreeMap<_, _> = KEYS.iter().map(MasterKey::kid).zip(records).collect();
+            keys.get_mut(&KEYS[primary].kid()).unwrap().state = KeyState::Primary;
+            let updated = Timestamp(updated);
+            let mut state = KeyringState { keyring_id, kind: KeyringKind::Kek, generation, updated, keys, macs: BTreeMap::new() };
+            state.sign(KEYS.iter());
+            state
+        }
     }
 
     #[test]
-    fn what_is_written_reads_back() {
-        let (state, key) = sample();
-        let read = KeyringState::parse(&state.render(), Path::new("s.toml")).unwrap();
-        assert_eq!(read, state);
-        read.check_mac(&key).unwrap();
-    }
-
-    #[test]
-    fn every_change_of_a_field_breaks_the_mac() {
-        let (state, key) = sample();
-        let changes: [fn(&mut KeyringState, KeyId); 7] = [
+    fn every_change_of_a_field_breaks_every_mac() {
+        let changes: [fn(&mut KeyringState, &mut KeyRecord); 13] = [
             |s, _| s.generation += 1,
             |s, _| s.updated.0 += 1,
             |s, _| s.keyring_id = "0".repeat(32),
             |s, _| s.kind = KeyringKind::Text,
-            |s, kid| s.keys.get_mut(&kid).unwrap().label = None,
-            |s, kid| s.keys.get_mut(&kid).unwrap().state = KeyState::DecryptOnly,
-            |s, kid| s.keys.get_mut(&kid).unwrap().destroyed = Some(Timestamp(0)),
+            |s, _| {
+                s.keys.pop_last();
+            },
+            |_, r| r.label = Some(String::new()),
+            |_, r| r.source = Some(String::new()),
+            |_, r| r.state = KeyState::DecryptOnly,
+            |_, r| r.created = None,
+            |_, r| r.promoted = Some(Timestamp(1)),
+            |_, r| r.demoted = Some(Timestamp(0)),
+            |_, r| r.disabled = Some(Timestamp(0)),
+            |_, r| r.destroyed = Some(Timestamp(0)),
         ];
-        for change in changes {
+        let (old, new) = (&KEYS[0], &KEYS[1]);
+        let mut state = KeyringState::first(KeyringKind::Kek, old.kid()).unwrap().with(new.kid(), None, None).unwrap();
+        state.sign([old, new]);
+        for (number, change) in changes.into_iter().enumerate() {
             let mut changed = state.clone();
-            change(&mut changed, key.kid());
-            assert!(changed.check_mac(&key).is_err());
+            let mut record = changed.keys[&old.kid()].clone();
+            change(&mut changed, &mut record);
+            if let Some(place) = changed.keys.get_mut(&old.kid()) {
+                *place = record;
+            }
+            assert_ne!(changed, state, "change {number} does something");
+            assert!(!signed_by(&changed, old) && !signed_by(&changed, new), "change {number}");
         }
-        state.check_mac(&key).unwrap();
+        assert!(signed_by(&state, old) && signed_by(&state, new));
     }
 
     /// tests/vectors/keyring/state_file.json was computed by another implementation.
@@ -529,55 +606,179 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/keyring/state_file.json");
         let file: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let cases = file["tests"].as_array().unwrap();
-        assert!(cases.len() >= 2);
+        assert_eq!(cases.len(), 3);
         for case in cases {
-            let state = KeyringState::parse(case["toml"].as_str().unwrap(), Path::new("s.toml")).unwrap();
+            let text = case["toml"].as_str().unwrap();
+            let state = KeyringState::parse(text, self::path()).unwrap();
             assert_eq!(primitives::hex(&state.canonical()), case["canonical"]);
-            for (kid, key) in case["keys"].as_object().unwrap() {
+            let keys = case["keys"].as_object().unwrap();
+            assert!(!keys.is_empty());
+            for (kid, key) in keys {
                 let key = MasterKey::parse(key.as_str().unwrap().as_bytes()).unwrap();
                 assert_eq!(key.kid().as_str(), kid);
-                state.check_mac(&key).unwrap();
+                assert!(signed_by(&state, &key));
             }
         }
     }
 
+    #[test]
+    fn errors_tell_the_line_and_never_what_stands_there() {
+        let mut good =
+            KeyringState::first(KeyringKind::Kek, KEYS[0].kid()).unwrap().with(KEYS[1].kid(), None, None).unwrap();
+        good.sign([&KEYS[0]]);
+        let good = good.render();
+        let (first, second) = (KEYS[0].kid().min(KEYS[1].kid()), KEYS[0].kid().max(KEYS[1].kid()));
+        let canary = "hunter2-Correct-Horse";
+        let cases = [
+            ("format = \"vault-keyring/1\"", format!("format = \"{canary}\""), 1),
+            ("keyring_id = \"", format!("keyring_id = \"{canary}"), 2),
+            ("kind = \"kek\"", format!("kind = \"{canary}\""), 3),
+            ("kind = \"kek\"", "kind = \"text\"".to_owned(), 8),
+            ("generation = 1", format!("generation = \"{canary}\""), 4),
+            ("generation = 1", "generation = -1".to_owned(), 4),
+            ("generation = 1", format!("generation = 1\n{canary} = 1"), 5),
+            ("generation = 1", format!("generation = 1\n\"{canary} `kid`\" = 1"), 5),
+            ("generation = 1", format!("generation = 1\n{canary}"), 5),
+            ("state = \"active\"", format!("state = \"{canary}\""), 0),
+            ("state = \"active\"", "state = \"primary\"".to_owned(), 0),
+            ("state = \"active\"", format!("state = \"active\"\nsecret = \"{canary}\""), 0),
+            ("state = \"active\"", format!("state = \"active\"\ndisabled = \"{canary}\""), 0),
+            ("state = \"active\"", "state = \"active\"\ndisabled = 2026-02-03T10:11:12+01:00".to_owned(), 0),
+            ("state = \"active\"", "state = \"active\"\ndisabled = 2026-02-03".to_owned(), 0),
+            (second.as_str(), first.as_str().to_owned(), 0),
+            ("[mac]", format!("[mac]\n{canary} = \"\""), 0),
+            ("[mac]", format!("[mac]\n{second} = \"{canary}\""), 0),
+        ];
+        KeyringState::parse(&good, path()).unwrap();
+        for (from, to, line) in cases {
+            let bad = good.replacen(from, &to, 1);
+            assert_ne!(bad, good, "{from}");
+            match KeyringState::parse(&bad, path()) {
+                Err(error @ Error::Config { place: Place { at: Some((at, _)), .. }, .. }) => {
+                    assert!(line == 0 || at == line, "{to}: {error}");
+                    assert!(!format!("{error} {error:?}").contains("hunter2"), "{to}: {error}");
+                }
+                other => panic!("{to}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_are_limited() {
+        let entry = |at: usize| {
+            format!("[[key]]\nkid = \"k{at:0>16}\"\nstate = \"active\"\n").replace(['0', '1', '8', '9'], "a")
+        };
+        let many: String = (0..=MAX_KEYS).map(entry).collect();
+        let head = format!(
+            "format = \"{FORMAT}\"\nkeyring_id = \"{}\"\nkind = \"kek\"\ngeneration = 1\nupdated = 1970-01-01T00:00:00Z\n",
+            "0".repeat(32)
+        );
+        assert!(matches!(
+            KeyringState::parse(&format!("{head}{many}"), path()),
+            Err(Error::TooLarge { limit: MAX_KEYS, .. })
+        ));
+        let long = format!("{head}# {}\n", "x".repeat(MAX_FILE));
+        assert!(matches!(KeyringState::parse(&long, path()), Err(Error::TooLarge { limit: MAX_FILE, .. })));
+        assert!(matches!(KeyringState::parse(&head, path()), Err(Error::Config { .. })));
+    }
+
+    #[test]
+    fn no_move_but_the_allowed_ones_exists() {
+        use KeyState::{Active, DecryptOnly, Destroyed, Disabled, Primary};
+
+        let (subject, other) = (KEYS[0].kid(), KEYS[1].kid());
+        for from in KeyState::ALL {
+            let mut state = KeyringState::first(KeyringKind::Kek, other).unwrap();
+            state.keys.insert(subject, KeyRecord::new(from));
+            if from == Primary {
+                state.keys.get_mut(&other).unwrap().state = DecryptOnly;
+            }
+            let proof = Retired::new(subject, state.keyring_id.clone(), state.generation);
+            for (change, to) in [
+                (Change::Promote(subject), Primary),
+                (Change::Disable(proof), Disabled),
+                (Change::Enable(subject), DecryptOnly),
+                (Change::Destroy(subject), Destroyed),
+            ] {
+                let allowed = matches!(
+                    (from, to),
+                    (Active | DecryptOnly, Primary | Disabled) | (Disabled, DecryptOnly | Destroyed)
+                );
+                match state.after(&change) {
+                    Ok(next) => {
+                        assert!(allowed, "{from} became {to}");
+                        assert_eq!(next.keys[&subject].state, to);
+                        assert_eq!(next.keys[&other].state, if to == Primary { DecryptOnly } else { Primary });
+                    }
+                    Err(Error::Refused { remedy, .. }) => assert!(!allowed && !remedy.is_empty(), "{from} to {to}"),
+                    Err(error) => panic!("{from} to {to}: {error}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_proof_is_of_one_keyring_and_one_generation() {
+        let (primary, old) = (KEYS[0].kid(), KEYS[1].kid());
+        let state = KeyringState::first(KeyringKind::Kek, primary).unwrap().with(old, None, None).unwrap();
+        let disable = |keyring_id: &str, generation| {
+            state.after(&Change::Disable(Retired::new(old, keyring_id.to_owned(), generation)))
+        };
+        assert!(matches!(disable(&"0".repeat(32), state.generation), Err(Error::Refused { .. })));
+        assert!(matches!(disable(&state.keyring_id, state.generation - 1), Err(Error::Temporary { .. })));
+        disable(&state.keyring_id, state.generation).unwrap();
+    }
+
     proptest! {
-        /// Whatever is asked, one key stays primary, and no other move happens than the allowed.
+        #[test]
+        fn what_is_written_reads_back(state in state()) {
+            let read = KeyringState::parse(&state.render(), path()).unwrap();
+            prop_assert_eq!(&read, &state);
+            prop_assert!(KEYS.iter().all(|key| signed_by(&read, key)));
+        }
+
+        /// A changed character is an error, breaks every MAC of a listed key, or means nothing.
+        #[test]
+        fn no_changed_character_passes(state in state(), at in any::<proptest::sample::Index>(), new in "[ -~]") {
+            let mut text: Vec<char> = state.render().split_once("\n[mac]").unwrap().0.chars().collect();
+            let at = at.index(text.len());
+            text[at] = new.chars().next().unwrap();
+            let macs = state.render().split_once("\n[mac]").unwrap().1.to_owned();
+            let text = format!("{}\n[mac]{macs}", text.into_iter().collect::<String>());
+            if let Ok(read) = KeyringState::parse(&text, path()) {
+                prop_assert!(read == state || KEYS.iter().all(|key| !signed_by(&read, key)));
+            }
+        }
+
+        /// Whatever is asked, one key stays primary, and no tombstone goes.
         #[test]
         fn no_change_leaves_none_or_two_primary_keys(moves in proptest::collection::vec((0_usize..4, 0_u8..5), 0..40)) {
-            let kids: Vec<KeyId> = (0..4).map(|_| MasterKey::generate().unwrap().kid()).collect();
-            let mut state = KeyringState::first(KeyringKind::Kek, kids[0]).unwrap();
+            let mut state = KeyringState::first(KeyringKind::Kek, KEYS[0].kid()).unwrap();
             for (key, action) in moves {
-                let kid = kids[key];
-                let change = match action {
-                    0 => Change::Add { kid, label: None, source: None },
-                    1 => Change::Promote(kid),
-                    2 => Change::Disable(Retired::new(kid, state.generation)),
-                    3 => Change::Enable(kid),
-                    _ => Change::Destroy(kid),
+                let kid = KEYS[key].kid();
+                let next = match action {
+                    0 => state.with(kid, None, None),
+                    1 => state.after(&Change::Promote(kid)),
+                    2 => state.after(&Change::Disable(Retired::new(kid, state.keyring_id.clone(), state.generation))),
+                    3 => state.after(&Change::Enable(kid)),
+                    _ => state.after(&Change::Destroy(kid)),
                 };
-                let before = state.keys.get(&kid).map(|record| record.state);
-                if let Ok(next) = state.after(&change) {
-                    let after = next.keys[&kid].state;
-                    let allowed = match before {
-                        None => after == KeyState::Active,
-                        Some(KeyState::Active) => matches!(after, KeyState::Primary | KeyState::Disabled),
-                        Some(KeyState::DecryptOnly) => matches!(after, KeyState::Primary | KeyState::Disabled),
-                        Some(KeyState::Disabled) => matches!(after, KeyState::DecryptOnly | KeyState::Destroyed),
-                        Some(KeyState::Primary | KeyState::Destroyed) => false,
-                    };
-                    prop_assert!(allowed, "{before:?} became {after:?}");
-                    prop_assert_eq!(next.generation, state.generation + 1);
-                    state = next;
+                let Ok(next) = next else { continue };
+                prop_assert_eq!(next.generation, state.generation + 1);
+                for (kid, before) in &state.keys {
+                    let gone = before.state == KeyState::Destroyed;
+                    prop_assert!(next.keys.contains_key(kid));
+                    prop_assert!(!gone || next.keys[kid] == *before);
                 }
-                let primaries = state.keys.values().filter(|record| record.state == KeyState::Primary).count();
+                let primaries = next.keys.values().filter(|record| record.state == KeyState::Primary).count();
                 prop_assert_eq!(primaries, 1);
+                state = next;
             }
         }
 
         #[test]
         fn no_text_makes_the_parser_panic(text in ".{0,400}") {
-            let _ = KeyringState::parse(&text, Path::new("s.toml"));
+            let _ = KeyringState::parse(&text, path());
         }
     }
 }

@@ -64,11 +64,12 @@ pub struct Verification {
     /// Column by column.
     pub columns: Vec<ColumnCount>,
     generation: u64,
+    covers: Option<String>,
 }
 
 impl Verification {
-    pub(super) fn new(columns: Vec<ColumnCount>, generation: u64) -> Self {
-        Self { columns, generation }
+    pub(super) fn new(columns: Vec<ColumnCount>, generation: u64, covers: Option<String>) -> Self {
+        Self { columns, generation, covers }
     }
 
     /// Whether nothing is stale and nothing failed. Stale rows of immutable columns are pinned and
@@ -83,7 +84,7 @@ impl Verification {
     /// # Errors
     ///
     /// [`Error::Refused`], naming column and count, while a value is under the key or cannot be
-    /// told to be under another.
+    /// told to be under another; and if other columns than these may use the keyring.
     pub fn retired(&self, kid: KeyId) -> Result<Retired> {
         for column in &self.columns {
             let under = column.under(kid);
@@ -108,7 +109,13 @@ impl Verification {
                 });
             }
         }
-        Ok(Retired::new(kid, self.generation))
+        let Some(keyring_id) = &self.covers else {
+            return Err(Error::Refused {
+                reason: format!("not every column that may hold a value under key {kid} was verified"),
+                remedy: "verify all columns that use the keyring, which must have a state file".to_owned(),
+            });
+        };
+        Ok(Retired::new(kid, keyring_id.clone(), self.generation))
     }
 }
 
