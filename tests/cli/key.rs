@@ -43,7 +43,7 @@ fn a_key_is_added_promoted_disabled_enabled_and_destroyed() {
     vault(&format!("key destroy {old} --yes")).ok();
     assert!(vault("key list").ok().contains("destroyed"), "its tombstone stays");
     vault("rotate verify").ok();
-    vault(&format!("key promote {old} --yes")).fails(22);
+    vault(&format!("key promote {old} --yes")).fails(23);
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn what_people_get_wrong_is_explained() {
     assert!(vault("key list --keyring nope").fails(16).contains("[keyring.nope]"));
     vault("key promote kaaaaaaaaaaaaaaaa --yes").fails(20);
     vault("key promote nonsense").fails(2);
-    app.directory.write("bad", "not a key");
-    assert!(vault("key add bad").fails(20).contains("unrecognised key text (9 bytes)"));
+    app.directory.write("bad", "notakey");
+    assert!(vault("key add bad").fails(20).contains("unrecognised key text (7 bytes)"));
     app.directory.write("kek_9", "not a key");
     assert!(vault("key list").fails(20).contains("kek_9"));
     fs::remove_file(app.directory.path("kek_9")).unwrap();

@@ -100,7 +100,7 @@ fn no_argument_is_a_secret() {
     ] {
         pages += &directory.vault(&format!("{line} --help")).ok();
     }
-    for word in ["--key ", "--secret", "--password", "--value", "--token", "--plaintext", "--insecure"] {
+    for word in ["--key ", "--secret", "--password", "--value ", "--token", "--plaintext", "--insecure"] {
         assert!(!pages.contains(word), "{word}");
     }
     for value in ["<SECRET>", "<KEY>", "<VALUE>", "<PASSWORD>"] {

@@ -79,7 +79,12 @@ fn an_unlinked_application_is_rotated_while_it_is_stopped_and_then_moved_to_toke
     assert_eq!(app.directory.vault("key list --keyring text").ok().lines().count(), 1, "and no key was made");
 
     let old = app.primary("text");
-    app.directory.vault("rotate --keyring text --app-stopped --yes").ok();
+    let told = app.directory.vault("rotate --keyring text --app-stopped --yes");
+    assert!(
+        told.code == 0 && told.err.contains("was generated"),
+        "{told:?}\n{}",
+        app.directory.vault("key list --keyring text").ok()
+    );
     let new = app.primary("text");
     assert_ne!(new, old);
     let file =
@@ -176,7 +181,7 @@ fn a_late_writer_is_refused_by_the_fence() {
     app.directory.vault("rotate --yes").ok();
     let token = late.seal(&context(1), b"late").unwrap().to_string();
     let written = app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [token]);
-    assert!(written.unwrap_err().to_string().contains("replaced"));
+    assert!(written.unwrap_err().to_string().contains("is being retired"));
 }
 
 #[test]

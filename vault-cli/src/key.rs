@@ -26,7 +26,11 @@ pub(crate) fn run(args: &KeyArgs, global: &Global, output: &mut Output) -> Outco
                 return told(output, "the key would be added", "add", None);
             }
             let kid = Vault::key_add(&config, keyring, file, label.as_deref())?;
-            output.note(&format!("{} is still there; remove it once the key is backed up", file.display()));
+            let placed = input::vault(global)?.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid);
+            let own = file.canonicalize().ok();
+            if placed.and_then(|key| Path::new(&key.place?).canonicalize().ok()) != own {
+                output.note(&format!("{} is still there; remove it once the key is backed up", file.display()));
+            }
             told(output, &format!("key {kid} is in keyring {keyring}"), "add", Some(kid))
         }
         KeyCommand::Promote { kid, change, all_nodes_loaded } => {
@@ -117,6 +121,9 @@ pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeA
 
 fn destroy(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Result<(), Failure> {
     let key = vault.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid).ok_or(Error::UnknownKey { kid })?;
+    if key.state == KeyState::Destroyed {
+        return Ok(());
+    }
     if key.state != KeyState::Disabled {
         return Err(Error::Refused {
             reason: format!("key {kid} is {}", key.state),

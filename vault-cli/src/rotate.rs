@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use vault_core::column::ContextTemplate;
-use vault_core::rotate::{End, Job, Rotation, RunOptions, Summary, Verification};
+use vault_core::rotate::{ColumnCount, End, Job, Rotation, RunOptions, Summary, Verification};
 use vault_core::{Access, Error, Format, KeyId, KeyState, Kind, MasterKey, Scope, Timestamp, Vault};
 
 use crate::args::{ChangeArgs, Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs};
@@ -124,20 +124,15 @@ fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
     if before.columns().is_empty() {
         return Err(Error::NotFound { what: format!("a column that is written under keyring {keyring}") }.into());
     }
-    let unfinished =
-        !before.runs()?.is_empty() || before.count(false)?.iter().any(|count| count.stale > 0 && !count.immutable);
+    let replaced = keys_in(&vault, keyring, KeyState::DecryptOnly)?;
+    let left = |count: &ColumnCount| !count.immutable && replaced.iter().any(|kid| count.under(*kid) > 0);
+    let unfinished = !before.runs()?.is_empty() || before.count(false)?.iter().any(left);
     if args.run.dry_run {
         return plan(&mut before, &job, &args.run, output);
     }
     drop(before);
 
-    let waiting: Vec<KeyId> = vault
-        .keyring(keyring)?
-        .keys()
-        .into_iter()
-        .filter(|key| key.state == KeyState::Active && key.place.is_some())
-        .map(|key| key.kid)
-        .collect();
+    let waiting = keys_in(&vault, keyring, KeyState::Active)?;
     let next = match waiting.as_slice() {
         [kid] => Some(*kid),
         [] if unfinished => None,
@@ -177,25 +172,29 @@ fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
     let code = tell_verification(&verification, output)?;
     if code == 0 && args.retire {
         let change = ChangeArgs { out: None, yes: args.yes, dry_run: false };
-        for old in vault.keyring(keyring)?.keys().into_iter().filter(|key| key.state == KeyState::DecryptOnly) {
+        for old in keys_in(&vault, keyring, KeyState::DecryptOnly)? {
             // Each disabling is a new generation of the state file.
-            key::disable(&input::vault(global)?, keyring, old.kid, &change)?;
-            output.note(&format!("key {} is disabled", old.kid));
+            key::disable(&input::vault(global)?, keyring, old, &change)?;
+            output.note(&format!("key {old} is disabled"));
         }
     }
     Ok(code)
 }
 
+/// The keys of a keyring that are in a state and were found.
+fn keys_in(vault: &Vault, keyring: &str, state: KeyState) -> Result<Vec<KeyId>, Error> {
+    let keys = vault.keyring(keyring)?.keys().into_iter();
+    Ok(keys.filter(|key| key.state == state && key.place.is_some()).map(|key| key.kid).collect())
+}
+
 /// Generates a key where nothing matches it yet, and adds it. An interrupted run is gone on with.
 fn new_key(vault: &Vault, keyring: &str, global: &Global, output: &mut Output) -> Result<KeyId, Failure> {
     let spec = vault.manifest().keyring(keyring)?;
-    let stem = format!("{}", Timestamp::now()).replace([':', '-'], "");
-    let directory = spec.destination(Path::new(""), &stem)?;
-    let file = directory.with_file_name(format!(".vault-generated-{keyring}"));
+    let file = spec.destination(Path::new(""), "new")?.with_file_name(format!(".vault-generated-{keyring}"));
     if !file.exists() {
         key::write_new(&file, &MasterKey::generate()?)?;
     }
-    let kid = Vault::key_add(&input::config(global)?, keyring, &file, Some(&stem))?;
+    let kid = Vault::key_add(&input::config(global)?, keyring, &file, None)?;
     std::fs::remove_file(&file).map_err(|source| Error::Io { action: "remove", path: file.clone(), source })?;
     output.note(&format!("key {kid} was generated and added to keyring {keyring}; back its file up"));
     Ok(kid)

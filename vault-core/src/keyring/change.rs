@@ -82,7 +82,12 @@ pub(crate) fn change<K: Material>(
     let target = out.unwrap_or(path);
     let _lock = Lock::of(target)?;
     let keyring = load()?;
-    let mut next = current(&keyring)?.after(change)?;
+    let now = current(&keyring)?;
+    if now.is_after(change) {
+        // The command again after an interruption that came too late to matter.
+        return Ok(now);
+    }
+    let mut next = now.after(change)?;
     match change {
         Change::Promote(kid) if keyring.opening(*kid)?.flaw().is_some() => {
             return Err(Error::CannotSeal { why: "the key is weak or published" });

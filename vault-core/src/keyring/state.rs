@@ -338,6 +338,17 @@ impl KeyringState {
         Ok(next)
     }
 
+    /// Whether a change has been made already.
+    pub(super) fn is_after(&self, change: &Change) -> bool {
+        let (kid, state) = match change {
+            Change::Disable(retired) => (retired.kid(), KeyState::Disabled),
+            Change::Destroy(kid) => (*kid, KeyState::Destroyed),
+            Change::Enable(kid) => (*kid, KeyState::DecryptOnly),
+            Change::Promote(kid) => (*kid, KeyState::Primary),
+        };
+        self.keys.get(&kid).is_some_and(|record| record.state == state)
+    }
+
     /// The next state. It carries no MACs yet.
     pub(super) fn after(&self, change: &Change) -> Result<Self> {
         let mut next = self.next();
