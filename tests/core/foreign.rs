@@ -45,6 +45,36 @@ fn the_cases_of_the_fernet_specification() {
     assert!(matches!(seal(Format::Fernet, &key, None, b"x"), Err(Error::CannotSeal { .. })), "the key is published");
 }
 
+/// The files of the Fernet specification, in the directory that `VAULT_PUBLIC_VECTORS` names.
+/// Where it names one, every file must be there with its full count.
+#[test]
+fn the_published_files_of_the_fernet_specification() {
+    #[expect(clippy::disallowed_methods, reason = "a test is told where the sets are")]
+    let Some(directory) = std::env::var_os("VAULT_PUBLIC_VECTORS").map(std::path::PathBuf::from) else {
+        return;
+    };
+    let load = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(directory.join(name)).unwrap()).unwrap()
+    };
+    for name in ["fernet_spec_generate.json", "fernet_spec_verify.json"] {
+        for case in cases(&load(name), 1) {
+            let key = key(text(&case["secret"]), Trim::Python);
+            let opened = open(Format::Fernet, &key, None, text(&case["token"]).as_bytes()).unwrap();
+            assert_eq!(opened.expose_secret(), text(&case["src"]).as_bytes());
+        }
+    }
+    let mut refused = 0;
+    for case in cases(&load("fernet_spec_invalid.json"), 8) {
+        let key = key(text(&case["secret"]), Trim::Python);
+        let opened = open(Format::Fernet, &key, None, text(&case["token"]).as_bytes());
+        // Two are wrong by their time alone, and no time to live is asked for here.
+        let by_time = ["far-future", "expired"].iter().any(|word| text(&case["desc"]).contains(word));
+        assert_eq!(opened.is_ok(), by_time, "{}", case["desc"]);
+        refused += usize::from(!by_time);
+    }
+    assert_eq!(refused, 6);
+}
+
 #[test]
 fn flowfile_values_are_read() {
     let file = vector_file("apps/flowfile.json");

@@ -340,6 +340,7 @@ impl Trim {
 }
 
 /// The key text of a foreign format: what an application hands to its own key derivation.
+#[cfg(feature = "foreign")]
 pub struct TextKey {
     kid: KeyId,
     flaw: Option<KeyTextError>,
@@ -347,6 +348,7 @@ pub struct TextKey {
     prk: Prk,
 }
 
+#[cfg(feature = "foreign")]
 impl TextKey {
     /// Reads the content of a key file or variable and trims it as the application does.
     ///
@@ -399,6 +401,7 @@ impl TextKey {
     }
 }
 
+#[cfg(feature = "foreign")]
 impl core::fmt::Debug for TextKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("TextKey").field("kid", &self.kid).finish_non_exhaustive()

@@ -14,6 +14,7 @@ use crate::primitives;
 use crate::time::Timestamp;
 
 pub use change::Retired;
+#[cfg(feature = "foreign")]
 pub(crate) use change::{NewKey, add, change};
 pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
 

@@ -19,15 +19,15 @@
 //! 3. Say what the secret belongs to: [`Context`].
 //! 4. Seal it, keep the token, and open it again: [`Sealer::seal`], [`Sealer::open`].
 //!
-//! With a `vault.toml`, [`Vault`] holds keyrings of several keys, finds deployment secrets by name
-//! and gives the [`rotate::Rotation`] over the columns that are declared there.
+//! With a `vault.toml`, `Vault` holds keyrings of several keys, finds deployment secrets by name
+//! and gives the `rotate::Rotation` over the columns that are declared there.
 //!
 //! # Features
 //!
 //! - `ring` (default): payload cipher, public hashes and randomness from ring; `rustcrypto`: the
 //!   same bytes without ring. One of them is needed, and where both are on, ring is used.
-//! - `foreign` (default): the formats that five applications store today ([`foreign`]).
-//! - `sqlite`: columns of SQLite databases and with them [`Vault`].
+//! - `foreign` (default): the formats that five applications store today, and `Vault`.
+//! - `sqlite`: columns of SQLite databases, and their rotation.
 //!
 //! # What it does not do
 //!
@@ -35,10 +35,12 @@
 //! call takes a data key, a nonce or randomness. Memory is wiped and not locked: swap and a
 //! debugger of the same user see what the process sees.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "what only rotation and the vault ask for"))]
 
 #[cfg(not(any(feature = "ring", feature = "rustcrypto")))]
 compile_error!("vault-core needs the feature `ring` or the feature `rustcrypto`");
 
+#[cfg(feature = "foreign")]
 pub mod column;
 mod context;
 mod database;
@@ -48,20 +50,24 @@ mod file;
 #[cfg(feature = "foreign")]
 pub mod foreign;
 mod format;
+#[cfg(feature = "foreign")]
 mod glob;
 mod key;
 mod keyring;
+#[cfg(feature = "foreign")]
 mod manifest;
+#[cfg(feature = "foreign")]
 mod name;
 mod primitives;
-mod resolver;
 #[cfg(feature = "foreign")]
+mod resolver;
+#[cfg(feature = "sqlite")]
 pub mod rotate;
 mod sealer;
 mod secret;
 mod time;
 mod token;
-#[cfg(all(feature = "foreign", feature = "sqlite"))]
+#[cfg(feature = "foreign")]
 mod vault;
 
 pub use context::{Context, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
@@ -70,14 +76,26 @@ pub use database::Access;
 pub use database::sqlite::SqliteDatabase;
 pub use error::{Error, Kind, Place, Result};
 pub use format::Format;
-pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MasterKey, TextKey, Trim, Weakness};
+#[cfg(feature = "foreign")]
+pub use key::TextKey;
+pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MasterKey, Trim, Weakness};
 pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, Retired};
+#[cfg(feature = "foreign")]
 pub use manifest::{KeySource, KeyringSpec, Manifest, SecretKind, SecretSpec, StoreLocation};
+#[cfg(feature = "foreign")]
 pub use name::SecretName;
+#[cfg(feature = "foreign")]
 pub use resolver::{Resolved, Resolver, Source, read_file};
 pub use sealer::Sealer;
 pub use secret::SecretBytes;
 pub use time::Timestamp;
 pub use token::{DEFAULT_LIMIT, HARD_LIMIT, Inspection, Token, WrappedKey};
-#[cfg(all(feature = "foreign", feature = "sqlite"))]
-pub use vault::{AnyKeyring, Config, Scope, Vault};
+#[cfg(feature = "sqlite")]
+pub use vault::Scope;
+#[cfg(feature = "foreign")]
+pub use vault::{AnyKeyring, Config, Vault};
+
+/// The examples of the README are compiled and run with the others.
+#[cfg(all(doctest, feature = "sqlite"))]
+#[doc = include_str!("../../README.md")]
+mod readme {}

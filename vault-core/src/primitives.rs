@@ -113,6 +113,7 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Scrypt with N = 16384, r = 8, p = 1 (RFC 7914).
+#[cfg(feature = "foreign")]
 pub(crate) fn scrypt(password: &[u8], salt: &[u8]) -> Key32 {
     let mut out = Key32::default();
     let derived = scrypt::Params::new(14, 8, 1)

@@ -1,26 +1,27 @@
 //! The object that applications and operators hold: keyrings, resolver and columns of one
 //! configuration.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+#[cfg(feature = "sqlite")]
+mod rotation;
 
-use crate::column::SqliteColumn;
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use crate::context::Context;
-use crate::database::Access;
-use crate::database::sqlite::SqliteDatabase;
 use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::foreign::ForeignKey;
-use crate::format::Format;
 use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
 use crate::keyring::{self, Change, Found, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey};
 use crate::manifest::{KeyringSpec, MAIN, Manifest};
 use crate::name::SecretName;
 use crate::resolver::{self, Resolved, Resolver};
-use crate::rotate::{ColumnKeys, Rotation, Target};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
 use crate::token::Token;
+
+#[cfg(feature = "sqlite")]
+pub use rotation::Scope;
 
 /// Longest state file, in bytes.
 const MAX_STATE: usize = 1 << 20;
@@ -135,20 +136,6 @@ impl AnyKeyring {
     }
 }
 
-/// Which columns a rotation is about.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum Scope<'a> {
-    /// All of them.
-    All,
-    /// One.
-    Column(&'a str),
-    /// Those that are written under a keyring.
-    Keyring(&'a str),
-    /// Those that are written or read under a keyring.
-    UsesKeyring(&'a str),
-}
-
 /// Keyrings, secrets and columns of one configuration. May be shared between threads and used
 /// after `fork()`.
 #[derive(Debug)]
@@ -246,81 +233,6 @@ impl Vault {
         self.keyrings.get(name).ok_or_else(|| Error::NotFound { what: format!("keyring {name}") })
     }
 
-    /// The columns of `scope`, with the keys that their values may be under.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotFound`] for a column that is not declared; [`Error::Database`] or
-    /// [`Error::Refused`] if a database cannot be opened or a table is not as declared.
-    pub fn rotation(&self, scope: Scope<'_>, access: Access) -> Result<Rotation<'_>> {
-        if let Scope::Column(name) = scope {
-            self.manifest.column(name)?;
-        }
-        let mut databases: Vec<(PathBuf, SqliteDatabase)> = Vec::new();
-        let mut targets = Vec::new();
-        let mut guarded = Vec::new();
-        let mut missed = false;
-        for spec in self.manifest.columns() {
-            let writes = &self.manifest.keyring_for(spec, spec.writes)?.name;
-            let uses = |name: &str| {
-                let formats = spec.reads.iter().filter(|format| **format != Format::Plaintext);
-                writes == name
-                    || formats
-                        .flat_map(|format| self.manifest.keyring_for(spec, *format))
-                        .any(|keyring| keyring.name == name)
-            };
-            let wanted = match scope {
-                Scope::All => true,
-                Scope::Column(name) => spec.name == name,
-                Scope::Keyring(name) => writes == name,
-                Scope::UsesKeyring(name) => uses(name),
-            };
-            if !wanted {
-                missed |= matches!(scope, Scope::Keyring(name) if uses(name));
-                continue;
-            }
-            let known = databases.iter().find(|(path, _)| *path == spec.database).map(|(_, database)| database.clone());
-            let database = match known {
-                Some(database) => database,
-                None => {
-                    let database = SqliteDatabase::open(&spec.database, access)?;
-                    databases.push((spec.database.clone(), database.clone()));
-                    database
-                }
-            };
-            let mut keys = ColumnKeys::default();
-            for name in self.keyrings.keys().filter(|name| uses(name)) {
-                guarded.push(name.clone());
-                match self.keyrings.get(name) {
-                    Some(AnyKeyring::Kek(keyring)) => keys.sealer = Some(Sealer::new(keyring.clone())),
-                    Some(AnyKeyring::Text(keyring)) => keys.foreign = Some(keyring.clone()),
-                    None => {}
-                }
-            }
-            // A migration to tokens needs the keyring that will seal them before the column says so.
-            if keys.sealer.is_none()
-                && let Ok(KeyringSpec { name, .. }) = self.manifest.keyring_for(spec, Format::Vs1)
-                && let Some(AnyKeyring::Kek(keyring)) = self.keyrings.get(name)
-            {
-                keys.sealer = Some(Sealer::new(keyring.clone()));
-            }
-            targets.push(Target { column: Box::new(SqliteColumn::new(database, spec.clone())?), keys });
-        }
-        let generation = match scope {
-            Scope::Keyring(name) | Scope::UsesKeyring(name) => self.keyring(name)?.generation(),
-            _ => 0,
-        };
-        guarded.sort();
-        guarded.dedup();
-        let rotation = Rotation::new(targets, generation, move || self.unchanged(&guarded));
-        Ok(match scope {
-            Scope::Keyring(name) | Scope::UsesKeyring(name) if !missed => {
-                rotation.of_all_that_use(self.keyring(name)?.keyring_id())
-            }
-            _ => rotation,
-        })
-    }
-
     /// Adds the key in `file` to a keyring: as its first and primary key, or waiting as active
     /// until it is promoted. Run again after an interruption, it finishes.
     ///
@@ -361,21 +273,6 @@ impl Vault {
             KeyringKind::Kek => AnyKeyring::Kek(load(spec, &self.resolver, None, master_key)?),
             KeyringKind::Text => AnyKeyring::Text(load(spec, &self.resolver, None, text_key)?),
         })
-    }
-
-    /// Whether the state files are the ones that were loaded.
-    fn unchanged(&self, keyrings: &[String]) -> Result<()> {
-        for name in keyrings {
-            let (Ok(spec), Some(loaded)) = (self.manifest.keyring(name), self.keyrings.get(name)) else { continue };
-            let generation = read_state(spec)?.map_or(0, |state| state.generation());
-            if generation != loaded.generation() {
-                return Err(Error::Temporary {
-                    reason: format!("keyring {name} was changed meanwhile"),
-                    remedy: "run the command again".to_owned(),
-                });
-            }
-        }
-        Ok(())
     }
 }
 
