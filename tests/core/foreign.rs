@@ -2,8 +2,9 @@
 
 use std::str::FromStr;
 
-use vault_core::foreign::{ForeignKey, identify, open, owner, seal};
-use vault_core::{Error, Format, TextKey, Trim};
+use proptest::prelude::*;
+use vault_core::foreign::{ForeignKey, MAX_VALUE, identify, open, owner, seal};
+use vault_core::{Error, Format, Kind, TextKey, Trim};
 
 use crate::{cases, hex, text, vector_file};
 
@@ -22,6 +23,14 @@ fn fernet_tokens_are_accepted_as_required() {
         let required = text(&case["required"]);
         let opened = open(Format::Fernet, &key, None, text(&case["token"]).as_bytes());
         assert_eq!(opened.is_ok(), required.starts_with("accept"), "{}: {required}", case["name"]);
+        if let Err(error) = opened {
+            let forged = matches!(
+                text(&case["name"]),
+                "MAC bit flipped" | "ciphertext bit flipped" | "no key known, forged, timestamp 2^64-1"
+            );
+            let kind = if forged { Kind::Corrupt } else { Kind::Malformed };
+            assert_eq!(error.kind(), kind, "{}", case["name"]);
+        }
     }
 }
 
@@ -111,17 +120,40 @@ fn flowfile_values_are_read() {
 fn flowfile_edge_cases_are_read_strictly() {
     for case in cases(&vector_file("apps/flowfile.json")["decrypt_edge_cases"], 13) {
         let master = key(text(&case["master_key"]), Trim::Python);
-        let opened = open(Format::FlowfileV1, &master, None, text(&case["encrypted_value"]).as_bytes());
-        match text(&case["case"]) {
-            "canonical" => assert_eq!(opened.unwrap().expose_secret(), text(&case["plaintext"]).as_bytes()),
-            // The application refuses it for its padding, which carries nothing.
-            "no_padding" => assert_eq!(opened.unwrap().expose_secret(), b"probe"),
-            "leading_space" => assert!(opened.is_ok(), "white space around a value is ignored"),
-            "truncated" => assert!(opened.is_err()),
-            "tampered_last" => assert!(opened.is_err()),
-            other => assert!(matches!(opened, Err(Error::Malformed { .. })), "{other}: {opened:?}"),
+        let value = text(&case["encrypted_value"]).as_bytes();
+        let opened = open(Format::FlowfileV1, &master, None, value);
+        let kind = match text(&case["case"]) {
+            "canonical" => None,
+            "tampered_last" => Some(Kind::Corrupt),
+            "leading_space" | "no_dollar" | "no_padding" | "plus_uid" | "raw_garbage" | "std_alphabet"
+            | "trailing_dollar" | "truncated" | "uid_empty" | "underscore_uid" | "version_2" => Some(Kind::Malformed),
+            other => panic!("nothing is decided about {other}"),
+        };
+        assert_eq!(opened.as_ref().err().map(Error::kind), kind, "{}", case["case"]);
+        assert_eq!(owner(value), (kind != Some(Kind::Malformed)).then_some(7), "{}", case["case"]);
+        if let Ok(opened) = opened {
+            assert_eq!(opened.expose_secret(), text(&case["plaintext"]).as_bytes());
         }
     }
+}
+
+/// Spellings that the recorded cases have not.
+#[test]
+fn flowfile_values_have_one_spelling() {
+    let own = key(STRONG, Trim::Python);
+    let value = seal(Format::FlowfileV1, &own, Some("7"), b"x").unwrap();
+    let token = value.strip_prefix("$ffsec$1$7$").unwrap();
+    for id in ["07", " 7", "7 ", "-7", "\u{667}", "18446744073709551616", "7$8"] {
+        let wrong = format!("$ffsec$1${id}${token}");
+        assert!(matches!(open(Format::FlowfileV1, &own, None, wrong.as_bytes()), Err(Error::Malformed { .. })), "{id}");
+    }
+    for wrong in [format!("{value}\n"), value.replacen('f', "F", 1), format!("$ffsec$1$7$ {token}")] {
+        assert!(matches!(open(Format::FlowfileV1, &own, None, wrong.as_bytes()), Err(Error::Malformed { .. })));
+    }
+    let another = format!("$ffsec$1$8${token}");
+    assert!(matches!(open(Format::FlowfileV1, &own, None, another.as_bytes()), Err(Error::Corrupt { .. })));
+    // Who asks is not who owns: the user inside decides.
+    assert_eq!(open(Format::FlowfileV1, &own, Some("8"), value.as_bytes()).unwrap().expose_secret(), b"x");
 }
 
 #[test]
@@ -131,6 +163,12 @@ fn a_flowfile_store_is_read() {
     let store =
         open(Format::FlowfileStore, &store_key, None, text(&file["files"]["flowfile.json.enc"]).as_bytes()).unwrap();
     assert_eq!(store.expose_secret(), text(&file["store_plaintext_json"]).as_bytes());
+    let own = key(STRONG, Trim::Python);
+    for wrong in [&b"[]"[..], b"{", b"{} {}", b"", b"null", b"{\"a\": \"\xff\"}"] {
+        assert!(matches!(seal(Format::FlowfileStore, &own, None, wrong), Err(Error::Malformed { .. })));
+        let bare = seal(Format::Fernet, &own, None, wrong).unwrap();
+        assert!(matches!(open(Format::FlowfileStore, &own, None, bare.as_bytes()), Err(Error::Malformed { .. })));
+    }
     let master = key(text(&file["master_key"]), Trim::Python);
     let value = open(Format::FlowfileV1, &master, None, text(&file["encrypted_value"]).as_bytes()).unwrap();
     assert_eq!(value.expose_secret(), text(&file["plaintext"]).as_bytes());
@@ -142,7 +180,8 @@ fn face_values_are_read() {
     for case in cases(&file["derived_keys"], 6) {
         // The derived key is the key of any value that was written under its text.
         let derived = hex(&case["derived_hex"]);
-        assert_eq!(derived[..16], hex(&case["signing_key_hex"])[..]);
+        let halves = [&case["signing_key_hex"], &case["aes128_key_hex"]].map(hex).concat();
+        assert_eq!(derived, halves, "{}", case["key_case"]);
         let text_key = key(text(&case["db_encryption_key"]), Trim::Nothing);
         let encoded = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE, derived);
         let token = seal(Format::Fernet, &key(&encoded, Trim::Python), None, b"probe").unwrap();
@@ -162,12 +201,45 @@ fn face_values_are_read() {
     }
     let double = text(&json["double"]["column_bytes_ascii"]);
     assert_eq!(open(Format::FaceJsonDouble, &key, None, double.as_bytes()).unwrap().expose_secret(), inner);
+    let outer = open(Format::FaceColumn, &key, None, double.as_bytes()).unwrap();
+    assert_eq!(outer.expose_secret(), text(&json["double"]["outer_plaintext"]).as_bytes());
+}
+
+/// A column that holds both must not give an inner token away as the secret, and a value that is
+/// written has the layout of the application's rows.
+#[test]
+fn layers_of_the_face_columns_are_told_apart() {
+    let own = key("correct horse battery staple, twice", Trim::Nothing);
+    let json = br#"{"ip_address": "10.0.0.1"}"#;
+    let single = seal(Format::FaceJson, &own, None, json).unwrap();
+    let double = seal(Format::FaceJsonDouble, &own, None, json).unwrap();
+    let outer = open(Format::FaceColumn, &own, None, double.as_bytes()).unwrap();
+    let inner = core::str::from_utf8(outer.expose_secret()).unwrap();
+    let inner = inner.strip_prefix("\"b'").unwrap().strip_suffix("'\"").unwrap();
+    assert_eq!(open(Format::FaceJson, &own, None, inner.as_bytes()).unwrap().expose_secret(), json);
+
+    let readable = seal(Format::FaceColumn, &own, None, format!("\"{single}\"").as_bytes()).unwrap();
+    assert_eq!(open(Format::FaceJsonDouble, &own, None, readable.as_bytes()).unwrap().expose_secret(), json);
+    for value in [&double, &readable] {
+        assert!(matches!(open(Format::FaceJson, &own, None, value.as_bytes()), Err(Error::Malformed { .. })));
+    }
+    assert!(matches!(open(Format::FaceJsonDouble, &own, None, single.as_bytes()), Err(Error::Malformed { .. })));
+    let encrypted = format!("\"b'{single}'\"");
+    for format in [Format::FaceJson, Format::FaceJsonDouble] {
+        assert!(matches!(seal(format, &own, None, encrypted.as_bytes()), Err(Error::Malformed { .. })), "{format}");
+        assert!(matches!(seal(format, &own, None, b"no JSON"), Err(Error::Malformed { .. })), "{format}");
+    }
+
+    let other = key("another key text altogether", Trim::Nothing);
+    let foreign_inner = seal(Format::FaceJson, &other, None, json).unwrap();
+    let mixed = seal(Format::FaceColumn, &own, None, format!("\"b'{foreign_inner}'\"").as_bytes()).unwrap();
+    let opened = open(Format::FaceJsonDouble, &own, None, mixed.as_bytes());
+    assert!(matches!(opened, Err(Error::Corrupt { .. })), "one key opens every layer");
 }
 
 #[test]
 fn social_values_are_read() {
     let file = vector_file("apps/social-publisher.json");
-    assert_eq!(cases(&file["derived_keys"], 6).len(), 6);
     let formats = [
         ("v1", 16, Format::SocialV1),
         ("encryption_ts", 5, Format::SocialGcm16),
@@ -177,7 +249,8 @@ fn social_values_are_read() {
         for case in cases(&file[list], count) {
             let key = key(text(&case["encryption_key"]), Trim::Nothing);
             let value = text(&case["token"]).as_bytes();
-            assert!(identify(value).contains(&format));
+            assert_eq!(identify(value), [format]);
+            assert_eq!(format.authenticated(), format != Format::SocialCbcLegacy);
             let opened = open(format, &key, None, value).unwrap();
             assert_eq!(opened.expose_secret(), text(&case["plaintext"]).as_bytes());
         }
@@ -194,11 +267,71 @@ fn social_edge_cases_are_read_strictly() {
     let key = key(text(&key_text["encryption_key"]), Trim::Nothing);
     for case in cases(&file["decrypt_edge_cases"], 8) {
         let value = text(&case["token"]).as_bytes();
-        let opened = [Format::SocialV1, Format::SocialGcm16, Format::SocialCbcLegacy]
-            .into_iter()
-            .find_map(|format| open(format, &key, None, value).ok());
-        let expected = (case["case"] == "canonical").then_some(&b"probe"[..]);
-        assert_eq!(opened.as_ref().map(vault_core::SecretBytes::expose_secret), expected, "{}", case["case"]);
+        let kind = match text(&case["case"]) {
+            "canonical" => None,
+            "tampered_ct" => Some(Kind::Corrupt),
+            "V1_uppercase"
+            | "encryption_ts_format"
+            | "extra_colon"
+            | "plaintext_hexlike"
+            | "tag_truncated_12"
+            | "trailing_newline" => Some(Kind::Malformed),
+            other => panic!("nothing is decided about {other}"),
+        };
+        let opened = open(Format::SocialV1, &key, None, value);
+        assert_eq!(opened.as_ref().err().map(Error::kind), kind, "{}", case["case"]);
+        if let Ok(opened) = opened {
+            assert_eq!(opened.expose_secret(), b"probe");
+        }
+        for format in [Format::SocialGcm16, Format::SocialCbcLegacy] {
+            assert!(matches!(open(format, &key, None, value), Err(Error::Malformed { .. })), "{}", case["case"]);
+        }
+    }
+}
+
+#[test]
+fn social_values_are_of_one_length_and_either_case() {
+    let own = key("correct horse battery staple, twice", Trim::Nothing);
+    let value = seal(Format::SocialV1, &own, None, b"probe").unwrap();
+    assert_eq!(value, value.to_lowercase());
+    let upper = format!("v1:{}", value.strip_prefix("v1:").unwrap().to_uppercase());
+    assert_eq!(open(Format::SocialV1, &own, None, upper.as_bytes()).unwrap().expose_secret(), b"probe");
+    let parts: Vec<_> = value.split(':').collect();
+    let tags = [&parts[2][..8], &parts[2][..24], &parts[2][..30], &format!("{}00", parts[2])];
+    for wrong in tags.map(|tag| ["v1", parts[1], tag, parts[3]].join(":")).into_iter().chain([
+        format!("{value}zz"),
+        format!("{value}0"),
+        format!(" {value}"),
+        value.replacen("v1:", "v2:", 1),
+        ["v1", &parts[1][..22], parts[2], parts[3]].join(":"),
+    ]) {
+        assert!(
+            matches!(open(Format::SocialV1, &own, None, wrong.as_bytes()), Err(Error::Malformed { .. })),
+            "{wrong}"
+        );
+    }
+}
+
+/// Only the padding and the text tell whether a value without a MAC was opened with its key.
+/// Written by Node's `createCipher`.
+#[test]
+fn values_without_a_mac_give_printable_text_or_nothing() {
+    let own = key("correct horse battery staple, twice", Trim::Nothing);
+    let text = "25e547388553beeb3b608a10c4494787";
+    let opened = open(Format::SocialCbcLegacy, &own, None, text.as_bytes()).unwrap();
+    assert_eq!(opened.expose_secret(), b"\t\n\rA");
+    for (why, value) in [
+        ("NUL", "f8ecda1cb8eb9f30041ef341c3053ba3"),
+        ("an escape sequence", "cd67b3c365cb5bbe603beed7dda2dd61"),
+        ("no UTF-8", "6d32b66816e04fbf9c9c1e24b78ade15"),
+        ("no padding", "25e547388553beeb3b608a10c4494788"),
+    ] {
+        let opened = open(Format::SocialCbcLegacy, &own, None, value.as_bytes());
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "{why}");
+    }
+    for value in [&text[1..], &text[2..], &text.to_uppercase(), &format!("{text}\n"), ""] {
+        let opened = open(Format::SocialCbcLegacy, &own, None, value.as_bytes());
+        assert!(matches!(opened, Err(Error::Malformed { .. })), "{value}");
     }
 }
 
@@ -218,6 +351,7 @@ fn what_is_written_is_read_and_needs_its_key_and_its_user() {
         assert_ne!(seal(format, &own, Some("7"), secret).unwrap(), value, "{format}: every value is fresh");
         let wrong = open(format, &other, Some("7"), value.as_bytes()).unwrap_err();
         assert!(matches!(wrong, Error::Corrupt { .. }), "{format}: {wrong}");
+        assert!(wrong.to_string().starts_with(&format!("{format} value ")), "{wrong}");
         if format == Format::FlowfileLegacyUser {
             assert!(open(format, &own, Some("8"), value.as_bytes()).is_err());
             assert!(matches!(open(format, &own, Some("07"), value.as_bytes()), Err(Error::Malformed { .. })));
@@ -228,6 +362,123 @@ fn what_is_written_is_read_and_needs_its_key_and_its_user() {
     }
 }
 
+/// Whoever has a weak or published key must be able to move away from it, and no further.
+#[test]
+fn weak_and_published_keys_open_and_never_seal() {
+    for weak in ["AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="] {
+        let weak = key(weak, Trim::Python);
+        assert!(weak.flaw().is_some());
+        for format in Format::ALL {
+            assert!(matches!(seal(format, &weak, Some("1"), b"{}"), Err(Error::CannotSeal { .. })), "{format}");
+        }
+    }
+    let case = &vector_file("apps/flowfile.json")["envelope_v1"][1];
+    let weak = key(text(&case["master_key"]), Trim::Python);
+    assert!(open(Format::FlowfileV1, &weak, None, text(&case["encrypted_value"]).as_bytes()).is_ok());
+}
+
+/// The formats of Flowfile need a Fernet key, though most of them would work with any text.
+#[test]
+fn a_key_text_of_the_wrong_kind_is_named() {
+    let words = key("correct horse battery staple, twice", Trim::Python);
+    let own = key(STRONG, Trim::Python);
+    for format in [
+        Format::Fernet,
+        Format::FlowfileLegacyMaster,
+        Format::FlowfileLegacyUser,
+        Format::FlowfileStore,
+        Format::FlowfileV1,
+    ] {
+        let value = seal(format, &own, Some("1"), b"{}").unwrap();
+        let opened = open(format, &words, Some("1"), value.as_bytes()).unwrap_err();
+        assert!(matches!(opened, Error::Malformed { .. }) && opened.to_string().contains("Fernet key"), "{opened}");
+        let sealed = seal(format, &words, Some("1"), b"{}").unwrap_err();
+        assert!(matches!(sealed, Error::CannotSeal { .. }) && sealed.to_string().contains("Fernet key"), "{sealed}");
+    }
+}
+
+/// FORMAT.md, "Fernet keys": either alphabet, white space around it, padding or none.
+#[test]
+fn fernet_keys_are_read_in_either_alphabet() {
+    let bytes = *b"\xfb\xef\xbe\x01\x9a\x23\x45\x67\x89\xab\xcd\xef\x10\x32\x54\x76\x98\xba\xdc\xfe\x55\x13\x37\xff\xfe\x2b\x4d\x6f\x80\x71\x62\x3e";
+    let encode = |engine: &dyn Fn(&[u8]) -> String| engine(&bytes);
+    let url = encode(&|b| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE, b));
+    let standard = encode(&|b| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, b));
+    assert_ne!(url, standard);
+    let value = seal(Format::Fernet, &key(&url, Trim::Python), None, b"x").unwrap();
+    for accepted in [standard.clone(), format!(" {url}\r\n"), url.trim_end_matches('=').to_owned()] {
+        let key = key(&accepted, Trim::LineBreak);
+        assert_eq!(open(Format::Fernet, &key, None, value.as_bytes()).unwrap().expose_secret(), b"x");
+    }
+    let last = format!("{}/=", &url[..42]);
+    for refused in
+        [format!("\"{url}\""), format!("{url}x"), format!("{} {}", &url[..20], &url[20..]), last, "ab".repeat(32)]
+    {
+        let key = key(&refused, Trim::LineBreak);
+        assert!(matches!(open(Format::Fernet, &key, None, value.as_bytes()), Err(Error::Malformed { .. })));
+    }
+    // The same bytes and other texts: one key for bare tokens, two masters of user keys.
+    let value = seal(Format::FlowfileV1, &key(&url, Trim::Python), Some("1"), b"x").unwrap();
+    let opened = open(Format::FlowfileV1, &key(&standard, Trim::Python), None, value.as_bytes());
+    assert!(matches!(opened, Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn a_tenant_is_a_user_id() {
+    let own = key(STRONG, Trim::Python);
+    let value = seal(Format::FlowfileLegacyUser, &own, Some("7"), b"x").unwrap();
+    for wrong in [None, Some(""), Some("+7"), Some("7 "), Some("07"), Some("seven"), Some("18446744073709551616")] {
+        let opened = open(Format::FlowfileLegacyUser, &own, wrong, value.as_bytes());
+        assert!(matches!(opened, Err(Error::Malformed { .. })), "{wrong:?}");
+        for format in [Format::FlowfileLegacyUser, Format::FlowfileV1] {
+            assert!(matches!(seal(format, &own, wrong, b"x"), Err(Error::Malformed { .. })), "{wrong:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_too_long_is_neither_read_nor_written() {
+    let own = key(STRONG, Trim::Python);
+    let long = vec![b'0'; MAX_VALUE + 1];
+    for format in Format::ALL.into_iter().filter(|format| format.is_foreign()) {
+        assert!(matches!(open(format, &own, Some("1"), &long), Err(Error::TooLarge { .. })), "{format}");
+        if format.writable() {
+            assert!(matches!(seal(format, &own, Some("1"), &long), Err(Error::TooLarge { .. })), "{format}");
+        }
+    }
+    // What is written can be read, up to the last byte.
+    let longest = &long[..(MAX_VALUE - "v1:".len() - 24 - 1 - 32 - 1) / 2];
+    let value = seal(Format::SocialV1, &own, None, longest).unwrap();
+    assert!(value.len() > MAX_VALUE - 2);
+    assert_eq!(open(Format::SocialV1, &own, None, value.as_bytes()).unwrap().len(), longest.len());
+    let one_more = &long[..longest.len() + 1];
+    assert!(matches!(seal(Format::SocialV1, &own, None, one_more), Err(Error::TooLarge { .. })));
+}
+
+#[test]
+fn formats_are_identified_by_their_syntax() {
+    let own = key(STRONG, Trim::Python);
+    let bare = seal(Format::Fernet, &own, None, b"x").unwrap();
+    let found = identify(bare.as_bytes());
+    assert_eq!(found[0], Format::Fernet, "all that the syntax tells");
+    assert_eq!(
+        found[1..],
+        [
+            Format::FaceColumn,
+            Format::FaceJson,
+            Format::FaceJsonDouble,
+            Format::FlowfileLegacyMaster,
+            Format::FlowfileLegacyUser,
+            Format::FlowfileStore
+        ]
+    );
+    for format in [Format::FlowfileV1, Format::SocialGcm16, Format::SocialV1] {
+        assert_eq!(identify(seal(format, &own, Some("1"), b"x").unwrap().as_bytes()), [format]);
+    }
+    assert_eq!(identify(b"vs1.anything"), [Format::Vs1]);
+    assert!(identify(b"a password").is_empty() && identify(b"").is_empty() && identify(b"\xff").is_empty());
+}
+
 #[test]
 fn names_of_formats_read_back() {
     for format in Format::ALL {
@@ -236,18 +487,94 @@ fn names_of_formats_read_back() {
     assert!(Format::from_str("flowfile").is_err());
 }
 
-proptest::proptest! {
-    #[test]
-    fn no_value_makes_a_reader_panic(value: Vec<u8>, near in "(\\$ffsec\\$1\\$[0-9]{1,3}\\$)?(gAAAAA)?[A-Za-z0-9_=-]{0,200}", hexes in "(v1:)?[0-9a-f]{0,40}:?[0-9a-f]{0,40}:?[0-9a-f]{0,40}") {
-        thread_local! {
-            static KEY: ForeignKey = key(STRONG, Trim::Python);
+thread_local! {
+    static OWN: ForeignKey = key(STRONG, Trim::Python);
+}
+
+/// Opens what `near` gives in every format: an answer or an error, and no panic.
+fn open_as_everything(value: &[u8]) {
+    OWN.with(|own| {
+        for format in Format::ALL {
+            let opened = open(format, own, Some("1"), value);
+            assert!(format.fits(value) || opened.is_err(), "{format}");
         }
-        KEY.with(|key| {
-            for value in [value.as_slice(), near.as_bytes(), hexes.as_bytes()] {
-                for format in Format::ALL {
-                    let _ = open(format, key, Some("1"), value);
-                }
-                let _ = (identify(value), owner(value));
+    });
+    let fitting = Format::ALL.into_iter().filter(|format| *format != Format::Plaintext && format.fits(value)).count();
+    assert_eq!(identify(value).len(), fitting);
+    assert_eq!(owner(value).is_some(), Format::FlowfileV1.fits(value));
+}
+
+/// A secret that the format holds, made of any bytes.
+fn secret_for(format: Format, bytes: &[u8]) -> Vec<u8> {
+    match format {
+        Format::FaceJson | Format::FaceJsonDouble | Format::FlowfileStore => {
+            serde_json::to_vec(&serde_json::json!({ "secret": bytes })).unwrap()
+        }
+        _ => bytes.to_vec(),
+    }
+}
+
+fn writable_format() -> impl Strategy<Value = Format> {
+    let formats: Vec<_> = Format::ALL.into_iter().filter(|f| f.is_foreign() && f.writable()).collect();
+    assert_eq!(formats.len(), 10);
+    proptest::sample::select(formats)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_bytes_are_read_or_refused(value: Vec<u8>) {
+        open_as_everything(&value);
+    }
+
+    #[test]
+    fn near_fernet_tokens_are_read_or_refused(value in "[ \n]?gAAAA[A-P]([A-Za-z0-9_-]{91}[AQgw]==|[A-Za-z0-9_-]{90,100}={0,3})[ \n]?") {
+        open_as_everything(value.as_bytes());
+    }
+
+    #[test]
+    fn near_flowfile_values_are_read_or_refused(value in " ?\\$ffsec\\$[12]\\$[+ ]?[0-9_]{0,21}\\$gAAAAA([A-Za-z0-9_-]{91}[AQgw]==|[A-Za-z0-9_-]{90,94}={0,2}\\$?)") {
+        open_as_everything(value.as_bytes());
+    }
+
+    #[test]
+    fn near_social_values_are_read_or_refused(value in "(v1:)?([0-9a-fA-F]{24}|[0-9a-f]{32})(:[0-9a-f]{24,32}|:[0-9a-f]{32})?:?([0-9a-f]{2}){0,20}:?") {
+        open_as_everything(value.as_bytes());
+    }
+
+    #[test]
+    fn hex_blocks_are_read_or_refused(value in "([0-9a-f]{32}){0,4}[0-9A-F]{0,2}") {
+        open_as_everything(value.as_bytes());
+    }
+
+    #[test]
+    fn what_is_sealed_opens(format in writable_format(), bytes: Vec<u8>, uid: u64) {
+        let (secret, uid) = (secret_for(format, &bytes), uid.to_string());
+        let (opened, owner) = OWN.with(|own| {
+            let value = seal(format, own, Some(&uid), &secret).unwrap();
+            (open(format, own, Some(&uid), value.as_bytes()).unwrap(), owner(value.as_bytes()))
+        });
+        prop_assert_eq!(opened.expose_secret(), &secret);
+        prop_assert_eq!(owner.map(|uid| uid.to_string()), (format == Format::FlowfileV1).then_some(uid));
+    }
+
+    /// Every authenticated format notices every altered character, wherever it is.
+    #[test]
+    fn what_is_altered_does_not_open(format in writable_format(), bytes: Vec<u8>, at: proptest::sample::Index, to in "[A-Za-z0-9_=:$-]") {
+        let secret = secret_for(format, &bytes);
+        OWN.with(|own| {
+            let value = seal(format, own, Some("7"), &secret).unwrap();
+            let mut altered = value.clone();
+            let at = at.index(value.len());
+            altered.replace_range(at..=at, &to);
+            // Hex digits of the other case are the same digits.
+            if format.as_str().starts_with("social") && altered.eq_ignore_ascii_case(&value) && altered.starts_with(&value[..1]) {
+                return;
+            }
+            if altered != value {
+                let error = open(format, own, Some("7"), altered.as_bytes()).unwrap_err();
+                assert!(matches!(error, Error::Corrupt { .. } | Error::Malformed { .. }), "{error}");
             }
         });
     }

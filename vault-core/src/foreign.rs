@@ -12,24 +12,28 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::error::{Error, Result};
 use crate::format::{self, Format};
 use crate::key::{KeyId, KeyTextError, TextKey};
-use crate::primitives::{self, Key32, Prk};
+use crate::primitives::{EvpKey, Key32, Prk};
 use crate::secret::SecretBytes;
 use crate::token::HARD_LIMIT;
 
-/// Most keys of single users that are kept for one key text.
-const MAX_USER_KEYS: usize = 1_024;
+use self::fernet::Cipher;
+
+/// Longest value that is opened, and longest that is written.
+pub const MAX_VALUE: usize = HARD_LIMIT;
 
 /// A key text and what the formats derive from it.
 ///
-/// Each derivation is done once and kept: the slow ones (PBKDF2, scrypt) for good, those of single
-/// users up to a bound. All of it is wiped when the key is dropped. May be shared between threads.
+/// Each derivation is done at its first use and kept: the slow ones (PBKDF2, scrypt) for good,
+/// those of single users up to a bound. All of it is wiped when the key is dropped. May be shared
+/// between threads.
 pub struct ForeignKey {
     text: TextKey,
-    fernet: OnceLock<Option<Key32>>,
-    pbkdf2: OnceLock<Key32>,
-    scrypt: OnceLock<Key32>,
-    evp: OnceLock<primitives::EvpKey>,
-    users: Mutex<VecDeque<(u64, Arc<Key32>)>>,
+    // In boxes, so that moving the key leaves no copies behind.
+    own: OnceLock<Option<Cipher>>,
+    face: OnceLock<Option<Cipher>>,
+    social: OnceLock<Box<Key32>>,
+    social_legacy: OnceLock<Box<EvpKey>>,
+    users: Mutex<VecDeque<(u64, Arc<Cipher>)>>,
 }
 
 impl ForeignKey {
@@ -38,10 +42,10 @@ impl ForeignKey {
     pub fn new(text: TextKey) -> Self {
         Self {
             text,
-            fernet: OnceLock::new(),
-            pbkdf2: OnceLock::new(),
-            scrypt: OnceLock::new(),
-            evp: OnceLock::new(),
+            own: OnceLock::new(),
+            face: OnceLock::new(),
+            social: OnceLock::new(),
+            social_legacy: OnceLock::new(),
             users: Mutex::default(),
         }
     }
@@ -66,38 +70,44 @@ impl ForeignKey {
         self.text.text().expose_secret()
     }
 
-    /// The text decoded as a Fernet key, if it is one.
-    fn fernet(&self) -> Result<&Key32> {
-        self.fernet
-            .get_or_init(|| fernet::key(self.exact_text()))
+    /// The text decoded, if it is a Fernet key.
+    fn own(&self) -> Result<&Cipher> {
+        self.own
+            .get_or_init(|| Cipher::new(&fernet::key(self.exact_text())?))
             .as_ref()
-            .ok_or(Error::Malformed { what: "key text for this format: it is not a Fernet key, base64 of 32 bytes" })
+            .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })
     }
 
-    fn pbkdf2(&self) -> &Key32 {
-        self.pbkdf2.get_or_init(|| primitives::pbkdf2(self.exact_text(), b"homomorphic_face_salt", 100_000))
+    fn face(&self) -> Result<&Cipher> {
+        self.face
+            .get_or_init(|| Cipher::new(&face::key(self.exact_text())))
+            .as_ref()
+            .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })
     }
 
-    fn scrypt(&self) -> &Key32 {
-        self.scrypt.get_or_init(|| primitives::scrypt(self.exact_text(), b"salt"))
-    }
-
-    fn evp(&self) -> &primitives::EvpKey {
-        self.evp.get_or_init(|| primitives::evp_bytes_to_key(self.exact_text()))
-    }
-
-    /// The key of one user.
-    fn user(&self, uid: u64) -> Arc<Key32> {
+    /// The key of one user. Flowfile derives it from any text but starts only with a Fernet key.
+    fn user(&self, uid: u64) -> Result<Arc<Cipher>> {
+        self.own()?;
         let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, key)) = users.iter().find(|(known, _)| *known == uid) {
-            return Arc::clone(key);
+        if let Some((_, cipher)) = users.iter().find(|(known, _)| *known == uid) {
+            return Ok(Arc::clone(cipher));
         }
-        let key = Arc::new(flowfile::user_key(self.exact_text(), uid));
-        if users.len() >= MAX_USER_KEYS {
+        let cipher = Cipher::new(&flowfile::user_key(self.exact_text(), uid))
+            .map(Arc::new)
+            .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })?;
+        if users.len() >= MAX_USERS {
             users.pop_front();
         }
-        users.push_back((uid, Arc::clone(&key)));
-        key
+        users.push_back((uid, Arc::clone(&cipher)));
+        Ok(cipher)
+    }
+
+    fn social(&self) -> &Key32 {
+        self.social.get_or_init(|| Box::new(social::key(self.exact_text())))
+    }
+
+    fn social_legacy(&self) -> &EvpKey {
+        self.social_legacy.get_or_init(|| Box::new(social::legacy_key(self.exact_text())))
     }
 }
 
@@ -110,80 +120,93 @@ impl core::fmt::Debug for ForeignKey {
 /// Opens a value in a foreign format.
 ///
 /// `tenant` is the decimal user id where the format needs one and the value does not carry it.
-/// White space around a value is ignored; nothing else is.
+/// White space around a value that is a bare Fernet token is ignored; every other format is read
+/// in the spelling that its application writes, hex digits of either case aside.
 ///
 /// # Errors
 ///
 /// [`Error::TooLarge`]; [`Error::Malformed`] if the syntax does not fit, the key text is not of
-/// the format's kind, or the tenant is no user id; [`Error::Corrupt`] for a wrong key or an
-/// altered value, which no foreign format can tell apart; [`Error::Unsupported`] for formats that
-/// are not foreign.
+/// the format's kind, the tenant is no user id, or what was opened is not the JSON that the format
+/// holds; [`Error::Corrupt`] for a wrong key or an altered value, which no foreign format can tell
+/// apart; [`Error::Unsupported`] for formats that are not foreign.
 pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]) -> Result<SecretBytes> {
-    // Two layers of base64 at most around the longest plaintext.
-    if value.len() > 2 * HARD_LIMIT {
-        return Err(Error::TooLarge { what: "value", limit: 2 * HARD_LIMIT });
+    if !format.is_foreign() {
+        return Err(Error::Unsupported { what: "format: it is not a foreign one" });
     }
-    if format.is_foreign() && !format.fits(value) {
+    if value.len() > MAX_VALUE {
+        return Err(Error::TooLarge { what: value_name(format), limit: MAX_VALUE });
+    }
+    // Before any key is derived, some of which are slow.
+    if !format.fits(value) {
         return Err(Error::Malformed { what: "value: the syntax of its format does not fit" });
     }
-    match format {
-        Format::FaceColumn => fernet::open(key.pbkdf2(), value),
-        Format::FaceJson => face::open_json(key.pbkdf2(), value),
-        Format::FaceJsonDouble => face::open_double(key.pbkdf2(), value),
-        Format::Fernet | Format::FlowfileLegacyMaster => fernet::open(key.fernet()?, value),
-        Format::FlowfileLegacyUser => {
-            key.fernet()?;
-            fernet::open(&key.user(user_id(tenant)?), value)
-        }
-        Format::FlowfileStore => flowfile::open_store(key.fernet()?, value),
+    let opened = match format {
+        Format::FaceColumn => key.face()?.open(&bare(value)?),
+        Format::FaceJson => face::open_json(key.face()?, &bare(value)?),
+        Format::FaceJsonDouble => face::open_double(key.face()?, &bare(value)?),
+        Format::Fernet | Format::FlowfileLegacyMaster => key.own()?.open(&bare(value)?),
+        Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.open(&bare(value)?),
+        Format::FlowfileStore => flowfile::open_store(key.own()?, &bare(value)?),
         Format::FlowfileV1 => {
-            key.fernet()?;
-            let (uid, token) =
-                format::flowfile_parts(value).ok_or(Error::Malformed { what: "value: not $ffsec$1$" })?;
-            fernet::open(&key.user(uid), token)
+            let (uid, token) = format::flowfile_parts(value).ok_or(Error::Malformed { what: "flowfile-v1 value" })?;
+            key.user(uid)?.open(&token)
         }
-        Format::SocialCbcLegacy => social::open_cbc(key.evp(), value),
-        Format::SocialGcm16 => social::open(key.scrypt(), value, 32),
-        Format::SocialV1 => social::open(key.scrypt(), value.strip_prefix(b"v1:").unwrap_or_default(), 24),
+        Format::SocialCbcLegacy => social::open_legacy(key.social_legacy(), value),
+        Format::SocialGcm16 => social::open(key.social(), value, 16),
+        Format::SocialV1 => social::open(key.social(), value.strip_prefix(b"v1:").unwrap_or_default(), 12),
         Format::Plaintext | Format::Vs1 => Err(Error::Unsupported { what: "format: it is not a foreign one" }),
-    }
+    };
+    opened.map_err(|error| match error {
+        Error::Corrupt { .. } => Error::Corrupt { what: value_name(format) },
+        other => other,
+    })
 }
 
 /// Writes a value in a foreign format.
 ///
+/// `tenant` is the decimal user id where the format has one key for each user.
+///
 /// # Errors
 ///
-/// [`Error::TooLarge`]; [`Error::CannotSeal`] for a weak or published key and for formats that are
-/// never written; [`Error::Malformed`] if the key text is not of the format's kind, the tenant is
-/// no user id, or the plaintext is not the JSON that the format holds.
+/// [`Error::TooLarge`] if the value would be longer than [`MAX_VALUE`]; [`Error::CannotSeal`] for a
+/// weak or published key, for a key text that is not of the format's kind, and for formats that are
+/// never written; [`Error::Malformed`] if the tenant is no user id, or the plaintext is not the JSON
+/// that the format holds.
 pub fn seal(format: Format, key: &ForeignKey, tenant: Option<&str>, plaintext: &[u8]) -> Result<String> {
-    if plaintext.len() > HARD_LIMIT {
-        return Err(Error::TooLarge { what: "secret", limit: HARD_LIMIT });
+    if !format.is_foreign() || !format.writable() {
+        return Err(Error::CannotSeal { why: "nothing is ever written in this format here" });
+    }
+    if plaintext.len() > MAX_VALUE {
+        return Err(Error::TooLarge { what: "secret", limit: MAX_VALUE });
     }
     if key.flaw().is_some() {
         return Err(Error::CannotSeal { why: "the key is weak or published; promote another one" });
     }
-    match format {
-        Format::FaceColumn => fernet::seal(key.pbkdf2(), plaintext),
-        Format::FaceJson => face::seal_json(key.pbkdf2(), plaintext),
-        Format::FaceJsonDouble => face::seal_double(key.pbkdf2(), plaintext),
-        Format::Fernet | Format::FlowfileLegacyMaster => fernet::seal(key.fernet()?, plaintext),
-        Format::FlowfileLegacyUser => {
-            key.fernet()?;
-            fernet::seal(&key.user(user_id(tenant)?), plaintext)
-        }
-        Format::FlowfileStore => flowfile::seal_store(key.fernet()?, plaintext),
-        Format::FlowfileV1 => {
-            key.fernet()?;
-            let uid = user_id(tenant)?;
-            Ok(format!("$ffsec$1${uid}${}", fernet::seal(&key.user(uid), plaintext)?))
-        }
-        Format::SocialGcm16 => social::seal::<16>(key.scrypt(), plaintext),
-        Format::SocialV1 => Ok(format!("v1:{}", social::seal::<12>(key.scrypt(), plaintext)?)),
-        Format::Plaintext | Format::SocialCbcLegacy | Format::Vs1 => {
-            Err(Error::CannotSeal { why: "nothing is ever written in this format here" })
-        }
+    if needs_fernet_key(format) && key.own().is_err() {
+        return Err(Error::CannotSeal { why: NOT_A_FERNET_KEY });
     }
+    let value = match format {
+        Format::FaceColumn => key.face()?.seal(plaintext)?,
+        Format::FaceJson => face::seal_json(key.face()?, plaintext)?,
+        Format::FaceJsonDouble => face::seal_double(key.face()?, plaintext)?,
+        Format::Fernet | Format::FlowfileLegacyMaster => key.own()?.seal(plaintext)?,
+        Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.seal(plaintext)?,
+        Format::FlowfileStore => flowfile::seal_store(key.own()?, plaintext)?,
+        Format::FlowfileV1 => {
+            let uid = user_id(tenant)?;
+            format!("$ffsec$1${uid}${}", key.user(uid)?.seal(plaintext)?)
+        }
+        Format::SocialGcm16 => social::seal::<16>(key.social(), plaintext)?,
+        Format::SocialV1 => format!("v1:{}", social::seal::<12>(key.social(), plaintext)?),
+        Format::Plaintext | Format::SocialCbcLegacy | Format::Vs1 => {
+            return Err(Error::CannotSeal { why: "nothing is ever written in this format here" });
+        }
+    };
+    // A value that `open` refuses would be lost.
+    if value.len() > MAX_VALUE {
+        return Err(Error::TooLarge { what: value_name(format), limit: MAX_VALUE });
+    }
+    Ok(value)
 }
 
 /// The user id inside a `flowfile-v1` value: who shares a secret is not who owns it.
@@ -193,9 +216,15 @@ pub fn owner(value: &[u8]) -> Option<u64> {
 }
 
 /// Every format whose syntax fits, plain text aside.
+///
+/// Several only for a bare Fernet token: `fernet`, which is all that the syntax tells, and then the
+/// formats that it may be a value of.
 #[must_use]
 pub fn identify(value: &[u8]) -> Vec<Format> {
-    Format::candidates(value)
+    let mut found: Vec<_> =
+        Format::ALL.into_iter().filter(|format| *format != Format::Plaintext && format.fits(value)).collect();
+    found.sort_by_key(|format| *format != Format::Fernet);
+    found
 }
 
 fn user_id(tenant: Option<&str>) -> Result<u64> {
@@ -204,10 +233,49 @@ fn user_id(tenant: Option<&str>) -> Result<u64> {
         .ok_or(Error::Malformed { what: "tenant: this format needs a decimal user id" })
 }
 
-/// Whether `json` is one JSON value, and where asked an object.
-fn check_json(json: &[u8], object: bool) -> Result<()> {
-    // A reader that looks at the syntax only copies no part of the secret.
-    let good = serde_json::from_slice::<serde::de::IgnoredAny>(json).is_ok()
-        && (!object || json.trim_ascii().starts_with(b"{"));
-    if good { Ok(()) } else { Err(Error::Malformed { what: "secret: it is not the JSON that its format holds" }) }
+fn bare(value: &[u8]) -> Result<Vec<u8>> {
+    format::fernet_bytes(value).ok_or(Error::Malformed { what: "value: not a Fernet token" })
 }
+
+fn needs_fernet_key(format: Format) -> bool {
+    matches!(
+        format,
+        Format::Fernet
+            | Format::FlowfileLegacyMaster
+            | Format::FlowfileLegacyUser
+            | Format::FlowfileStore
+            | Format::FlowfileV1
+    )
+}
+
+/// What an error calls a value.
+fn value_name(format: Format) -> &'static str {
+    match format {
+        Format::FaceColumn => "face-column value",
+        Format::FaceJson => "face-json value",
+        Format::FaceJsonDouble => "face-json-double value",
+        Format::Fernet => "fernet value",
+        Format::FlowfileLegacyMaster => "flowfile-legacy-master value",
+        Format::FlowfileLegacyUser => "flowfile-legacy-user value",
+        Format::FlowfileStore => "flowfile-store value",
+        Format::FlowfileV1 => "flowfile-v1 value",
+        Format::Plaintext => "plaintext value",
+        Format::SocialCbcLegacy => "social-cbc-legacy value",
+        Format::SocialGcm16 => "social-gcm16 value",
+        Format::SocialV1 => "social-v1 value",
+        Format::Vs1 => "vs1 value",
+    }
+}
+
+/// Whether `text` is one JSON value. Only the syntax is read, so that no part of a secret is copied.
+fn is_json(text: &[u8]) -> bool {
+    core::str::from_utf8(text).is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok())
+}
+
+const NOT_A_FERNET_KEY: &str = "key text for this format: it is not a Fernet key, base64 of 32 bytes";
+
+/// Most users whose keys are kept for one key text.
+const MAX_USERS: usize = 1_024;
+
+#[cfg(test)]
+mod tests;

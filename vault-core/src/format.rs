@@ -133,11 +133,6 @@ impl Format {
             Self::Vs1 => value.starts_with(b"vs1."),
         }
     }
-
-    /// Every format whose syntax fits, plain text aside.
-    pub(crate) fn candidates(value: &[u8]) -> Vec<Self> {
-        Self::ALL.into_iter().filter(|format| *format != Self::Plaintext && format.fits(value)).collect()
-    }
 }
 
 impl core::fmt::Display for Format {
@@ -157,37 +152,48 @@ impl core::str::FromStr for Format {
     }
 }
 
-/// The bytes of a Fernet token: canonical base64url within ASCII white space, with correct
-/// padding or none, of version 0x80 and a possible length.
+/// The bytes of a Fernet token that stands alone: within ASCII white space, with correct padding
+/// or none.
 pub(crate) fn fernet_bytes(value: &[u8]) -> Option<Vec<u8>> {
-    const CONFIG: GeneralPurposeConfig =
-        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    const ENGINE: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, CONFIG);
-
     let text = value.trim_ascii();
     if text.contains(&b'=') && !text.len().is_multiple_of(4) {
         return None;
     }
+    decode_fernet(text)
+}
+
+/// The bytes of a Fernet token inside another format: in the one spelling that Fernet writes.
+pub(crate) fn inner_fernet_bytes(token: &[u8]) -> Option<Vec<u8>> {
+    if token.len().is_multiple_of(4) { decode_fernet(token) } else { None }
+}
+
+/// Canonical base64url of version 0x80 and a possible length.
+fn decode_fernet(text: &[u8]) -> Option<Vec<u8>> {
+    const CONFIG: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(&URL_SAFE, CONFIG);
+
     let bytes = ENGINE.decode(text).ok()?;
     // Version, time, initialisation vector, at least one block, MAC.
     let blocks = bytes.len().checked_sub(1 + 8 + 16 + 32)?;
     (bytes.first() == Some(&0x80) && blocks >= 16 && blocks % 16 == 0).then_some(bytes)
 }
 
-/// User id and Fernet token of a `$ffsec$1$` value.
-pub(crate) fn flowfile_parts(value: &[u8]) -> Option<(u64, &[u8])> {
-    let rest = value.trim_ascii().strip_prefix(b"$ffsec$1$")?;
+/// User id and bytes of the Fernet token of a `$ffsec$1$` value, in the one spelling that Flowfile
+/// writes. Its own reader takes more: `7_0` is user 70 there.
+pub(crate) fn flowfile_parts(value: &[u8]) -> Option<(u64, Vec<u8>)> {
+    let rest = value.strip_prefix(b"$ffsec$1$")?;
     let at = rest.iter().position(|byte| *byte == b'$')?;
     let (digits, token) = (rest.get(..at)?, rest.get(at + 1..)?);
     let digits = core::str::from_utf8(digits).ok()?;
     let uid = digits.parse::<u64>().ok()?;
-    if uid.to_string() != digits || token.first().is_none_or(u8::is_ascii_whitespace) {
+    if uid.to_string() != digits {
         return None;
     }
-    fernet_bytes(token).map(|_| (uid, token))
+    Some((uid, inner_fernet_bytes(token)?))
 }
 
-/// Nonce, tag and ciphertext in hex.
+/// Nonce, tag and ciphertext in hex, of either case as the application reads it.
 pub(crate) fn social_parts(value: &[u8], nonce: usize) -> Option<[&[u8]; 3]> {
     let mut parts = value.split(|byte| *byte == b':');
     let found = [parts.next()?, parts.next()?, parts.next()?];

@@ -135,6 +135,13 @@ pub(crate) fn pbkdf2(password: &[u8], salt: &[u8], rounds: u32) -> Key32 {
 #[cfg(feature = "foreign")]
 pub(crate) struct EvpKey(Zeroizing<[u8; 48]>);
 
+#[cfg(all(test, feature = "foreign"))]
+impl EvpKey {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &*self.0
+    }
+}
+
 #[cfg(feature = "foreign")]
 pub(crate) fn evp_bytes_to_key(password: &[u8]) -> EvpKey {
     use md5::{Digest, Md5};
@@ -306,7 +313,7 @@ mod with_ring {
     }
 }
 
-#[cfg(any(not(feature = "ring"), all(test, feature = "foreign")))]
+#[cfg(any(not(feature = "ring"), all(test, any(feature = "foreign", feature = "rustcrypto"))))]
 mod with_rustcrypto {
     use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
     use sha2::{Digest, Sha256};

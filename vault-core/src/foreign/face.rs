@@ -1,36 +1,58 @@
-//! The face API's JSON columns, in one layer as meant and in two as stored.
-
-use zeroize::Zeroizing;
+//! The face API's columns: text, JSON in one layer as meant, and JSON in two as stored.
 
 use crate::error::{Error, Result};
-use crate::primitives::Key32;
+use crate::format;
+use crate::primitives::{self, Key32};
 use crate::secret::SecretBytes;
 
-use super::{check_json, fernet};
+use super::fernet::Cipher;
+use super::is_json;
 
-pub(super) fn open_json(key: &Key32, value: &[u8]) -> Result<SecretBytes> {
-    let json = fernet::open(key, value)?;
-    check_json(json.expose_secret(), false)?;
+pub(super) fn key(text: &[u8]) -> Key32 {
+    primitives::pbkdf2(text, b"homomorphic_face_salt", 100_000)
+}
+
+/// A value that is two layers deep is refused here: its inner token is valid JSON, and would go for
+/// the secret.
+pub(super) fn open_json(cipher: &Cipher, token: &[u8]) -> Result<SecretBytes> {
+    let json = cipher.open(token)?;
+    if inner_token(json.expose_secret()).is_some() {
+        return Err(Error::Malformed { what: "face-json value: another layer is inside, as in face-json-double" });
+    }
+    if !is_json(json.expose_secret()) {
+        return Err(Error::Malformed { what: "face-json value: it holds no JSON" });
+    }
     Ok(json)
 }
 
-pub(super) fn seal_json(key: &Key32, json: &[u8]) -> Result<String> {
-    check_json(json, false)?;
-    fernet::seal(key, json)
+pub(super) fn seal_json(cipher: &Cipher, json: &[u8]) -> Result<String> {
+    if inner_token(json).is_some() {
+        return Err(Error::Malformed { what: "secret: it is an encrypted value already" });
+    }
+    if !is_json(json) {
+        return Err(Error::Malformed { what: "secret: a face-json value holds JSON" });
+    }
+    cipher.seal(json)
 }
 
-/// The outer plaintext is a JSON string: Python's notation `b'…'` of the inner token, or the
-/// inner token alone, which the application can read too.
-pub(super) fn open_double(key: &Key32, value: &[u8]) -> Result<SecretBytes> {
-    let outer = fernet::open(key, value)?;
-    let inner = serde_json::from_slice::<String>(outer.expose_secret())
-        .map(Zeroizing::new)
-        .map_err(|_| Error::Malformed { what: "value: its outer layer holds no JSON string" })?;
-    let token = inner.strip_prefix("b'").and_then(|rest| rest.strip_suffix('\'')).unwrap_or(&inner);
-    open_json(key, token.as_bytes())
+pub(super) fn open_double(cipher: &Cipher, token: &[u8]) -> Result<SecretBytes> {
+    let outer = cipher.open(token)?;
+    let inner = inner_token(outer.expose_secret())
+        .ok_or(Error::Malformed { what: "face-json-double value: its outer layer holds no token" })?;
+    open_json(cipher, &inner)
 }
 
-pub(super) fn seal_double(key: &Key32, json: &[u8]) -> Result<String> {
-    let inner = seal_json(key, json)?;
-    fernet::seal(key, format!("\"b'{inner}'\"").as_bytes())
+/// As the application's rows are: it hands bytes that are encrypted already to a column type that
+/// takes their notation for the text to encrypt.
+pub(super) fn seal_double(cipher: &Cipher, json: &[u8]) -> Result<String> {
+    let inner = seal_json(cipher, json)?;
+    cipher.seal(format!("\"b'{inner}'\"").as_bytes())
+}
+
+/// The token in a JSON string that holds Python's notation `b'…'` of one, or one alone, which the
+/// application can read too.
+fn inner_token(json: &[u8]) -> Option<Vec<u8>> {
+    let text = json.trim_ascii().strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let token = text.strip_prefix(b"b'").and_then(|rest| rest.strip_suffix(b"'")).unwrap_or(text);
+    format::inner_fernet_bytes(token)
 }

@@ -7,20 +7,30 @@ use crate::format;
 use crate::primitives::{self, EvpKey, Key32, TAG};
 use crate::secret::SecretBytes;
 
+pub(super) fn key(text: &[u8]) -> Key32 {
+    primitives::scrypt(text, b"salt")
+}
+
+/// Node's `createCipher`.
+pub(super) fn legacy_key(text: &[u8]) -> EvpKey {
+    primitives::evp_bytes_to_key(text)
+}
+
 /// Opens `<nonce>:<tag>:<ciphertext>`. The application also accepts truncated tags, which makes
 /// forging cheap; here a tag has 16 bytes.
-pub(super) fn open(key: &Key32, value: &[u8], nonce_digits: usize) -> Result<SecretBytes> {
-    let [nonce, tag, ciphertext] = format::social_parts(value, nonce_digits)
+pub(super) fn open(key: &Key32, value: &[u8], nonce_length: usize) -> Result<SecretBytes> {
+    let [nonce, tag, ciphertext] = format::social_parts(value, 2 * nonce_length)
         .ok_or(Error::Malformed { what: "value: not nonce, tag and ciphertext in hex" })?;
-    let mut data = Zeroizing::new(from_hex(ciphertext));
     let tag: [u8; TAG] =
         from_hex(tag).try_into().map_err(|_| Error::Malformed { what: "value: its tag is not 16 bytes" })?;
+    let mut data = Zeroizing::new(from_hex(ciphertext));
     primitives::gcm_open_with_nonce(key, &from_hex(nonce), &mut data, &tag).ok_or(Error::Corrupt { what: "value" })?;
     Ok(SecretBytes::from_zeroizing(data))
 }
 
 /// Writes `<nonce>:<tag>:<ciphertext>` with a random nonce of `N` bytes, as the application does.
 pub(super) fn seal<const N: usize>(key: &Key32, plaintext: &[u8]) -> Result<String> {
+    const { assert!(N == 12 || N == 16, "the nonce lengths of the application") };
     let random = primitives::random()?;
     let nonce = random.get(..N).unwrap_or_default();
     let mut data = Zeroizing::new(plaintext.to_vec());
@@ -30,11 +40,18 @@ pub(super) fn seal<const N: usize>(key: &Key32, plaintext: &[u8]) -> Result<Stri
 }
 
 /// Without a MAC: valid padding and printable text are all there is to check.
-pub(super) fn open_cbc(key: &EvpKey, value: &[u8]) -> Result<SecretBytes> {
+pub(super) fn open_legacy(key: &EvpKey, value: &[u8]) -> Result<SecretBytes> {
     let plaintext = primitives::cbc_open(key, from_hex(value)).ok_or(Error::Corrupt { what: "value" })?;
-    let printable = core::str::from_utf8(&plaintext)
-        .is_ok_and(|text| text.chars().all(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r')));
-    if printable { Ok(SecretBytes::from_zeroizing(plaintext)) } else { Err(Error::Corrupt { what: "value" }) }
+    if is_printable(&plaintext) {
+        Ok(SecretBytes::from_zeroizing(plaintext))
+    } else {
+        Err(Error::Corrupt { what: "value" })
+    }
+}
+
+fn is_printable(bytes: &[u8]) -> bool {
+    core::str::from_utf8(bytes)
+        .is_ok_and(|text| text.chars().all(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r')))
 }
 
 /// The bytes of hex digits; the caller has checked that they are.

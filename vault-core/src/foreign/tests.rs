@@ -1,0 +1,104 @@
+//! What is derived from a key text, and what is kept of it.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::*;
+use crate::Trim;
+use crate::primitives::hex;
+
+fn vectors(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/apps").join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn cases(list: &Value, count: usize) -> &[Value] {
+    let list = list.as_array().unwrap();
+    assert!(list.len() >= count, "{} of {count} cases", list.len());
+    list
+}
+
+fn text(value: &Value) -> &[u8] {
+    value.as_str().unwrap().as_bytes()
+}
+
+fn key(text: &str) -> ForeignKey {
+    ForeignKey::new(TextKey::parse(text.as_bytes(), Trim::Nothing).unwrap())
+}
+
+#[test]
+fn user_keys_are_those_of_flowfile() {
+    for case in cases(&vectors("flowfile.json")["derive_user_key"], 20) {
+        let derived = flowfile::user_key(text(&case["master_key"]), case["user_id"].as_u64().unwrap());
+        assert_eq!(hex(&*derived), case["derived_hex"], "user {}", case["user_id"]);
+    }
+}
+
+#[test]
+fn column_keys_are_those_of_the_face_api() {
+    for case in cases(&vectors("face.json")["derived_keys"], 6) {
+        assert_eq!(hex(&*face::key(text(&case["db_encryption_key"]))), case["derived_hex"], "{}", case["key_case"]);
+    }
+}
+
+#[test]
+fn token_keys_are_those_of_social_publisher() {
+    let file = vectors("social-publisher.json");
+    for case in cases(&file["derived_keys"], 6) {
+        assert_eq!(hex(&*social::key(text(&case["encryption_key"]))), case["scrypt_hex"], "{}", case["key_case"]);
+    }
+    for case in cases(&file["legacy_cbc"], 16) {
+        let expected = [&case["evp_key_hex"], &case["evp_iv_hex"]].map(|hex| hex.as_str().unwrap()).concat();
+        assert_eq!(hex(social::legacy_key(text(&case["encryption_key"])).bytes()), expected, "{}", case["key_case"]);
+    }
+}
+
+#[test]
+fn keys_of_users_are_kept_up_to_a_bound() {
+    let key = key("5I7ARqW4n3bZ0kcdBhU2xX1fYtGmVsLpQeJr9uTaOio=");
+    let first = key.user(0).unwrap();
+    assert!(Arc::ptr_eq(&first, &key.user(0).unwrap()), "derived once");
+    for uid in 1..1_500 {
+        key.user(uid).unwrap();
+    }
+    assert_eq!(key.users.lock().unwrap().len(), MAX_USERS);
+    assert!(!Arc::ptr_eq(&first, &key.user(0).unwrap()), "the oldest has gone");
+    let token = first.seal(b"x").unwrap();
+    let opened = open(Format::FlowfileLegacyUser, &key, Some("0"), token.as_bytes());
+    assert_eq!(opened.unwrap().expose_secret(), b"x", "and comes back the same");
+}
+
+#[test]
+fn slow_derivations_wait_for_their_first_use() {
+    let key = key("correct horse battery staple, twice");
+    for format in Format::ALL {
+        assert!(open(format, &key, Some("1"), b"no value in any format\0").is_err());
+    }
+    assert!(key.face.get().is_none() && key.social.get().is_none() && key.social_legacy.get().is_none());
+}
+
+#[test]
+fn a_key_is_shared_between_threads() {
+    let key = key("correct horse battery staple, twice");
+    let value = seal(Format::SocialV1, &key, None, b"x").unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| assert_eq!(open(Format::SocialV1, &key, None, value.as_bytes()).unwrap().len(), 1));
+        }
+    });
+}
+
+#[test]
+fn errors_name_the_format() {
+    for format in Format::ALL {
+        assert_eq!(value_name(format), format!("{format} value"));
+    }
+}
+
+#[test]
+fn a_time_that_overflows_is_no_panic() {
+    let cipher = Cipher::new(&Key32::default()).unwrap();
+    let forged = [&[0x80][..], &[0xff; 8], &[0; 64]].concat();
+    assert!(matches!(cipher.open(&forged), Err(Error::Corrupt { .. })));
+}
