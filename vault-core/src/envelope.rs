@@ -34,18 +34,19 @@ fn seal_with(
     let mut body = Vec::with_capacity(PREAMBLE + payload + TAG);
     body.extend_from_slice(&[SUITE, if padded { PADDED } else { 0 }]);
     body.extend_from_slice(&sealed_at.to_be_bytes());
-    let derived = Derived::of(&dek, &body, context_hash);
-    body.extend_from_slice(&*derived.commitment);
+    let prk = Prk::from_uniform(&dek);
+    let (commitment, payload_key) = (commitment(&prk, &body, context_hash), payload_key(&prk, &body));
+    body.extend_from_slice(&*commitment);
     let aad = payload_aad(&body);
     body.extend_from_slice(plaintext);
     if padded {
         body.push(0x80);
         body.resize(PREAMBLE + payload, 0);
     }
-    let wrapped = primitives::gcm_seal(&derived.payload_key, &aad, body.get_mut(PREAMBLE..).unwrap_or_default())
+    let wrapped = primitives::gcm_seal(&payload_key, &aad, body.get_mut(PREAMBLE..).unwrap_or_default())
         .and_then(|tag| {
             body.extend_from_slice(&tag);
-            key.wrap().wrap([&wrap_label(b"vs1.", key.kid()), &*derived.commitment], &dek)
+            key.wrap().wrap([&wrap_label(b"vs1.", key.kid()), &*commitment], &dek)
         })
         .inspect_err(|_| body.zeroize())?;
     Ok(Token::from_parts(key.kid(), wrapped, body))
@@ -55,9 +56,8 @@ fn seal_with(
 #[inline(never)]
 pub(crate) fn open(key: &MasterKey, context: &Context, token: &Token) -> Result<SecretBytes> {
     let context_hash = context.hash()?;
-    let (dek, plaintext) = authenticate(key, token)?;
-    let expected = Derived::of(&dek, token.header(), &context_hash);
-    if !primitives::equal(&*expected.commitment, token.commitment()) {
+    let Authentic { prk, plaintext, .. } = authenticate(key, token)?;
+    if !primitives::equal(&*commitment(&prk, token.header(), &context_hash), token.commitment()) {
         return Err(Error::ContextMismatch);
     }
     Ok(SecretBytes::from_zeroizing(plaintext))
@@ -73,7 +73,7 @@ pub(crate) fn verify(key: &MasterKey, token: &Token) -> Result<()> {
 /// Needs no context and no randomness; equal inputs give equal tokens.
 #[inline(never)]
 pub(crate) fn rewrap(from: &MasterKey, to: &MasterKey, token: &Token) -> Result<Token> {
-    let (dek, _) = authenticate(from, token)?;
+    let Authentic { dek, .. } = authenticate(from, token)?;
     let wrapped = to.wrap().wrap([&wrap_label(b"vs1.", to.kid()), token.commitment()], &dek)?;
     Ok(token.with_wrap(to.kid(), wrapped))
 }
@@ -130,14 +130,21 @@ fn key_context(inner: KeyId, tenant: Option<&str>) -> Result<Context> {
     }
 }
 
-/// The data key and the plaintext of an authentic token.
-fn authenticate(key: &MasterKey, token: &Token) -> Result<(Key32, Zeroizing<Vec<u8>>)> {
+/// What an authentic token holds.
+struct Authentic {
+    dek: Key32,
+    prk: Prk,
+    plaintext: Zeroizing<Vec<u8>>,
+}
+
+fn authenticate(key: &MasterKey, token: &Token) -> Result<Authentic> {
     let corrupt = || Error::Corrupt { what: "token" };
     let dek = key
         .wrap()
         .unwrap([&wrap_label(b"vs1.", key.kid()), token.commitment()], token.wrapped())
         .ok_or_else(corrupt)?;
-    let payload_key = Derived::payload_key(&Prk::from_uniform(&dek), token.header());
+    let prk = Prk::from_uniform(&dek);
+    let payload_key = payload_key(&prk, token.header());
     let (ciphertext, tag) = token.payload();
     let mut payload = Zeroizing::new(ciphertext.to_vec());
     primitives::gcm_open(&payload_key, &payload_aad(token.preamble()), &mut payload, tag).ok_or_else(corrupt)?;
@@ -147,24 +154,17 @@ fn authenticate(key: &MasterKey, token: &Token) -> Result<(Key32, Zeroizing<Vec<
             _ => return Err(corrupt()),
         }
     }
-    Ok((dek, payload))
+    Ok(Authentic { dek, prk, plaintext: payload })
 }
 
-/// What a data key is expanded to.
-struct Derived {
-    commitment: Key32,
-    payload_key: Key32,
+/// What binds a token to its context and data key.
+fn commitment(dek: &Prk, header: &[u8], context_hash: &[u8; 32]) -> Key32 {
+    dek.expand(&[b"vs1/c", header, context_hash])
 }
 
-impl Derived {
-    fn of(dek: &Key32, header: &[u8], context_hash: &[u8; 32]) -> Self {
-        let prk = Prk::from_uniform(dek);
-        Self { commitment: prk.expand(&[b"vs1/c", header, context_hash]), payload_key: Self::payload_key(&prk, header) }
-    }
-
-    fn payload_key(prk: &Prk, header: &[u8]) -> Key32 {
-        prk.expand(&[b"vs1/p", header])
-    }
+/// The key of the one payload of a data key.
+fn payload_key(dek: &Prk, header: &[u8]) -> Key32 {
+    dek.expand(&[b"vs1/p", header])
 }
 
 /// `"vs1" || header || commitment`.
@@ -247,9 +247,9 @@ mod tests {
 
             let token = seal_with(&key, &hash, &plaintext, padded, sealed_at, &random).unwrap();
             assert_eq!(token.to_string(), case["token"], "{id}");
-            let derived = Derived::of(&dek, token.header(), &hash);
-            assert_eq!(derived.commitment.to_vec(), hex(&case["commitment"]), "{id}");
-            assert_eq!(derived.payload_key.to_vec(), hex(&case["payload_key"]), "{id}");
+            let prk = Prk::from_uniform(&dek);
+            assert_eq!(commitment(&prk, token.header(), &hash).to_vec(), hex(&case["commitment"]), "{id}");
+            assert_eq!(payload_key(&prk, token.header()).to_vec(), hex(&case["payload_key"]), "{id}");
             assert_eq!(open(&key, &context, &token).unwrap().expose_secret(), plaintext, "{id}");
 
             let other = self::key(&case["rewrap_kek"]);
@@ -320,7 +320,7 @@ mod tests {
         let own_dek = hex(&file["own_dek"]);
         let guess: Vec<u8> = (16..48).map(|i| victim.wrapped()[i] ^ moved.wrapped()[i] ^ own_dek[i - 16]).collect();
         let context = Context::new("user-secret").tenant("42").name("prod_db");
-        let (dek, _) = authenticate(&new, &victim).unwrap();
+        let Authentic { dek, .. } = authenticate(&new, &victim).unwrap();
         assert_ne!(guess, dek.to_vec());
         assert!(matches!(open(&new, &context, &moved), Err(Error::ContextMismatch)));
     }

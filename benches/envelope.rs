@@ -1,0 +1,107 @@
+//! Seal, open and rewrap beside what they cannot do without: two raw AES-256-GCM operations of
+//! ring with fresh keys, in the same run. Fernet through its crate beside it.
+//!
+//! `cargo bench -p vault-core --bench envelope`. Rounds of all subjects take turns, and the
+//! figures are medians, because machines are noisy.
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::indexing_slicing, reason = "a program for people")]
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use vault_core::{Change, Config, Context, MasterKey, Sealer, Token, Vault};
+
+const ROUNDS: usize = 41;
+const CALLS: u32 = 2_000;
+
+fn main() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let write = |name: &str, key: &MasterKey| std::fs::write(path(name), key.text().expose_secret()).unwrap();
+    std::fs::write(path("vault.toml"), "version = 1\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"s.toml\"\n")
+        .unwrap();
+    write("kek_1", &MasterKey::generate().unwrap());
+    let config = || Config::from_file(path("vault.toml")).unwrap();
+    let old = Vault::load(config()).unwrap();
+    let second = MasterKey::generate().unwrap();
+    write("new", &second);
+    Vault::key_add(&config(), "main", &path("new"), None).unwrap();
+    Vault::load(config()).unwrap().key_change("main", &Change::Promote(second.kid()), None).unwrap();
+    let new = Vault::load(config()).unwrap();
+    let fernet = fernet::Fernet::new(&fernet::Fernet::generate_key()).unwrap();
+    let context = Context::new("user-secret").tenant("42").name("prod_db");
+
+    println!(
+        "{:<8}{:>12}{:>10}{:>10}{:>10}{:>14}{:>14}",
+        "bytes", "two GCM ns", "seal", "open", "rewrap", "Fernet enc", "Fernet dec"
+    );
+    for size in [64, 1_024] {
+        let secret = vec![0x5a; size];
+        let token = old.seal(&context, &secret).unwrap().to_string();
+        let (sealer_old, sealer_new): (&Sealer, &Sealer) = (old.sealer().unwrap(), new.sealer().unwrap());
+        let sealed = fernet.encrypt(&secret);
+        let mut keys = fresh_keys();
+        let mut subjects: Vec<(Box<dyn FnMut() + '_>, Vec<f64>)> = vec![
+            (Box::new(|| two_raw_operations(&mut keys, &secret)), Vec::new()),
+            (Box::new(|| drop(black_box(sealer_old.seal(&context, &secret).unwrap().to_string()))), Vec::new()),
+            (
+                Box::new(|| drop(black_box(sealer_old.open(&context, &token.parse::<Token>().unwrap()).unwrap()))),
+                Vec::new(),
+            ),
+            (
+                Box::new(|| drop(black_box(sealer_new.rewrap(&token.parse::<Token>().unwrap()).unwrap().to_string()))),
+                Vec::new(),
+            ),
+            (Box::new(|| drop(black_box(fernet.encrypt(&secret)))), Vec::new()),
+            (Box::new(|| drop(black_box(fernet.decrypt(&sealed).unwrap()))), Vec::new()),
+        ];
+        for _ in 0..ROUNDS {
+            for (work, times) in &mut subjects {
+                let started = Instant::now();
+                for _ in 0..CALLS {
+                    work();
+                }
+                times.push(started.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS));
+            }
+        }
+        let medians: Vec<f64> = subjects
+            .into_iter()
+            .map(|(_, mut times)| {
+                times.sort_by(f64::total_cmp);
+                times[ROUNDS / 2]
+            })
+            .collect();
+        let ratio = |at: usize| format!("{:.2}x", medians[at] / medians[0]);
+        println!(
+            "{size:<8}{:>12.0}{:>10}{:>10}{:>10}{:>14}{:>14}",
+            medians[0],
+            ratio(1),
+            ratio(2),
+            ratio(3),
+            ratio(4),
+            ratio(5)
+        );
+    }
+}
+
+/// Two keys, each used once.
+fn two_raw_operations(keys: &mut [[u8; 32]; 2], secret: &[u8]) {
+    for key in keys {
+        // Another key each time, without paying for randomness.
+        key[0] = key[0].wrapping_add(1);
+        key[17] = key[17].wrapping_add(3);
+        let cipher = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).unwrap());
+        let mut data = secret.to_vec();
+        let tag =
+            cipher.seal_in_place_separate_tag(Nonce::assume_unique_for_key([0; 12]), Aad::empty(), &mut data).unwrap();
+        let _ = black_box((data, tag));
+    }
+}
+
+fn fresh_keys() -> [[u8; 32]; 2] {
+    let mut keys = [[0; 32]; 2];
+    for key in &mut keys {
+        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), key).unwrap();
+    }
+    keys
+}
