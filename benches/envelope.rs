@@ -14,6 +14,9 @@ use vault_core::{Change, Config, Context, MasterKey, Sealer, Token, Vault};
 const ROUNDS: usize = 41;
 const CALLS: u32 = 2_000;
 
+/// What is measured, and its times.
+type Subject<'a> = (Box<dyn FnMut() + 'a>, Vec<f64>);
+
 fn main() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -41,7 +44,7 @@ fn main() {
         let (sealer_old, sealer_new): (&Sealer, &Sealer) = (old.sealer().unwrap(), new.sealer().unwrap());
         let sealed = fernet.encrypt(&secret);
         let mut keys = fresh_keys();
-        let mut subjects: Vec<(Box<dyn FnMut() + '_>, Vec<f64>)> = vec![
+        let mut subjects: Vec<Subject<'_>> = vec![
             (Box::new(|| two_raw_operations(&mut keys, &secret)), Vec::new()),
             (Box::new(|| drop(black_box(sealer_old.seal(&context, &secret).unwrap().to_string()))), Vec::new()),
             (
