@@ -66,7 +66,7 @@ fn failures_have_their_own_exit_status() {
     assert_eq!(open(&format!("--key-file kek {CONTEXT}"), "rubbish"), 11);
     assert_eq!(open("--key-file kek", &token), 2, "no context by accident");
     assert_eq!(open(&format!("--key-file nowhere {CONTEXT}"), &token), 18);
-    assert_eq!(open(CONTEXT, &token), 10, "no configuration");
+    assert_eq!(open(CONTEXT, &token), 6, "no configuration");
     directory.write("weak", [0xab; 32]);
     assert_eq!(directory.vault_with(&format!("seal --key-file weak {CONTEXT}"), b"x").code, 12);
     directory.write("quoted", "\"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\"");

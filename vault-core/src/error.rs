@@ -128,6 +128,13 @@ pub enum Error {
         what: String,
     },
 
+    /// There is no configuration here yet.
+    #[error("no vault.toml found {place}")]
+    NotInitialised {
+        /// Where it was looked for.
+        place: String,
+    },
+
     /// Refused because it could lose data.
     #[error("refused: {reason}")]
     Refused {
@@ -189,6 +196,7 @@ impl Error {
             Self::KeyUnavailable { .. } => Kind::KeyUnavailable,
             Self::Malformed { .. } => Kind::Malformed,
             Self::NotFound { .. } => Kind::NotFound,
+            Self::NotInitialised { .. } => Kind::NotInitialised,
             Self::Refused { .. } => Kind::Refused,
             Self::Temporary { .. } => Kind::Temporary,
             Self::TooLarge { .. } => Kind::TooLarge,
@@ -223,6 +231,7 @@ impl Error {
             Self::UnknownKey { .. } => Some("mount the key that the token names; no other opens it"),
             Self::KeyUnavailable { .. } => Some("mount its file where a source of the keyring finds it"),
             Self::KeyDisabled { .. } => Some("`vault key enable` undoes this"),
+            Self::NotInitialised { .. } => Some("name one with --config or VAULT_CORE_CONFIG, or write one"),
             Self::DurabilityUnknown { .. } => Some("check the disk, then run the command again"),
             _ => None,
         }
@@ -278,7 +287,7 @@ pub enum Kind {
     Aborted = 3,
     /// `init` where something exists already.
     AlreadyInitialised = 4,
-    /// No vault here yet.
+    /// [`Error::NotInitialised`].
     NotInitialised = 5,
     /// [`Error::NotFound`].
     NotFound = 6,

@@ -67,13 +67,13 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`] if there is none, else as [`from_file`](Self::from_file).
+    /// [`Error::NotInitialised`] if there is none, else as [`from_file`](Self::from_file).
     pub fn search(start: &Path) -> Result<Self> {
         if resolver::config_from_environment().is_some() {
             return Self::from_env();
         }
-        let path = resolver::find_config(start).ok_or_else(|| Error::NotFound {
-            what: "vault.toml, here, in a parent directory, or in /etc/vault,".to_owned(),
+        let path = resolver::find_config(start).ok_or_else(|| Error::NotInitialised {
+            place: "here, in a parent directory, or in /etc/vault".to_owned(),
         })?;
         Self::from_file(path)
     }

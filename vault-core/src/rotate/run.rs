@@ -1,0 +1,297 @@
+//! What a job does to one column, and to the columns of one database at once.
+
+use core::ops::ControlFlow;
+use std::time::Instant;
+
+use crate::column::{Finding, Run, Selection};
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::key::KeyId;
+use crate::keyring::KeyState;
+use crate::time::Timestamp;
+
+use super::batch::{Pass, Tally};
+use super::convert::{Converter, Job};
+use super::{End, RunOptions, Step, Summary, Target};
+
+/// Most passes that a run makes over one column before it gives up on writers that keep
+/// overtaking it.
+const MAX_PASSES: u64 = 100;
+
+impl Target {
+    pub(super) fn plan(&mut self, job: &Job, options: &RunOptions) -> Result<Summary> {
+        let started = Instant::now();
+        let mut findings = self.column.check()?;
+        if let Err(Error::Refused { reason, .. }) = self.refuse_unsafe(job, options) {
+            findings.push(Finding::new(reason));
+        }
+        let select = self.selection(job)?;
+        let spec = self.column.spec().clone();
+        let converter = Converter::new(&spec, &self.keys, job);
+        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: None };
+        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| Ok(ControlFlow::Continue(())))?;
+        let end = match (spec.immutable, tally.failed.is_empty()) {
+            (true, _) => End::Pinned,
+            (_, true) => End::Clean,
+            (_, false) => End::Stale,
+        };
+        let stale = tally.rewritten;
+        Ok(Summary::new(spec.name, tally, 1, stale, started, findings, end))
+    }
+
+    pub(super) fn run(
+        &mut self,
+        job: &Job,
+        options: &RunOptions,
+        generation: u64,
+        guard: &dyn Fn() -> Result<()>,
+        observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Summary> {
+        let started = Instant::now();
+        let findings = self.column.check()?;
+        let spec = self.column.spec().clone();
+        if spec.immutable {
+            let count = self.count(false)?;
+            return Ok(Summary::new(spec.name, Tally::default(), 0, count.stale, started, findings, End::Pinned));
+        }
+        let select = self.selection(job)?;
+        let converter = Converter::new(&spec, &self.keys, job);
+        let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
+        let pass = Pass {
+            select: &select,
+            filtered: true,
+            batch: options.batch,
+            rows_per_second: options.rows_per_second,
+            run: Some(&run.id),
+        };
+        let mut total = Tally::default();
+        let mut passes = 0;
+        let mut cursor = run.cursor;
+        let settled = loop {
+            let from_start = cursor.is_none();
+            passes += 1;
+            let tally = pass.run(&mut *self.column, &converter, cursor.take(), &mut |tally| {
+                guard()?;
+                Ok(observe(Step { column: &spec.name, pass: passes, rows: tally.rows, rewritten: tally.rewritten }))
+            })?;
+            total.rows = total.rows.max(tally.rows);
+            total.rewritten += tally.rewritten;
+            total.lost += tally.lost;
+            total.stopped = tally.stopped;
+            let changed = tally.rewritten + tally.lost > 0;
+            total.failed = tally.failed;
+            if total.stopped || !changed && from_start {
+                break true;
+            }
+            if passes >= MAX_PASSES {
+                break false;
+            }
+        };
+        self.column.finish()?;
+        let stale = self.stale_left(job, &select, options)?;
+        let end = match stale {
+            _ if total.stopped => End::Stopped,
+            0 if total.failed.is_empty() => End::Clean,
+            _ if total.failed.is_empty() || !settled => End::Locked,
+            _ => End::Stale,
+        };
+        Ok(Summary::new(spec.name, total, passes, stale, started, findings, end))
+    }
+
+    /// The same inside the open transaction of the column's database, in one pass.
+    fn run_inside(
+        &mut self,
+        job: &Job,
+        options: &RunOptions,
+        generation: u64,
+        findings: Vec<Finding>,
+        observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+    ) -> Result<Summary> {
+        let started = Instant::now();
+        let spec = self.column.spec().clone();
+        if spec.immutable {
+            let count = self.count(false)?;
+            return Ok(Summary::new(spec.name, Tally::default(), 0, count.stale, started, findings, End::Pinned));
+        }
+        let select = self.selection(job)?;
+        let converter = Converter::new(&spec, &self.keys, job);
+        let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
+        let pass =
+            Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: Some(&run.id) };
+        let tally = pass.run(&mut *self.column, &converter, None, &mut |tally| {
+            Ok(observe(Step { column: &spec.name, pass: 1, rows: tally.rows, rewritten: tally.rewritten }))
+        })?;
+        let stale = self.stale_left(job, &select, options)?;
+        let end = match stale {
+            _ if tally.stopped => End::Stopped,
+            0 => End::Clean,
+            _ => End::Stale,
+        };
+        Ok(Summary::new(spec.name, tally, 1, stale, started, findings, end))
+    }
+
+    /// Rows that the job would still have to move, whatever the filter says.
+    fn stale_left(&mut self, job: &Job, select: &Selection, options: &RunOptions) -> Result<u64> {
+        let spec = self.column.spec().clone();
+        let converter = Converter::new(&spec, &self.keys, job);
+        let pass = Pass { select, filtered: false, batch: options.batch, rows_per_second: None, run: None };
+        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| Ok(ControlFlow::Continue(())))?;
+        Ok(tally.rewritten + u64::try_from(tally.failed.len()).unwrap_or(u64::MAX))
+    }
+
+    /// A value that is rewritten under the feet of an application that cannot read it is lost to
+    /// that application: such a run needs the application to be stopped.
+    pub(super) fn refuse_unsafe(&self, job: &Job, options: &RunOptions) -> Result<()> {
+        let spec = self.column.spec();
+        let goal = Converter::new(spec, &self.keys, job).goal();
+        if !goal.writable() {
+            return Err(Error::Refused {
+                reason: format!("nothing is ever written as {goal}"),
+                remedy: "choose a format that can be written".to_owned(),
+            });
+        }
+        if options.app_stopped || spec.immutable {
+            return Ok(());
+        }
+        match job {
+            Job::Migrate(_) if spec.writes != goal => Err(Error::Refused {
+                reason: format!("the applications of column {} go on writing {}, not {goal}", spec.name, spec.writes),
+                remedy: format!(
+                    "set `writes = \"{goal}\"` once every process reads it, or stop every process and add --app-stopped"
+                ),
+            }),
+            Job::Migrate(_) if !spec.linked => Err(unlinked(&spec.name)),
+            Job::Rotate | Job::RotateDeep if goal != Format::Vs1 && !spec.linked => Err(unlinked(&spec.name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which values the job has to look at.
+    fn selection(&self, job: &Job) -> Result<Selection> {
+        match (job, self.column.spec().writes) {
+            (Job::Rotate | Job::RotateDeep, Format::Vs1) => {
+                Ok(Selection::Prefixes(self.stale_keys().iter().flat_map(prefixes).collect()))
+            }
+            _ => Ok(Selection::All),
+        }
+    }
+
+    /// The keys of the column's tokens that are not the primary one.
+    fn stale_keys(&self) -> Vec<KeyId> {
+        self.keys_in(|state| state != KeyState::Primary)
+    }
+
+    /// The keys that a promotion replaced: a key that still waits may become primary, and is not
+    /// among them.
+    pub(super) fn replaced_keys(&self) -> Vec<KeyId> {
+        self.keys_in(|state| !matches!(state, KeyState::Primary | KeyState::Active))
+    }
+
+    fn keys_in(&self, wanted: impl Fn(KeyState) -> bool) -> Vec<KeyId> {
+        let keys = self.keys.sealer.iter().flat_map(|sealer| sealer.keyring().keys());
+        keys.filter(|key| wanted(key.state)).map(|key| key.kid).collect()
+    }
+}
+
+impl Summary {
+    fn new(
+        column: String,
+        tally: Tally,
+        passes: u64,
+        stale: u64,
+        started: Instant,
+        findings: Vec<Finding>,
+        end: End,
+    ) -> Self {
+        Self {
+            column,
+            rows: tally.rows,
+            rewritten: tally.rewritten,
+            lost: tally.lost,
+            failed: tally.failed,
+            stale,
+            passes,
+            seconds: started.elapsed().as_secs_f64(),
+            findings,
+            end,
+        }
+    }
+}
+
+/// All columns of one database in one exclusive transaction: whoever reads it sees the values as
+/// they were, or all of them moved.
+pub(super) fn run_exclusively(
+    group: &mut [&mut Target],
+    job: &Job,
+    options: &RunOptions,
+    generation: u64,
+    observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
+) -> Result<Vec<Summary>> {
+    let findings = group.iter_mut().map(|target| target.column.check()).collect::<Result<Vec<_>>>()?;
+    let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
+    first.column.begin_exclusive()?;
+    let moved = group
+        .iter_mut()
+        .zip(findings)
+        .map(|(target, findings)| target.run_inside(job, options, generation, findings, observe))
+        .collect::<Result<Vec<_>>>();
+    let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
+    match moved {
+        Ok(summaries) if summaries.iter().any(|summary| summary.end == End::Stopped) => {
+            first.column.rollback()?;
+            Err(Error::Temporary {
+                reason: "stopped; nothing was changed".to_owned(),
+                remedy: "run the command again".to_owned(),
+            })
+        }
+        Ok(summaries) => {
+            first.column.commit()?;
+            first.column.finish()?;
+            Ok(summaries)
+        }
+        Err(error) => {
+            first.column.rollback()?;
+            Err(error)
+        }
+    }
+}
+
+/// Groups of targets that can share a transaction.
+pub(super) fn by_database(targets: &mut [Target]) -> Vec<Vec<&mut Target>> {
+    let mut groups: Vec<Vec<&mut Target>> = Vec::new();
+    for target in targets {
+        let database = target.column.database().to_owned();
+        match groups.iter_mut().find(|group| group.first().is_some_and(|first| first.column.database() == database)) {
+            Some(group) => group.push(target),
+            None => groups.push(vec![target]),
+        }
+    }
+    groups
+}
+
+fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run> {
+    let now = Timestamp::now();
+    Ok(Run {
+        id: String::new(),
+        job: job.as_str().to_owned(),
+        target: format!("{} {}", converter.goal(), converter.target()?),
+        generation,
+        cursor: None,
+        rewritten: 0,
+        lost: 0,
+        started: now,
+        heartbeat: now,
+    })
+}
+
+/// What the values of a column under `kid` begin with.
+fn prefixes(kid: &KeyId) -> [String; 2] {
+    [format!("vs1.{kid}."), format!("vk1.{kid}.")]
+}
+
+fn unlinked(column: &str) -> Error {
+    Error::Refused {
+        reason: format!("column {column} is read by applications that know one key and do not use this library"),
+        remedy: "stop every process that holds the key, back up the database, run again with --app-stopped, deliver the new key, start, run once more for late rows, and verify".to_owned(),
+    }
+}
