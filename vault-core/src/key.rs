@@ -4,7 +4,7 @@ mod text;
 
 pub(crate) use text::decode;
 pub use text::{KeyFormat, KeyTextError, Trim, Weakness};
-use text::{flaw, published};
+use text::flaw;
 
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 use zeroize::Zeroizing;
@@ -276,7 +276,7 @@ impl TextKey {
         let mut decoded = Zeroizing::new([0; 32]);
         let flaw = match decode(text.as_bytes(), &mut decoded) {
             Ok(_) => flaw(&decoded, text.as_bytes()),
-            Err(_) => published(text.as_bytes()).then_some(KeyTextError::Published),
+            Err(_) => text::published(text.as_bytes()).then_some(KeyTextError::Published),
         };
         Ok(Self { kid: KeyId::compute(b'f', &prk), flaw, text: SecretBytes::copy_of(text.as_bytes()), prk })
     }
