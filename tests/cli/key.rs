@@ -8,11 +8,14 @@ use crate::{App, Directory, TOKENS};
 #[test]
 fn a_generated_key_is_private_and_never_overwrites() {
     let directory = Directory::new();
+    directory.vault("key generate --out kek -n").ok();
+    assert!(!directory.path("kek").exists());
     directory.vault("key generate --out kek").ok();
     let file = fs::metadata(directory.path("kek")).unwrap();
     assert_eq!((file.permissions().mode() & 0o777, file.len()), (0o600, 44));
     let before = fs::read(directory.path("kek")).unwrap();
     directory.vault("key generate --out kek").fails(18);
+    directory.vault("key generate --out kek -n").fails(18);
     assert_eq!(fs::read(directory.path("kek")).unwrap(), before);
     let printed = directory.vault("key generate").ok();
     assert_eq!(printed.len(), 44, "no line break where a file may be made of it");

@@ -179,6 +179,9 @@ pub(crate) enum KeyCommand {
         /// File to create
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Change nothing
+        #[arg(short = 'n', long, requires = "out")]
+        dry_run: bool,
     },
     /// List the keys of a keyring and their states
     List,

@@ -16,7 +16,7 @@ use crate::output::Output;
 pub(crate) fn run(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
     let keyring = args.keyring.as_str();
     match &args.command {
-        KeyCommand::Generate { out } => generate(out.as_deref(), output),
+        KeyCommand::Generate { out, dry_run } => generate(out.as_deref(), *dry_run, output),
         KeyCommand::List => list(keyring, global, output),
         KeyCommand::Add { file, label, dry_run } => {
             let config = input::config(global)?;
@@ -146,9 +146,16 @@ fn destroy(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Res
     Ok(())
 }
 
-fn generate(out: Option<&Path>, output: &mut Output) -> Outcome {
+fn generate(out: Option<&Path>, dry_run: bool, output: &mut Output) -> Outcome {
     let key = MasterKey::generate()?;
     match out {
+        Some(path) if dry_run => {
+            if path.symlink_metadata().is_ok() {
+                let source = std::io::ErrorKind::AlreadyExists.into();
+                return Err(Error::Io { action: "create", path: path.to_owned(), source }.into());
+            }
+            told(output, &format!("a key would be written to {}", path.display()), "generate", None)
+        }
         Some(path) => {
             write_new(path, &key)?;
             told(output, &format!("key {} in {}", key.kid(), path.display()), "generate", Some(key.kid()))

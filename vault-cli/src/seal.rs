@@ -67,13 +67,20 @@ pub(crate) fn open(args: &OpenArgs, global: &Global, output: &mut Output) -> Out
             }
             Opener::Foreign(format, keys) => {
                 let mut failure = no_key();
+                let mut found = None;
                 for key in keys {
                     match foreign::open(*format, key, context.tenant_value(), value) {
-                        Ok(secret) => return Ok(secret),
+                        Ok(secret) if format.authenticated() => return Ok(secret),
+                        Ok(_) if found.is_some() => {
+                            return Err(Error::Corrupt {
+                                what: "value, which gives a plausible secret under two keys,",
+                            });
+                        }
+                        Ok(secret) => found = Some(secret),
                         Err(error) => failure = error,
                     }
                 }
-                Err(failure)
+                found.ok_or(failure)
             }
         },
         false,

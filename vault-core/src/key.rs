@@ -3,8 +3,8 @@
 mod text;
 
 pub(crate) use text::decode;
-pub use text::{KeyFormat, KeyTextError, Trim, Weakness};
 use text::flaw;
+pub use text::{KeyFormat, KeyTextError, Trim, Weakness};
 
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 use zeroize::Zeroizing;

@@ -216,6 +216,8 @@ impl<'a> Rotation<'a> {
         let mut fenced = Vec::new();
         for target in &mut self.targets {
             let mut kids = match kid {
+                // A value of a foreign format does not say which key it is under.
+                Some(kid) if kid.letter() == 'f' => Vec::new(),
                 Some(kid) => vec![kid],
                 None => target.replaced_keys(),
             };
