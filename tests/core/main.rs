@@ -7,6 +7,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod applications;
 mod columns;
 mod foreign;
 mod keyring;
