@@ -48,7 +48,7 @@ fn secrets_of_the_two_node_applications() {
                         assert_eq!(js_trim(&value), theirs, "{case}");
                     }
                     // Empty, or no text: the applications return something all the same.
-                    Err(error) => assert_eq!(error.kind(), Kind::Malformed, "{case}: {error}"),
+                    Err(error) => assert!(matches!(error.kind(), Kind::Config | Kind::Malformed), "{case}: {error}"),
                 }
                 continue;
             }
