@@ -92,7 +92,9 @@ impl Target {
         let end = match stale {
             _ if total.stopped => End::Stopped,
             0 if total.failed.is_empty() => End::Clean,
-            _ if total.failed.is_empty() || !settled => End::Locked,
+            _ if !settled => End::Locked,
+            // Written since the last pass, unless the filter keeps the run from ever seeing it.
+            _ if total.failed.is_empty() && spec.filter.is_none() => End::Locked,
             _ => End::Stale,
         };
         Ok(Summary::new(spec.name, total, passes, stale, started, findings, end))
