@@ -18,6 +18,7 @@ mod redaction;
 mod resolver;
 mod rotation;
 mod sqlite_columns;
+mod stores;
 mod vectors;
 
 use std::path::Path;

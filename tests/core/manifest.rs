@@ -14,7 +14,7 @@ fn the_documented_example_is_read_completely() {
     assert_eq!(manifest.path(), Path::new(PATH));
     assert_eq!(manifest.app(), Some("flowfile"));
     assert_eq!(manifest.nodes(), Some(3));
-    assert_eq!(manifest.store(), Some(&StoreLocation::Sqlite("/etc/app/vault.db".into())));
+    assert_eq!(manifest.store().unwrap().location, StoreLocation::Sqlite("/etc/app/vault.db".into()));
 
     let main = manifest.keyring("main").unwrap();
     assert_eq!(main.kind, KeyringKind::Kek);

@@ -18,6 +18,13 @@ pub type Result<T, E = Error> = core::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A store's content does not authenticate as a whole.
+    #[error("{location} was altered or damaged: its MAC does not fit its content")]
+    Altered {
+        /// Which store.
+        location: String,
+    },
+
     /// A secret cannot be sealed: no primary key, a key that must not seal, or a broken clock or
     /// random source.
     #[error("cannot seal: {why}")]
@@ -182,10 +189,10 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
+            Self::Altered { .. } | Self::Corrupt { .. } => Kind::Corrupt,
             Self::CannotSeal { .. } => Kind::CannotSeal,
             Self::Config { .. } => Kind::Config,
             Self::ContextMismatch => Kind::ContextMismatch,
-            Self::Corrupt { .. } => Kind::Corrupt,
             Self::Database { .. } => Kind::Database,
             Self::DurabilityUnknown { .. } => Kind::DurabilityUnknown,
             Self::Io { .. } => Kind::Io,
@@ -228,6 +235,7 @@ impl Error {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Refused { remedy, .. } | Self::Temporary { remedy, .. } => Some(remedy),
+            Self::Altered { .. } => Some("restore it, from version control or from the backup beside it"),
             Self::UnknownKey { .. } => Some("mount the key that the token names; no other opens it"),
             Self::KeyUnavailable { .. } => Some("mount its file where a source of the keyring finds it"),
             Self::KeyDisabled { .. } => Some("`vault key enable` undoes this"),
@@ -297,7 +305,7 @@ pub enum Kind {
     Unsupported = 8,
     /// [`Error::TooLarge`].
     TooLarge = 9,
-    /// [`Error::Corrupt`].
+    /// [`Error::Corrupt`] and [`Error::Altered`].
     Corrupt = 10,
     /// [`Error::ContextMismatch`].
     ContextMismatch = 11,

@@ -1,15 +1,14 @@
 //! Files: reading secrets from them, and replacing them whole.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Result};
 use crate::primitives;
 use crate::secret::SecretBytes;
 
@@ -113,9 +112,32 @@ impl Lock {
             .custom_flags(no_follow())
             .open(&lock)
             .map_err(|source| Error::io("lock", &lock, explain_replace(source)))?;
-        file.lock().map_err(|source| Error::io("lock", &lock, source))?;
-        Ok(Self { _file: file })
+        file.lock().map_err(|source| Error::io("lock", &lock, explain_lock(source)))?;
+        // Some network file systems grant every lock, and then two writers would lose a change.
+        let second = File::open(&lock).map_err(|source| Error::io("lock", &lock, source))?;
+        match second.try_lock() {
+            Err(TryLockError::WouldBlock) => Ok(Self { _file: file }),
+            _ => Err(Error::io("lock", &lock, no_locks())),
+        }
     }
+}
+
+fn explain_lock(source: io::Error) -> io::Error {
+    use rustix::io::Errno;
+
+    let unsupported = [Errno::NOLCK, Errno::NOSYS, Errno::NOTSUP];
+    if unsupported.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error())) {
+        no_locks()
+    } else {
+        source
+    }
+}
+
+fn no_locks() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::Unsupported,
+        "locks do not work on this file system, so two writers could lose a change; keep the file on a local disk",
+    )
 }
 
 /// Replaces a file whole: whoever reads it, and whatever happens, finds the old or the new
@@ -266,75 +288,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Reads a TOML text into its type. Errors tell the place and the rule, and never what stands
-/// there.
-pub(crate) fn parse_toml<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T> {
-    toml::from_str(text).map_err(|error| {
-        let place = match error.span() {
-            Some(span) => place_of(path, text, span.start),
-            None => Place::file(path),
-        };
-        Error::Config { place, reason: describe(error.message()) }
-    })
-}
-
-/// Line and column of a byte.
-pub(crate) fn place_of(path: &Path, text: &str, at: usize) -> Place {
-    let before = text.get(..at).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-    Place::at(path, before.matches('\n').count() + 1, column)
-}
-
-/// What a parser's message says, without anything that it quotes but field names.
-fn describe(message: &str) -> String {
-    let mut quoted = message.split('`').skip(1).step_by(2);
-    let first = quoted.next().filter(|name| is_field_name(name));
-    if message.starts_with("unknown field") || message.starts_with("unknown variant") {
-        let what = if message.starts_with("unknown field") { "field" } else { "value" };
-        let Some(found) = first else { return format!("unknown {what}") };
-        let known: Vec<&str> = quoted.filter(|name| is_field_name(name)).collect();
-        // What was found is repeated only as a field name: a value may be anything.
-        let found = if what == "field" { format!(" \"{found}\"") } else { String::new() };
-        return match known.iter().min_by_key(|name| distance(name, first.unwrap_or_default())) {
-            Some(near) if what == "field" => format!("unknown {what}{found}; did you mean \"{near}\"?"),
-            _ if what == "value" && !known.is_empty() => format!("unknown {what}; known are {}", known.join(", ")),
-            _ => format!("unknown {what}{found}"),
-        };
-    }
-    match (message, first) {
-        (m, Some(name)) if m.starts_with("missing field") => format!("\"{name}\" is missing"),
-        (m, Some(name)) if m.starts_with("duplicate") => format!("\"{name}\" is given twice"),
-        (m, _) if m.starts_with("invalid type") => "the value is of another type than this field has".to_owned(),
-        (m, _) if m.starts_with("invalid value") => "the value is outside of what this field takes".to_owned(),
-        _ => "this is not TOML".to_owned(),
-    }
-}
-
-fn is_field_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 24
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'-'))
-}
-
-/// Edit distance.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (above, y) in row.iter_mut().skip(1).zip(b.bytes()) {
-            let best = (diagonal + usize::from(x != y)).min(left + 1).min(*above + 1);
-            diagonal = core::mem::replace(above, best);
-            left = best;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -458,16 +411,5 @@ mod tests {
         symlink("elsewhere", directory.path().join("t.toml.lock")).unwrap();
         assert!(Lock::of(&linked).is_err());
         assert!(!directory.path().join("elsewhere").exists());
-    }
-
-    #[test]
-    fn a_field_is_named_only_if_it_looks_like_one() {
-        let known = "expected one of `format`, `kind`";
-        assert_eq!(
-            describe(&format!("unknown field `knid`, {known}")),
-            "unknown field \"knid\"; did you mean \"kind\"?"
-        );
-        assert_eq!(describe(&format!("unknown field `Se cret`, {known}")), "unknown field");
-        assert_eq!(describe("missing field `kind`"), "\"kind\" is missing");
     }
 }

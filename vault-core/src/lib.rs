@@ -65,8 +65,11 @@ mod resolver;
 pub mod rotate;
 mod sealer;
 mod secret;
+#[cfg(feature = "foreign")]
+mod store;
 mod time;
 mod token;
+mod toml_text;
 #[cfg(feature = "foreign")]
 mod vault;
 
@@ -81,13 +84,17 @@ pub use key::TextKey;
 pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MasterKey, Trim, Weakness};
 pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, Retired};
 #[cfg(feature = "foreign")]
-pub use manifest::{KeySource, KeyringSpec, Manifest, SecretKind, SecretSpec, StoreLocation};
+pub use manifest::{KeySource, KeyringSpec, Manifest, SecretKind, SecretSpec, StoreLocation, StoreSpec};
 #[cfg(feature = "foreign")]
-pub use name::SecretName;
+pub use name::{SecretName, Version};
 #[cfg(feature = "foreign")]
 pub use resolver::{Resolved, Resolver, Source, read_file};
 pub use sealer::Sealer;
 pub use secret::SecretBytes;
+#[cfg(feature = "sqlite")]
+pub use store::SqliteStore;
+#[cfg(feature = "foreign")]
+pub use store::{DEFAULT_KEEP, Entry, EntryKey, EntryName, FileStore, NewEntry, Replacement, STORE_ENTRY, Store};
 pub use time::Timestamp;
 pub use token::{DEFAULT_LIMIT, HARD_LIMIT, Inspection, Token, WrappedKey};
 #[cfg(feature = "sqlite")]

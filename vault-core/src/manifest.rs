@@ -15,6 +15,7 @@ use crate::glob;
 use crate::key::Trim;
 use crate::keyring::KeyringKind;
 use crate::name::SecretName;
+use crate::toml_text;
 
 use check::Reader;
 
@@ -29,7 +30,7 @@ pub struct Manifest {
     path: PathBuf,
     app: Option<String>,
     nodes: Option<u32>,
-    store: Option<StoreLocation>,
+    store: Option<StoreSpec>,
     keyrings: BTreeMap<String, KeyringSpec>,
     secrets: BTreeMap<SecretName, SecretSpec>,
     columns: Vec<ColumnSpec>,
@@ -56,7 +57,7 @@ impl Manifest {
     ///
     /// [`Error::Config`] with line and column, and never with what stands there.
     pub fn parse(text: &str, path: &Path, profile: Option<&str>) -> Result<Self> {
-        let raw = file::parse_toml(path, text)?;
+        let raw = toml_text::parse(path, text)?;
         Reader { path, text }.manifest(&raw, profile)
     }
 
@@ -78,9 +79,9 @@ impl Manifest {
         self.nodes
     }
 
-    /// Where the store is, where one is declared.
+    /// The store, where one is declared.
     #[must_use]
-    pub fn store(&self) -> Option<&StoreLocation> {
+    pub fn store(&self) -> Option<&StoreSpec> {
         self.store.as_ref()
     }
 
@@ -229,6 +230,16 @@ pub enum KeySource {
     File(PathBuf),
     /// A secret, resolved by name and never from the store.
     Secret(SecretName),
+}
+
+/// A declared store. Its tokens are under the keyring `main`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct StoreSpec {
+    /// Where it is.
+    pub location: StoreLocation,
+    /// How many previous versions of each secret it keeps.
+    pub keep: u32,
 }
 
 /// Where a store is.

@@ -52,6 +52,41 @@ impl SecretName {
     }
 }
 
+/// Which version of a secret is meant.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Version {
+    /// The newest.
+    #[default]
+    Current,
+    /// The one with this number.
+    Number(u64),
+    /// The one before the newest.
+    Previous,
+}
+
+impl Version {
+    /// Reads a name with the version that may follow it: `NAME`, `NAME@previous` or `NAME@2`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] with the rule.
+    pub fn parse(text: &str) -> Result<(SecretName, Self)> {
+        let Some((name, version)) = text.split_once('@') else { return Ok((SecretName::parse(text)?, Self::Current)) };
+        let number = || {
+            let digits = version.bytes().all(|b| b.is_ascii_digit()) && !version.starts_with('0');
+            version.parse().ok().filter(|_| digits)
+        };
+        let version = match version {
+            "previous" => Self::Previous,
+            _ => Self::Number(
+                number().ok_or(Error::Malformed { what: "version: it is \"previous\" or a number from 1" })?,
+            ),
+        };
+        Ok((SecretName::parse(name)?, version))
+    }
+}
+
 impl core::fmt::Display for SecretName {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(&self.0)
@@ -60,7 +95,7 @@ impl core::fmt::Display for SecretName {
 
 #[cfg(test)]
 mod tests {
-    use super::SecretName;
+    use super::{SecretName, Version};
 
     #[test]
     fn names_map_to_files_and_variables() {
@@ -69,6 +104,17 @@ mod tests {
         assert_eq!(name.variable(), "APP_DB_PASSWORD_V2");
         for wrong in ["", "/", "a/", "/a", ".", "..", "a/../b", "-a", ".a", "a b", "é", "a\n", &"a".repeat(129)] {
             assert!(SecretName::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_version_follows_a_name() {
+        let read = |text: &str| Version::parse(text).map(|(name, version)| (name.as_str().to_owned(), version));
+        assert_eq!(read("A").unwrap(), ("A".to_owned(), Version::Current));
+        assert_eq!(read("a/b@previous").unwrap(), ("a/b".to_owned(), Version::Previous));
+        assert_eq!(read("A@12").unwrap(), ("A".to_owned(), Version::Number(12)));
+        for wrong in ["A@", "A@0", "A@01", "A@+1", "A@-1", "A@x", "@1", "A@1@2", "A@18446744073709551616"] {
+            assert!(read(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -202,6 +202,13 @@ pub(crate) fn gcm_open_with_nonce(key: &[u8; 32], nonce: &[u8], data: &mut [u8],
 #[cfg(feature = "foreign")]
 type Gcm16 = aes_gcm::AesGcm<aes::Aes256, aes_gcm::aead::consts::U16>;
 
+/// A field of what a MAC is over: its length and its bytes, or the mark of an absent one.
+pub(crate) fn field(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    let length = bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1));
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes.unwrap_or_default());
+}
+
 /// Lower-case hex of public bytes.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut out, byte| {

@@ -45,6 +45,13 @@ pub enum Source {
         /// The variable.
         variable: String,
     },
+    /// The store of `vault.toml`.
+    Store {
+        /// Which store.
+        location: String,
+        /// Which version of the secret.
+        version: u64,
+    },
     /// An environment variable itself.
     Variable(String),
 }
@@ -55,7 +62,7 @@ impl Source {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Credential(path) | Self::Declared(path) | Self::Mount(path) | Self::Named { path, .. } => Some(path),
-            Self::Variable(_) => None,
+            Self::Store { .. } | Self::Variable(_) => None,
         }
     }
 }
@@ -65,6 +72,7 @@ impl core::fmt::Display for Source {
         match self {
             Self::Credential(path) | Self::Declared(path) | Self::Mount(path) => write!(f, "file {}", path.display()),
             Self::Named { path, variable } => write!(f, "file {}, named by {variable}", path.display()),
+            Self::Store { location, version } => write!(f, "{location}, version {version}"),
             Self::Variable(name) => write!(f, "environment {name}"),
         }
     }
@@ -73,8 +81,8 @@ impl core::fmt::Display for Source {
 /// Finds secrets by name.
 ///
 /// The first source wins that has the name: the file that `vault.toml` names, the file that the
-/// variable `NAME_FILE` names, a credential of systemd, a file in `/run/secrets`, the variable
-/// `NAME`. What exists and cannot be read is an error, never a reason to look further; so is
+/// variable `NAME_FILE` names, a credential of systemd, a file in `/run/secrets`, the store of
+/// `vault.toml`, the variable `NAME`. What exists and cannot be read is an error, never a reason to look further; so is
 /// `NAME` beside `NAME_FILE`. An empty variable counts as unset.
 ///
 /// Files are read anew every time. A value from the environment stays in the process's memory,
@@ -115,7 +123,8 @@ impl Resolver {
 
     /// A secret as it is declared: text loses one trailing line break, PEM and binary nothing.
     ///
-    /// What is not declared is text.
+    /// What is not declared is text. The store is not asked: only a [`Vault`](crate::Vault) has
+    /// the keys for that.
     ///
     /// # Errors
     ///
@@ -123,8 +132,7 @@ impl Resolver {
     /// [`Error::TooLarge`] if what was found cannot be read; [`Error::Config`] if it is empty, is
     /// not text where it should be, or is set twice.
     pub fn secret(&self, name: &SecretName) -> Result<Resolved> {
-        let loses_line_break = self.declared.get(name).is_none_or(|spec| spec.kind.loses_line_break());
-        if loses_line_break { self.text(name) } else { self.raw(name) }
+        self.secret_with(name, NO_STORE)
     }
 
     /// A text: one trailing line break is removed, and nothing else is changed.
@@ -133,17 +141,7 @@ impl Resolver {
     ///
     /// As [`secret`](Self::secret).
     pub fn text(&self, name: &SecretName) -> Result<Resolved> {
-        let Resolved { value, source } = self.find(name, file::MAX_SECRET)?;
-        let bytes = value.expose_secret();
-        let text = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes);
-        if text.contains(&0) {
-            return Err(wrong(&source, "it holds a NUL byte, and is declared as text"));
-        }
-        if core::str::from_utf8(text).is_err() {
-            return Err(wrong(&source, "it is not UTF-8, and is declared as text"));
-        }
-        let value = if text.len() == bytes.len() { value } else { SecretBytes::copy_of(text) };
-        not_empty(Resolved { value, source })
+        text(self.find(name, file::MAX_SECRET, NO_STORE)?)
     }
 
     /// The exact bytes.
@@ -152,7 +150,34 @@ impl Resolver {
     ///
     /// As [`secret`](Self::secret).
     pub fn raw(&self, name: &SecretName) -> Result<Resolved> {
-        not_empty(self.find(name, file::MAX_SECRET)?)
+        not_empty(self.find(name, file::MAX_SECRET, NO_STORE)?)
+    }
+
+    /// As [`secret`](Self::secret), with a store.
+    pub(crate) fn secret_with(&self, name: &SecretName, store: Stored<'_>) -> Result<Resolved> {
+        let found = self.find(name, file::MAX_SECRET, store)?;
+        if self.is_text(name) { text(found) } else { not_empty(found) }
+    }
+
+    /// Whether a trailing line break belongs to the file that has the secret, and not to it.
+    pub(crate) fn is_text(&self, name: &SecretName) -> bool {
+        self.declared.get(name).is_none_or(|spec| spec.kind.loses_line_break())
+    }
+
+    /// Every source that has a secret, the one that wins first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if it is set twice, and what keeps a source from being asked.
+    pub(crate) fn sources(&self, name: &SecretName, store: Stored<'_>) -> Result<Vec<Source>> {
+        self.refuse_two(name)?;
+        let asked = ORDER.into_iter().map(|place| self.ask(place, name, file::MAX_SECRET, store));
+        let found = asked.filter_map(|asked| match asked {
+            Ok(Asked::Found(resolved)) => Some(Ok(resolved.source)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        });
+        found.collect()
     }
 
     /// Everything that the sources of a keyring have, unaltered, each with its place: a path, or
@@ -179,7 +204,7 @@ impl Resolver {
                         read_if_there(path, file::MAX_KEY_FILE)?.map(|content| (path.display().to_string(), content)),
                     );
                 }
-                KeySource::Secret(name) => match self.find(name, file::MAX_KEY_FILE) {
+                KeySource::Secret(name) => match self.find(name, file::MAX_KEY_FILE, NO_STORE) {
                     Ok(Resolved { value, source }) => {
                         let place = source.path().map_or_else(|| source.to_string(), |path| path.display().to_string());
                         found.push((place, value));
@@ -192,55 +217,100 @@ impl Resolver {
         Ok(found)
     }
 
-    fn find(&self, name: &SecretName, cap: usize) -> Result<Resolved> {
-        let variable = name.variable();
-        let file_variable = format!("{variable}_FILE");
+    fn find(&self, name: &SecretName, cap: usize, store: Stored<'_>) -> Result<Resolved> {
+        self.refuse_two(name)?;
+        let mut looked = Vec::new();
+        for place in ORDER {
+            match self.ask(place, name, cap, store)? {
+                Asked::Found(resolved) => return Ok(resolved),
+                Asked::Absent(place) => looked.push(place),
+                Asked::Nowhere => {}
+            }
+        }
+        Err(Error::NotFound { what: format!("secret {name} (looked for {})", looked.join(", ")) })
+    }
+
+    fn refuse_two(&self, name: &SecretName) -> Result<()> {
+        let (variable, file_variable) = (name.variable(), file_variable(name));
         if self.environment.is_set(&variable) && self.environment.is_set(&file_variable) {
             return Err(Error::Config {
                 place: Place::file(format!("environment {variable}")),
                 reason: format!("{file_variable} is set too; unset one of them"),
             });
         }
-        let mut looked = Vec::new();
-        for place in ORDER {
-            // A file that was named must be there; one that would be there by its name may be.
-            let (source, must_exist) = match place {
-                Lookup::Declared => match self.declared.get(name) {
-                    Some(SecretSpec { composed: Some(_), .. }) => {
-                        return Err(Error::Config {
-                            place: Place::file(&self.path),
-                            reason: format!("secret {name} is `composed`, which is not supported by this build"),
-                        });
-                    }
-                    Some(SecretSpec { path: Some(path), .. }) => (Source::Declared(path.clone()), true),
-                    _ => continue,
-                },
-                Lookup::NamedFile => match self.environment.value(&file_variable) {
-                    Some(path) => (Source::Named { path: path.into(), variable: file_variable.clone() }, true),
-                    None => {
-                        looked.push(format!("environment {file_variable}"));
-                        continue;
-                    }
-                },
-                Lookup::Credential => match self.environment.value("CREDENTIALS_DIRECTORY") {
-                    Some(directory) => (Source::Credential(PathBuf::from(directory).join(name.file_name())), false),
-                    None => continue,
-                },
-                Lookup::Mount => (Source::Mount(self.mounts.join(name.file_name())), false),
-                Lookup::Variable => (Source::Variable(variable.clone()), false),
-            };
-            let value = match source.path() {
-                Some(path) if must_exist => Some(file::read(path, cap)?),
-                Some(path) => read_if_there(path, cap)?,
-                None => self.environment.secret(&variable, cap)?,
-            };
-            match value {
-                Some(value) => return Ok(Resolved { value, source }),
-                None => looked.push(source.to_string()),
-            }
-        }
-        Err(Error::NotFound { what: format!("secret {name} (looked for {})", looked.join(", ")) })
+        Ok(())
     }
+
+    /// Asks one source. What exists there and cannot be read is an error.
+    fn ask(&self, place: Lookup, name: &SecretName, cap: usize, store: Stored<'_>) -> Result<Asked> {
+        // A file that was named must be there; one that would be there by its name may be.
+        let (source, must_exist) = match place {
+            Lookup::Declared => match self.declared.get(name) {
+                Some(SecretSpec { composed: Some(_), .. }) => {
+                    return Err(Error::Config {
+                        place: Place::file(&self.path),
+                        reason: format!("secret {name} is `composed`, which is not supported by this build"),
+                    });
+                }
+                Some(SecretSpec { path: Some(path), .. }) => (Source::Declared(path.clone()), true),
+                _ => return Ok(Asked::Nowhere),
+            },
+            Lookup::NamedFile => match self.environment.value(&file_variable(name)) {
+                Some(path) => (Source::Named { path: path.into(), variable: file_variable(name) }, true),
+                None => return Ok(Asked::Absent(format!("environment {}", file_variable(name)))),
+            },
+            Lookup::Credential => match self.environment.value("CREDENTIALS_DIRECTORY") {
+                Some(directory) => (Source::Credential(PathBuf::from(directory).join(name.file_name())), false),
+                None => return Ok(Asked::Nowhere),
+            },
+            Lookup::Mount => (Source::Mount(self.mounts.join(name.file_name())), false),
+            Lookup::Store => return self.ask_store(name, store),
+            Lookup::Variable => (Source::Variable(name.variable()), false),
+        };
+        let value = match source.path() {
+            Some(path) if must_exist => Some(file::read(path, cap)?),
+            Some(path) => read_if_there(path, cap)?,
+            None => self.environment.secret(&name.variable(), cap)?,
+        };
+        Ok(match value {
+            Some(value) => Asked::Found(Resolved { value, source }),
+            None => Asked::Absent(source.to_string()),
+        })
+    }
+
+    fn ask_store(&self, name: &SecretName, store: Stored<'_>) -> Result<Asked> {
+        let Some((location, open)) = store else { return Ok(Asked::Nowhere) };
+        match open(name) {
+            Ok(Some((value, version))) => {
+                Ok(Asked::Found(Resolved { value, source: Source::Store { location: location.to_owned(), version } }))
+            }
+            Ok(None) => Ok(Asked::Absent(location.to_owned())),
+            // Declared so that the environment serves while the store cannot be reached.
+            Err(Error::Database { .. }) if self.declared.get(name).is_some_and(|spec| spec.environment) => {
+                Ok(Asked::Absent(format!("{location}, which cannot be reached")))
+            }
+            Err(other) => Err(other),
+        }
+    }
+}
+
+/// A store's location, and how it is asked for the newest version of a secret. The resolver itself
+/// has no keys.
+pub(crate) type Stored<'a> = Option<(&'a str, &'a dyn Fn(&SecretName) -> Result<Option<(SecretBytes, u64)>>)>;
+
+const NO_STORE: Stored<'static> = None;
+
+/// What a source says of a secret.
+enum Asked {
+    /// It does not have it; who that is, for people.
+    Absent(String),
+    Found(Resolved),
+    /// There is no such source here.
+    Nowhere,
+}
+
+fn file_variable(name: &SecretName) -> String {
+    format!("{}_FILE", name.variable())
 }
 
 /// Reads a regular file of at most `cap` bytes, following links only under its directory.
@@ -274,7 +344,8 @@ pub(crate) fn find_config(start: &Path) -> Option<PathBuf> {
 }
 
 /// The sources, in the order in which they are asked.
-const ORDER: [Lookup; 5] = [Lookup::Declared, Lookup::NamedFile, Lookup::Credential, Lookup::Mount, Lookup::Variable];
+const ORDER: [Lookup; 6] =
+    [Lookup::Declared, Lookup::NamedFile, Lookup::Credential, Lookup::Mount, Lookup::Store, Lookup::Variable];
 
 #[derive(Clone, Copy)]
 enum Lookup {
@@ -282,6 +353,7 @@ enum Lookup {
     NamedFile,
     Credential,
     Mount,
+    Store,
     Variable,
 }
 
@@ -339,6 +411,25 @@ fn read_if_there(path: &Path, cap: usize) -> Result<Option<SecretBytes>> {
 
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound)
+}
+
+/// A text without the line break that its file or variable ends with. What a store has was rid of
+/// it when it was sealed.
+fn text(found: Resolved) -> Result<Resolved> {
+    let Resolved { value, source } = found;
+    let bytes = value.expose_secret();
+    let text = match source {
+        Source::Store { .. } => bytes,
+        _ => bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes),
+    };
+    if text.contains(&0) {
+        return Err(wrong(&source, "it holds a NUL byte, and is declared as text"));
+    }
+    if core::str::from_utf8(text).is_err() {
+        return Err(wrong(&source, "it is not UTF-8, and is declared as text"));
+    }
+    let value = if text.len() == bytes.len() { value } else { SecretBytes::copy_of(text) };
+    not_empty(Resolved { value, source })
 }
 
 fn not_empty(resolved: Resolved) -> Result<Resolved> {

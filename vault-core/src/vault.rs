@@ -1,11 +1,14 @@
-//! The object that applications and operators hold: keyrings, resolver and columns of one
+//! The object that applications and operators hold: keyrings, resolver, store and columns of one
 //! configuration.
 
 #[cfg(feature = "sqlite")]
 mod rotation;
+mod store;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::context::Context;
 use crate::error::{Error, Place, Result};
@@ -14,10 +17,10 @@ use crate::foreign::ForeignKey;
 use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
 use crate::keyring::{self, Change, Found, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey};
 use crate::manifest::{KeyringSpec, MAIN, Manifest};
-use crate::name::SecretName;
-use crate::resolver::{self, Resolved, Resolver};
+use crate::resolver::{self, Resolver};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
+use crate::store::Store;
 use crate::token::Token;
 
 #[cfg(feature = "sqlite")]
@@ -136,7 +139,7 @@ impl AnyKeyring {
     }
 }
 
-/// Keyrings, secrets and columns of one configuration. May be shared between threads and used
+/// Keyrings, secrets, store and columns of one configuration. May be shared between threads and used
 /// after `fork()`.
 #[derive(Debug)]
 pub struct Vault {
@@ -144,6 +147,7 @@ pub struct Vault {
     resolver: Resolver,
     keyrings: BTreeMap<String, AnyKeyring>,
     sealer: Option<Sealer>,
+    store: Option<Arc<dyn Store>>,
 }
 
 impl Vault {
@@ -156,9 +160,16 @@ impl Vault {
     pub fn load(config: Config) -> Result<Self> {
         let Config { manifest } = config;
         let resolver = Resolver::new(&manifest);
-        let mut vault = Self { manifest, resolver, keyrings: BTreeMap::new(), sealer: None };
+        let mut vault = Self { manifest, resolver, keyrings: BTreeMap::new(), sealer: None, store: None };
         vault.refresh()?;
         Ok(vault)
+    }
+
+    /// Looks for secrets at these variables instead of the process's, and in `mounts` instead of
+    /// `/run/secrets`. Keys stay the ones that were loaded.
+    #[must_use]
+    pub fn with_environment(self, variables: BTreeMap<String, OsString>, mounts: impl Into<PathBuf>) -> Self {
+        Self { resolver: self.resolver.clone().with_environment(variables, mounts), ..self }
     }
 
     /// Reads keys and states again. Where that fails, the vault stays as it was.
@@ -176,6 +187,7 @@ impl Vault {
             _ => None,
         };
         self.keyrings = keyrings;
+        self.store = store::open_declared(self)?;
         Ok(())
     }
 
@@ -212,15 +224,6 @@ impl Vault {
     /// As there.
     pub fn open(&self, context: &Context, token: &Token) -> Result<SecretBytes> {
         self.sealer()?.open(context, token)
-    }
-
-    /// A deployment secret by name: [`Resolver::secret`].
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::Malformed`] for a name that no secret can have.
-    pub fn secret(&self, name: &str) -> Result<Resolved> {
-        self.resolver.secret(&SecretName::parse(name)?)
     }
 
     /// A declared keyring.

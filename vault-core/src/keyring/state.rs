@@ -10,10 +10,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::error::{Error, Place, Result};
-use crate::file;
 use crate::key::KeyId;
-use crate::primitives::{self, MacKey, Prk};
+use crate::primitives::{self, MacKey, Prk, field};
 use crate::time::Timestamp;
+use crate::toml_text::{self, quoted};
 
 use super::change::Retired;
 use super::{Material, refused};
@@ -184,12 +184,12 @@ impl KeyringState {
         if text.len() > MAX_FILE {
             return Err(Error::TooLarge { what: "keyring state file", limit: MAX_FILE });
         }
-        let file: StateFile = file::parse_toml(path, text)?;
+        let file: StateFile = toml_text::parse(path, text)?;
         if file.key.len() > MAX_KEYS {
             return Err(Error::TooLarge { what: "list of keys in the keyring state file", limit: MAX_KEYS });
         }
         let wrong = |at: usize, reason: &str| Error::Config {
-            place: file::place_of(path, text, at),
+            place: toml_text::place_of(path, text, at),
             reason: reason.to_owned(),
         };
         let time = |time: Spanned<toml::value::Datetime>| {
@@ -467,29 +467,6 @@ fn times(record: &KeyRecord) -> [(&'static str, Option<Timestamp>); 5] {
         ("disabled", record.disabled),
         ("destroyed", record.destroyed),
     ]
-}
-
-fn field(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    let length = bytes.map_or(u32::MAX, |bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX - 1));
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(bytes.unwrap_or_default());
-}
-
-/// A TOML basic string.
-fn quoted(text: &str) -> String {
-    let mut out = String::from('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => out.extend(['\\', c]),
-            c if c.is_control() => {
-                // Writing to a string cannot fail.
-                let _ = write!(out, "\\u{:04X}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
 }
 
 #[derive(Deserialize)]

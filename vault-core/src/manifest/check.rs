@@ -13,9 +13,11 @@ use crate::format::Format;
 use crate::glob;
 use crate::key::Trim;
 use crate::keyring::KeyringKind;
+use crate::store::{DEFAULT_KEEP, NAME as STORE};
+use crate::toml_text;
 
 use super::text::{self, Text};
-use super::{KeySource, KeyringSpec, MAIN, Manifest, StoreLocation};
+use super::{KeySource, KeyringSpec, MAIN, Manifest, StoreLocation, StoreSpec};
 
 /// Reads the parts of one `vault.toml`. Its errors say where, and repeat no value.
 pub(super) struct Reader<'a> {
@@ -34,7 +36,7 @@ impl Reader<'_> {
         if let Some(preset) = raw.vault.preset.as_ref().filter(|preset| preset.get_ref() != "strict") {
             return Err(self.wrong(preset, "presets other than \"strict\" are not supported by this build"));
         }
-        let store = raw.store.as_ref().map(|store| self.store(&store.url)).transpose()?;
+        let store = raw.store.as_ref().map(|store| self.store(store, raw)).transpose()?;
         let mut secrets = self.secrets(&raw.secrets)?;
         for (name, change) in &raw.profiles {
             let mut changed = raw.secrets.clone();
@@ -76,7 +78,7 @@ impl Reader<'_> {
     /// An error at the place of what was read there.
     pub(super) fn wrong<T>(&self, at: &Spanned<T>, reason: impl Into<String>) -> Error {
         let Range { start, .. } = at.span();
-        Error::Config { place: file::place_of(self.path, self.text, start), reason: reason.into() }
+        Error::Config { place: toml_text::place_of(self.path, self.text, start), reason: reason.into() }
     }
 
     /// A path, relative to the directory of the file.
@@ -91,13 +93,23 @@ impl Reader<'_> {
         Ok(file::directory_of(self.path).join(path))
     }
 
-    fn store(&self, url: &Text) -> Result<StoreLocation> {
-        match url.get_ref().split_once(':') {
-            Some(("file", path)) => Ok(StoreLocation::File(self.relative(url, path)?)),
-            Some(("sqlite", path)) => Ok(StoreLocation::Sqlite(self.relative(url, path)?)),
-            Some(("secret" | "postgres" | "postgresql", _)) => Err(self.wrong(url, NO_POSTGRESQL)),
-            _ => Err(self.wrong(url, "it is neither \"file:PATH\" nor \"sqlite:PATH\"")),
+    fn store(&self, raw: &text::Store, file: &text::File) -> Result<StoreSpec> {
+        let url = &raw.url;
+        let location = match url.get_ref().split_once(':') {
+            Some(("file", path)) => StoreLocation::File(self.relative(url, path)?),
+            Some(("sqlite", path)) => StoreLocation::Sqlite(self.relative(url, path)?),
+            Some(("secret" | "postgres" | "postgresql", _)) => return Err(self.wrong(url, NO_POSTGRESQL)),
+            _ => return Err(self.wrong(url, "it is neither \"file:PATH\" nor \"sqlite:PATH\"")),
+        };
+        if !file.keyring.keys().any(|name| name.get_ref() == MAIN) {
+            return Err(self.wrong(url, "a store needs [keyring.main], under which its secrets are sealed"));
         }
+        if let Some(column) = file.column.iter().find(|column| column.get_ref().name.get_ref() == STORE) {
+            return Err(
+                self.wrong(&column.get_ref().name, "\"store\" is the name of the store; give the column another")
+            );
+        }
+        Ok(StoreSpec { location, keep: raw.keep.unwrap_or(DEFAULT_KEEP) })
     }
 
     fn keyrings(&self, raw: &BTreeMap<Text, text::Keyring>) -> Result<BTreeMap<String, KeyringSpec>> {

@@ -50,6 +50,7 @@ pub(super) struct Keyring {
 #[serde(deny_unknown_fields)]
 pub(super) struct Store {
     pub(super) url: Text,
+    pub(super) keep: Option<u32>,
 }
 
 #[derive(Deserialize)]

@@ -1,15 +1,17 @@
-//! The columns of a configuration, with the keys that their values may be under.
+//! The columns and the store of a configuration, with the keys that their values may be under.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::column::SqliteColumn;
 use crate::database::Access;
 use crate::database::sqlite::SqliteDatabase;
 use crate::error::{Error, Result};
 use crate::format::Format;
-use crate::manifest::KeyringSpec;
+use crate::manifest::{KeyringSpec, MAIN};
 use crate::rotate::{ColumnKeys, Rotation, Target};
 use crate::sealer::Sealer;
+use crate::store::{NAME as STORE, StoreColumn};
 
 use super::{AnyKeyring, Vault, read_state};
 
@@ -28,15 +30,18 @@ pub enum Scope<'a> {
 }
 
 impl Vault {
-    /// The columns of `scope`, with the keys that their values may be under.
+    /// The columns of `scope`, with the keys that their values may be under. The store is among
+    /// them, as column `store`.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`] for a column that is not declared; [`Error::Database`] or
     /// [`Error::Refused`] if a database cannot be opened or a table is not as declared.
     pub fn rotation(&self, scope: Scope<'_>, access: Access) -> Result<Rotation<'_>> {
-        if let Scope::Column(name) = scope {
-            self.manifest.column(name)?;
+        match (scope, &self.store) {
+            (Scope::Column(STORE), Some(_)) => {}
+            (Scope::Column(name), _) => drop(self.manifest.column(name)?),
+            _ => {}
         }
         let mut databases: Vec<(PathBuf, SqliteDatabase)> = Vec::new();
         let mut targets = Vec::new();
@@ -87,6 +92,17 @@ impl Vault {
                 keys.sealer = Some(Sealer::new(keyring.clone()));
             }
             targets.push(Target { column: Box::new(SqliteColumn::new(database, spec.clone())?), keys });
+        }
+        if let Some(store) = &self.store
+            && match scope {
+                Scope::All => true,
+                Scope::Column(name) => name == STORE,
+                Scope::Keyring(name) | Scope::UsesKeyring(name) => name == MAIN,
+            }
+        {
+            guarded.push(MAIN.to_owned());
+            let keys = ColumnKeys { sealer: Some(self.sealer()?.clone()), foreign: None };
+            targets.push(Target { column: Box::new(StoreColumn::new(Arc::clone(store))), keys });
         }
         let generation = match scope {
             Scope::Keyring(name) | Scope::UsesKeyring(name) => self.keyring(name)?.generation(),

@@ -1,0 +1,184 @@
+//! Deployment secrets in the store of a configuration: sealed on the way in, opened on the way
+//! out.
+
+use std::sync::Arc;
+
+use crate::error::{Error, Place, Result};
+use crate::keyring::KeyringKind;
+use crate::manifest::{MAIN, StoreLocation, StoreSpec};
+use crate::name::{SecretName, Version};
+use crate::resolver::{Resolved, Source};
+use crate::sealer::Sealer;
+use crate::secret::SecretBytes;
+use crate::store::{Entry, EntryName, FileStore, NewEntry, STORE_ENTRY, Store};
+
+use super::{Vault, load, master_key};
+
+impl Vault {
+    /// A deployment secret by name, from the first source that has it: the file that `vault.toml`
+    /// names, the file that `NAME_FILE` names, a credential of systemd, a file in `/run/secrets`,
+    /// the store, the variable `NAME`. With `NAME@previous` or `NAME@2`, an older version from the
+    /// store.
+    ///
+    /// # Errors
+    ///
+    /// As [`Resolver::secret`](crate::Resolver::secret); [`Error::Malformed`] for a name that no
+    /// secret can have; what a [`Store`] says where it cannot be read, and [`Sealer::open`] where
+    /// its token does not open; [`Error::NotFound`] for a version that is not kept.
+    pub fn secret(&self, name: &str) -> Result<Resolved> {
+        let (name, version) = Version::parse(name)?;
+        let resolved = self.resolve(&name)?;
+        match (version, resolved.source) {
+            (Version::Current, source) => Ok(Resolved { value: resolved.value, source }),
+            (_, Source::Store { .. }) => self.stored(&EntryName::new(name), version),
+            (_, source) => {
+                Err(Error::NotFound { what: format!("another version of secret {name}: {source} keeps none;") })
+            }
+        }
+    }
+
+    /// Every source that has a secret, the one that wins first.
+    ///
+    /// # Errors
+    ///
+    /// As [`secret`](Self::secret), but an absent secret has no sources.
+    pub fn sources(&self, name: &SecretName) -> Result<Vec<Source>> {
+        match &self.store {
+            None => self.resolver.sources(name, None),
+            Some(store) => self.resolver.sources(name, Some((store.location(), &|name| self.newest(name)))),
+        }
+    }
+
+    /// One version of a secret in the store, whatever other sources have.
+    ///
+    /// # Errors
+    ///
+    /// As [`secret`](Self::secret).
+    pub fn stored(&self, name: &EntryName, version: Version) -> Result<Resolved> {
+        let found =
+            self.with_store(|store, sealer| store.get(name, version)?.map(|entry| opened(sealer, &entry)).transpose())?;
+        let (value, version) = found.ok_or_else(|| Error::NotFound { what: describe(name, version) })?;
+        Ok(Resolved { value, source: Source::Store { location: self.store()?.location().to_owned(), version } })
+    }
+
+    /// The store, for names and versions.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if none is declared.
+    pub fn store(&self) -> Result<&Arc<dyn Store>> {
+        self.store.as_ref().ok_or_else(|| Error::Config {
+            place: Place::file(self.manifest.path()),
+            reason: "no [store] is declared".to_owned(),
+        })
+    }
+
+    /// Seals secrets and makes them the newest versions of their names, all of them or none.
+    /// Returns the versions.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sealer::seal`] and [`Store::put`].
+    pub fn set(&self, secrets: &[(EntryName, SecretBytes)], purpose: Option<&str>) -> Result<Vec<u64>> {
+        let purpose = purpose.unwrap_or(STORE_ENTRY);
+        self.with_store(|store, sealer| {
+            let tokens = secrets.iter().map(|(name, value)| sealer.seal(&name.context(purpose), value.expose_secret()));
+            let tokens = tokens.collect::<Result<Vec<_>>>()?;
+            let new: Vec<_> =
+                secrets.iter().zip(&tokens).map(|((name, _), token)| NewEntry { name, purpose, token }).collect();
+            store.put(&new)
+        })
+    }
+
+    /// Makes an older version of a secret the newest again, as a version of its own. Returns that.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for a version that is not kept, and as [`set`](Self::set).
+    pub fn roll_back(&self, name: &EntryName, version: Version) -> Result<u64> {
+        self.with_store(|store, sealer| {
+            let entry = store.get(name, version)?.ok_or_else(|| Error::NotFound { what: describe(name, version) })?;
+            let token = sealer.seal(&entry.context(), sealer.open(&entry.context(), &entry.token)?.expose_secret())?;
+            let versions = store.put(&[NewEntry { name, purpose: &entry.purpose, token: &token }])?;
+            Ok(versions.first().copied().unwrap_or_default())
+        })
+    }
+
+    /// Brings the store, where there is one, up to the keyring: [`Store::settle`]. Commands that
+    /// change keys do so before and after; applications need not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::settle`].
+    pub fn settle(&self, accept_rollback: bool) -> Result<()> {
+        match &self.store {
+            Some(store) if store.exists()? => store.settle(accept_rollback),
+            _ => Ok(()),
+        }
+    }
+
+    fn resolve(&self, name: &SecretName) -> Result<Resolved> {
+        match &self.store {
+            None => self.resolver.secret(name),
+            Some(store) => self.resolver.secret_with(name, Some((store.location(), &|name| self.newest(name)))),
+        }
+    }
+
+    fn newest(&self, name: &SecretName) -> Result<Option<(SecretBytes, u64)>> {
+        let name = EntryName::new(name.clone());
+        self.with_store(|store, sealer| {
+            store.get(&name, Version::Current)?.map(|entry| opened(sealer, &entry)).transpose()
+        })
+    }
+
+    /// Works with the store. Where it refuses the keyring because that was changed since it was
+    /// loaded, the keyring is read again, so that a process need not be restarted for a promotion.
+    fn with_store<T>(&self, work: impl Fn(&dyn Store, &Sealer) -> Result<T>) -> Result<T> {
+        let sealer = self.sealer()?;
+        let refused = match work(&**self.store()?, sealer) {
+            Err(refused @ (Error::Refused { .. } | Error::UnknownKey { .. })) => refused,
+            other => return other,
+        };
+        let (spec, Some(store)) = (self.manifest.keyring(MAIN)?, self.manifest.store()) else { return Err(refused) };
+        let newer = load(spec, &self.resolver, None, master_key)?;
+        if newer.generation() <= sealer.keyring().generation() {
+            return Err(refused);
+        }
+        let sealer = Sealer::new(newer);
+        work(&*open(store, &sealer)?, &sealer)
+    }
+}
+
+/// The store of a configuration, if it declares one and the keyring that it needs.
+pub(super) fn open_declared(vault: &Vault) -> Result<Option<Arc<dyn Store>>> {
+    let main = vault.manifest.keyrings().any(|keyring| keyring.name == MAIN && keyring.kind == KeyringKind::Kek);
+    match vault.manifest.store() {
+        Some(spec) if main => open(spec, vault.sealer()?).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn open(spec: &StoreSpec, sealer: &Sealer) -> Result<Arc<dyn Store>> {
+    let keyring = sealer.keyring().clone();
+    match &spec.location {
+        StoreLocation::File(path) => Ok(Arc::new(FileStore::new(path, keyring).with_keep(spec.keep))),
+        #[cfg(feature = "sqlite")]
+        StoreLocation::Sqlite(path) => Ok(Arc::new(crate::store::SqliteStore::new(path, keyring).with_keep(spec.keep))),
+        #[cfg(not(feature = "sqlite"))]
+        StoreLocation::Sqlite(_) => {
+            Err(Error::Unsupported { what: "store in SQLite: this build has no feature `sqlite`" })
+        }
+    }
+}
+
+fn opened(sealer: &Sealer, entry: &Entry) -> Result<(SecretBytes, u64)> {
+    Ok((sealer.open(&entry.context(), &entry.token)?, entry.key.version))
+}
+
+fn describe(name: &EntryName, version: Version) -> String {
+    match version {
+        Version::Current => format!("secret {name} in the store"),
+        Version::Previous => format!("previous version of secret {name} in the store"),
+        Version::Number(number) => format!("version {number} of secret {name} in the store"),
+    }
+}
