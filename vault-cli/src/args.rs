@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use vault_core::{Format, KeyId};
+use vault_core::{Format, Generate, KeyId};
 
 use crate::demo::DemoArgs;
+use crate::transfer::Shape;
 
 /// Seals secrets, and changes the master key of databases while their applications run.
 #[derive(Debug, Parser)]
@@ -43,6 +44,24 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Write vault.toml, make a master key and an empty store, where there is nothing yet
+    Init(InitArgs),
+    /// Set a secret: from standard input, a file, a hidden prompt, or made anew
+    Set(SetArgs),
+    /// Write a secret's exact bytes, from the first source that has it
+    Get(GetArgs),
+    /// List the secrets of the store
+    List(ListArgs),
+    /// Remove a secret from the store
+    Rm(RmArgs),
+    /// Make an older version of a secret the newest again
+    Rollback(RollbackArgs),
+    /// Set secrets from an environment file, a JSON object, or a directory with a file for each
+    Import(ImportArgs),
+    /// Write secrets as an environment file, a JSON object, or a directory with a file for each
+    Export(ExportArgs),
+    /// Look for what is wrong with keys, stores, databases and permissions
+    Doctor(DoctorArgs),
     /// Seal standard input into a token
     Seal(SealArgs),
     /// Open the token on standard input
@@ -62,6 +81,163 @@ pub(crate) enum Command {
     Reseal(ResealArgs),
     /// Show all of it on a throw-away database, with a rotator that is killed
     Demo(DemoArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// Secrets to begin with: an environment file, a JSON object, or a directory
+    #[arg(long, value_name = "FILE", conflicts_with = "store_only")]
+    pub(crate) import: Option<PathBuf>,
+
+    /// How they stand there; else by the file's name
+    #[arg(long, value_name = "FORMAT", requires = "import")]
+    pub(crate) format: Option<Shape>,
+
+    /// Where the store will be: file:PATH or sqlite:PATH
+    #[arg(long, value_name = "URL", default_value = "file:vault.store.toml", value_parser = store_url, conflicts_with = "store_only")]
+    pub(crate) store: String,
+
+    /// Make only the store that vault.toml declares
+    #[arg(long)]
+    pub(crate) store_only: bool,
+
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+fn store_url(url: &str) -> Result<String, String> {
+    match url.split_once(':') {
+        Some(("file" | "sqlite", path)) if !path.is_empty() => Ok(url.to_owned()),
+        _ => Err("it is neither file:PATH nor sqlite:PATH".to_owned()),
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SetArgs {
+    /// Name of the secret
+    pub(crate) name: String,
+
+    /// Whose secret it is
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+
+    /// Purpose of its context; else store-entry
+    #[arg(long)]
+    pub(crate) purpose: Option<String>,
+
+    /// Take the value from a file
+    #[arg(long, value_name = "FILE", conflicts_with = "generate")]
+    pub(crate) from_file: Option<PathBuf>,
+
+    /// Make the value: hex:N, base64:N, base64url:N, text:N or fernet-key; else as it is declared
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true)]
+    pub(crate) generate: Option<Option<Generate>>,
+
+    /// Take the value as it is, without removing one trailing line break
+    #[arg(long)]
+    pub(crate) raw: bool,
+
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct GetArgs {
+    /// NAME, NAME@previous or NAME@2
+    pub(crate) name: String,
+
+    /// Whose secret it is; then only the store is asked
+    #[arg(long, conflicts_with = "explain")]
+    pub(crate) tenant: Option<String>,
+
+    /// Tell where it comes from and what that shadows, and not the value
+    #[arg(long)]
+    pub(crate) explain: bool,
+
+    /// List the versions that the store keeps, and not the value
+    #[arg(long, conflicts_with = "explain")]
+    pub(crate) versions: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ListArgs {
+    /// Only secrets of this tenant
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+
+    /// Every version that is kept
+    #[arg(long)]
+    pub(crate) versions: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RmArgs {
+    /// NAME, or NAME@previous or NAME@2 for one older version
+    pub(crate) name: String,
+
+    /// Whose secret it is
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+
+    /// All versions
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RollbackArgs {
+    /// NAME for its previous version, or NAME@2
+    pub(crate) name: String,
+
+    /// Whose secret it is
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ImportArgs {
+    /// File or directory
+    pub(crate) file: PathBuf,
+
+    /// json, dir, or whose environment file it is; else by the file's name, if all readers agree
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Option<Shape>,
+
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// json, dir, dotenv-python, dotenv-node, node-env-file, docker-env or shell
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) format: Shape,
+
+    /// A new file, or for dir a new directory; else standard output
+    #[arg(long, value_name = "PATH")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Only these secrets, from wherever they are found; else all of the store
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Keys that others can read are failures
+    #[arg(long)]
+    pub(crate) require_private_files: bool,
 }
 
 #[derive(Args, Debug)]

@@ -3,13 +3,17 @@
 
 mod args;
 mod demo;
+mod doctor;
 mod failure;
+mod init;
 mod input;
 mod key;
 mod output;
 mod rotate;
 mod seal;
+mod secret;
 mod status;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -36,6 +40,15 @@ fn main() -> ExitCode {
 fn run(cli: &Cli, output: &mut Output) -> Outcome {
     let global = &cli.global;
     match &cli.command {
+        Command::Init(args) => init::run(args, global, output),
+        Command::Set(args) => secret::set(args, global, output),
+        Command::Get(args) => secret::get(args, global, output),
+        Command::List(args) => secret::list(args, global, output),
+        Command::Rm(args) => secret::rm(args, global, output),
+        Command::Rollback(args) => secret::rollback(args, global, output),
+        Command::Import(args) => transfer::import(args, global, output),
+        Command::Export(args) => transfer::export(args, global, output),
+        Command::Doctor(args) => doctor::run(args, global, output),
         Command::Seal(args) => seal::seal(args, global, output),
         Command::Open(args) => seal::open(args, global, output),
         Command::Inspect(args) => seal::inspect(args, output),

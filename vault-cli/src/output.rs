@@ -20,6 +20,11 @@ impl Output {
         Self { json, bar: None }
     }
 
+    /// Whether `--json` was given.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A result: the object for `--json`, the text otherwise.
     pub(crate) fn result(&mut self, text: &str, object: Value) -> Result<(), Failure> {
         if self.json {

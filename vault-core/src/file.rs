@@ -199,6 +199,21 @@ fn explain_replace(source: io::Error) -> io::Error {
     io::Error::new(source.kind(), reason)
 }
 
+/// Creates a file that must not exist, as a whole: whoever looks finds nothing or all of it, and
+/// when this returns it survives a power loss.
+///
+/// # Errors
+///
+/// [`Error::Io`] if it exists or cannot be written, and nothing is left behind;
+/// [`Error::DurabilityUnknown`] if it was written and may not survive.
+pub fn create_file(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    let temporary = hidden(path, "tmp")?;
+    let created = write_new(&temporary, content, mode).and_then(|()| fs::hard_link(&temporary, path));
+    let removed = fs::remove_file(&temporary);
+    created.and(removed).map_err(|source| Error::io("create", path, explain_replace(source)))?;
+    flush_directory(path)
+}
+
 /// Creates a file that must not exist, with its content on disk when this returns.
 pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     create(path, content, mode, None)

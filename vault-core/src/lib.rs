@@ -51,6 +51,8 @@ mod file;
 pub mod foreign;
 mod format;
 #[cfg(feature = "foreign")]
+mod generate;
+#[cfg(feature = "foreign")]
 mod glob;
 mod key;
 mod keyring;
@@ -78,7 +80,11 @@ pub use database::Access;
 #[cfg(feature = "sqlite")]
 pub use database::sqlite::SqliteDatabase;
 pub use error::{Error, Kind, Place, Result};
+#[cfg(feature = "foreign")]
+pub use file::create_file;
 pub use format::Format;
+#[cfg(feature = "foreign")]
+pub use generate::Generate;
 #[cfg(feature = "foreign")]
 pub use key::TextKey;
 pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MasterKey, Trim, Weakness};

@@ -257,6 +257,9 @@ impl Vault {
     /// Changes the state of a key: under the lock of the state file, after reading it again. With
     /// `out`, the next state file is written there and the present one stays.
     ///
+    /// The store is brought up to the keyring before and after, so that wherever this is
+    /// interrupted, store and keyring fit each other.
+    ///
     /// # Errors
     ///
     /// [`Error::Refused`] for a move that is not allowed, [`Error::UnknownKey`],
@@ -265,8 +268,17 @@ impl Vault {
     pub fn key_change(&self, keyring: &str, change: &Change, out: Option<&Path>) -> Result<KeyringState> {
         let spec = self.manifest.keyring(keyring)?;
         let state = state_path(spec)?;
+        let load_keys = || load(spec, &self.resolver, None, master_key);
         match spec.kind {
-            KeyringKind::Kek => keyring::change(state, out, || load(spec, &self.resolver, None, master_key), change),
+            KeyringKind::Kek if spec.name == MAIN => {
+                self.settle_under(load_keys()?)?;
+                let state = keyring::change(state, out, load_keys, change)?;
+                if out.is_none() {
+                    self.settle_under(load_keys()?)?;
+                }
+                Ok(state)
+            }
+            KeyringKind::Kek => keyring::change(state, out, load_keys, change),
             KeyringKind::Text => keyring::change(state, out, || load(spec, &self.resolver, None, text_key), change),
         }
     }

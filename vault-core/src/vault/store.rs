@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::error::{Error, Place, Result};
-use crate::keyring::KeyringKind;
+use crate::key::MasterKey;
+use crate::keyring::{Keyring, KeyringKind};
 use crate::manifest::{MAIN, StoreLocation, StoreSpec};
 use crate::name::{SecretName, Version};
 use crate::resolver::{Resolved, Source};
@@ -104,8 +105,8 @@ impl Vault {
         })
     }
 
-    /// Brings the store, where there is one, up to the keyring: [`Store::settle`]. Commands that
-    /// change keys do so before and after; applications need not.
+    /// Brings the store, where there is one, up to the keyring that was loaded:
+    /// [`Store::settle`]. For commands that rotate; applications need not.
     ///
     /// # Errors
     ///
@@ -113,6 +114,18 @@ impl Vault {
     pub fn settle(&self, accept_rollback: bool) -> Result<()> {
         match &self.store {
             Some(store) if store.exists()? => store.settle(accept_rollback),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same with a keyring that was loaded since.
+    pub(super) fn settle_under(&self, keyring: Keyring<MasterKey>) -> Result<()> {
+        match self.manifest.store() {
+            // Weak keys seal nothing, so there is nothing of theirs in a store.
+            Some(spec) if keyring.primary().is_ok() => {
+                let store = open(spec, &Sealer::new(keyring))?;
+                if store.exists()? { store.settle(false) } else { Ok(()) }
+            }
             _ => Ok(()),
         }
     }

@@ -1,0 +1,168 @@
+//! `init`: a configuration, a key and a store, where there is nothing yet.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use vault_core::{Config, EntryName, Error, Kind, MasterKey, SecretName, Vault, create_file};
+
+use crate::args::{Global, InitArgs};
+use crate::failure::{Failure, Outcome};
+use crate::output::Output;
+use crate::transfer::{self, Secrets};
+use crate::input;
+
+const CONFIG: &str = "vault.toml";
+const KEYS: &str = "keys";
+const FIRST_KEY: &str = "keys/vault_kek_1";
+const IGNORED: &str = ".gitignore";
+/// There while `init` is at work: what it finds beside it is its own.
+const MARKER: &str = ".vault-init";
+
+/// `vault init`.
+pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outcome {
+    if args.store_only {
+        return store_only(args, global, output);
+    }
+    if global.config.is_some() {
+        return Err(Failure::usage("init writes ./vault.toml; --config goes with --store-only"));
+    }
+    let interrupted = Path::new(MARKER).symlink_metadata().is_ok();
+    if !interrupted {
+        refuse_existing(&args.store)?;
+    }
+    let imported = match &args.import {
+        Some(file) => transfer::read(file, args.format, &[])?,
+        None => Secrets::new(),
+    };
+    if args.dry_run {
+        let text = format!("{CONFIG}, {FIRST_KEY} and {} would be made, with {} secrets", args.store, imported.len());
+        output.result(&text, json!({ "config": CONFIG, "key": FIRST_KEY, "store": args.store, "imported": imported.len(), "dry_run": true }))?;
+        return Ok(0);
+    }
+    let count = imported.len();
+    let config = configuration(&args.store, imported.keys());
+    begin()?;
+    let kid = first_key()?;
+    ignore()?;
+    if !Path::new(CONFIG).exists() {
+        create_file(Path::new(CONFIG), config.as_bytes(), 0o644)?;
+    }
+    let vault = Vault::load(Config::with_profile(CONFIG, None)?)?;
+    vault.store()?.create()?;
+    if vault.store()?.names()?.is_empty() {
+        let secrets: Vec<_> = imported.into_iter().map(|(name, value)| (EntryName::new(name), value)).collect();
+        vault.set(&secrets, None)?;
+    }
+    fs::remove_file(MARKER).map_err(|source| Error::Io { action: "remove", path: MARKER.into(), source })?;
+    let text = format!(
+        "{CONFIG}: configuration\n{FIRST_KEY}: key {kid}; back it up, nothing opens without it\n{}: store with {count} secrets",
+        args.store
+    );
+    output.result(&text, json!({ "config": CONFIG, "key": FIRST_KEY, "kid": kid, "store": args.store, "imported": count, "dry_run": false }))?;
+    Ok(0)
+}
+
+/// The store of a configuration that was written by hand.
+fn store_only(args: &InitArgs, global: &Global, output: &mut Output) -> Outcome {
+    let vault = input::vault(global)?;
+    let store = vault.store()?;
+    if store.exists()? {
+        return Err(exists(store.location()));
+    }
+    if !args.dry_run {
+        store.create()?;
+    }
+    let text = format!("{} {}", store.location(), if args.dry_run { "would be made" } else { "is made, and empty" });
+    output.result(&text, json!({ "store": store.location(), "dry_run": args.dry_run }))?;
+    Ok(0)
+}
+
+fn refuse_existing(store: &str) -> Result<(), Failure> {
+    let store = store.split_once(':').map_or("", |(_, path)| path);
+    for path in [CONFIG, FIRST_KEY, store] {
+        match Path::new(path).symlink_metadata() {
+            Ok(_) => return Err(exists(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::Io { action: "find", path: path.into(), source }.into()),
+        }
+    }
+    Ok(())
+}
+
+fn exists(what: &str) -> Failure {
+    Failure {
+        kind: Kind::AlreadyInitialised,
+        hint: Some("`vault init --store-only` makes a store that vault.toml declares and that does not exist".to_owned()),
+        ..Failure::usage(format!("{what} exists; nothing was changed"))
+    }
+}
+
+/// Says that what is made from now on is ours, so that an interrupted run can be typed again.
+fn begin() -> Result<(), Error> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(MARKER) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::Io { action: "create", path: MARKER.into(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn first_key() -> Result<String, Error> {
+    let (directory, path) = (Path::new(KEYS), Path::new(FIRST_KEY));
+    if !directory.is_dir() {
+        DirBuilder::new()
+            .mode(0o700)
+            .create(directory)
+            .map_err(|source| Error::Io { action: "create", path: directory.to_owned(), source })?;
+    }
+    if path.symlink_metadata().is_err() {
+        create_file(path, MasterKey::generate()?.text().expose_secret(), 0o600)?;
+    }
+    let content = input::key_file(path)?;
+    let key = MasterKey::parse(content.expose_secret())
+        .map_err(|reason| Error::KeyMalformed { place: FIRST_KEY.to_owned(), reason })?;
+    Ok(key.kid().to_string())
+}
+
+/// Keeps keys out of version control.
+fn ignore() -> Result<(), Error> {
+    let fail = |source| Error::Io { action: "write", path: PathBuf::from(IGNORED), source };
+    let now = match fs::read_to_string(IGNORED) {
+        Ok(text) => text,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => return Err(fail(source)),
+    };
+    let missing: Vec<&str> = IGNORE.iter().copied().filter(|line| !now.lines().any(|known| known == *line)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let separator = if now.is_empty() || now.ends_with('\n') { "" } else { "\n" };
+    let mut file = OpenOptions::new().append(true).create(true).open(IGNORED).map_err(fail)?;
+    file.write_all(format!("{separator}{}\n", missing.join("\n")).as_bytes()).map_err(fail)?;
+    file.sync_all().map_err(fail)
+}
+
+/// Keys, and what stands beside a store.
+const IGNORE: [&str; 3] = ["/keys/", "/*.lock", "/*.bak"];
+
+fn configuration<'a>(store: &str, names: impl Iterator<Item = &'a SecretName>) -> String {
+    let mut text = format!(
+        "version = 1\n\n\
+         [vault]\n\
+         # How many processes hold the keys; where it is declared, `vault rotate` need not ask.\n\
+         # nodes = 1\n\n\
+         [keyring.main]\n\
+         sources = [\"file:{KEYS}/vault_kek_*\"]\n\
+         state = \"main.keyring.toml\"\n\n\
+         [store]\n\
+         url = {}\n",
+        json!(store)
+    );
+    for name in names {
+        text.push_str(&format!("\n[secrets.{}]\n", json!(name.as_str())));
+    }
+    text
+}

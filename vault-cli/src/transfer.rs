@@ -1,0 +1,316 @@
+//! `import` and `export`: secrets of a store as one file, or one file each.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use vault_core::dotenv::{self, Dialect};
+use vault_core::{EntryName, Error, Place, SecretBytes, SecretName, Vault, Version, create_file, read_file};
+use zeroize::Zeroizing;
+
+use crate::args::{ExportArgs, Global, ImportArgs};
+use crate::failure::{Failure, Outcome};
+use crate::input;
+use crate::output::Output;
+
+/// How secrets stand in a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Shape {
+    /// A directory with a file for each.
+    Dir,
+    /// An environment file.
+    Env(Dialect),
+    /// One JSON object of names and texts.
+    Json,
+}
+
+impl core::str::FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "dir" => Ok(Self::Dir),
+            "json" => Ok(Self::Json),
+            _ => text.parse().map(Self::Env).map_err(|_| {
+                let dialects: Vec<_> = Dialect::ALL.iter().map(|dialect| dialect.as_str()).collect();
+                format!("known are json, dir, {}", dialects.join(", "))
+            }),
+        }
+    }
+}
+
+/// Secrets that were read, in the order of their names.
+pub(crate) type Secrets = BTreeMap<SecretName, SecretBytes>;
+
+/// Longest file that is imported, in bytes.
+const MAX_IMPORT: usize = 16 << 20;
+
+/// `vault import`.
+pub(crate) fn import(args: &ImportArgs, global: &Global, output: &mut Output) -> Outcome {
+    let vault = input::vault(global)?;
+    let declared: Vec<_> = vault.manifest().secrets().map(|(name, _)| name.clone()).collect();
+    let secrets = read(&args.file, args.format, &declared)?;
+    let mut new = Vec::new();
+    let mut same = 0;
+    for (name, value) in secrets {
+        let name = EntryName::new(name);
+        match vault.stored(&name, Version::Current) {
+            Ok(known) if known.value.expose_secret() == value.expose_secret() => same += 1,
+            Ok(_) | Err(Error::NotFound { .. }) => new.push((name, value)),
+            Err(other) => return Err(other.into()),
+        }
+    }
+    if !args.dry_run {
+        vault.set(&new, None)?;
+    }
+    let text = format!(
+        "{} secrets {}set, {same} unchanged",
+        new.len(),
+        if args.dry_run { "would be " } else { "" }
+    );
+    let names: Vec<_> = new.iter().map(|(name, _)| name.name().as_str()).collect();
+    output.result(&text, json!({ "set": names, "unchanged": same, "dry_run": args.dry_run }))?;
+    Ok(0)
+}
+
+/// Reads secrets in a shape, or in the one that fits the file.
+pub(crate) fn read(file: &Path, shape: Option<Shape>, declared: &[SecretName]) -> Result<Secrets, Failure> {
+    let shape = match shape {
+        Some(shape) => shape,
+        None if file.is_dir() => Shape::Dir,
+        None if file.extension().is_some_and(|extension| extension == "json") => Shape::Json,
+        None => return read_env_of_any(file),
+    };
+    match shape {
+        Shape::Dir => read_directory(file, declared),
+        Shape::Json => read_json(file),
+        Shape::Env(dialect) => read_env(file, &text_of(file)?, dialect),
+    }
+}
+
+fn read_directory(directory: &Path, declared: &[SecretName]) -> Result<Secrets, Failure> {
+    let mut secrets = Secrets::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(at) = waiting.pop() {
+        let fail = |source| Error::Io { action: "list", path: at.clone(), source };
+        for entry in fs::read_dir(&at).map_err(fail)? {
+            let path = entry.map_err(fail)?.path();
+            // Kubernetes keeps what a mount's links lead to in names of this kind.
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("..")) {
+                continue;
+            }
+            if path.is_dir() {
+                waiting.push(path);
+                continue;
+            }
+            let name = name_of(path.strip_prefix(directory).unwrap_or(&path), declared)
+                .map_err(|error| wrong(&path, error.to_string()))?;
+            let content = read_file(&path, MAX_IMPORT)?;
+            let text = core::str::from_utf8(content.expose_secret()).is_ok();
+            let value = match text {
+                true => SecretBytes::copy_of(input::without_line_break(content.expose_secret())),
+                false => content,
+            };
+            if secrets.insert(name.clone(), not_empty(&path, &name, value)?).is_some() {
+                return Err(wrong(&path, format!("another file is secret {name} too")).into());
+            }
+        }
+    }
+    Ok(secrets)
+}
+
+/// The secret that a file holds: the declared one whose file this is, else its name in capitals,
+/// which is where a variable of it would be.
+fn name_of(file: &Path, declared: &[SecretName]) -> Result<SecretName, Error> {
+    let file = file.to_string_lossy();
+    match declared.iter().find(|name| name.file_name() == file || name.as_str() == file) {
+        Some(name) => Ok(name.clone()),
+        None => SecretName::parse(&file.to_ascii_uppercase()),
+    }
+}
+
+fn read_json(file: &Path) -> Result<Secrets, Failure> {
+    let text = text_of(file)?;
+    let object: Map<String, Value> = serde_json::from_str(&text)
+        .map_err(|error| Error::Config {
+            place: Place::at(file, error.line(), error.column()),
+            reason: "it is not one JSON object of names and texts".to_owned(),
+        })?;
+    let mut secrets = Secrets::new();
+    for (name, value) in object {
+        let name = SecretName::parse(&name).map_err(|error| wrong(file, error.to_string()))?;
+        let Value::String(value) = value else {
+            return Err(wrong(file, format!("the value of {name} is no text")).into());
+        };
+        let value = Zeroizing::new(value);
+        secrets.insert(name.clone(), not_empty(file, &name, SecretBytes::copy_of(value.as_bytes()))?);
+    }
+    Ok(secrets)
+}
+
+/// Reads an environment file that nobody named the reader of: only if all readers agree.
+fn read_env_of_any(file: &Path) -> Result<Secrets, Failure> {
+    let text = text_of(file)?;
+    let mut agreed: Option<Secrets> = None;
+    for dialect in [Dialect::Python, Dialect::Node, Dialect::NodeEnvFile] {
+        let secrets = read_env(file, &text, dialect)?;
+        match &agreed {
+            Some(other) => {
+                let differing = other.iter().find(|(name, value)| {
+                    secrets.get(*name).is_none_or(|found| found.expose_secret() != value.expose_secret())
+                });
+                let extra = secrets.keys().find(|name| !other.contains_key(*name));
+                if let Some(name) = differing.map(|(name, _)| name).or(extra) {
+                    let reason = format!("programs read {name} differently; say with --format who reads this file");
+                    return Err(wrong(file, reason).into());
+                }
+            }
+            None => agreed = Some(secrets),
+        }
+    }
+    Ok(agreed.unwrap_or_default())
+}
+
+fn read_env(file: &Path, text: &str, dialect: Dialect) -> Result<Secrets, Failure> {
+    let reading = dotenv::read(text, dialect).map_err(|error| match error {
+        Error::Config { place, reason } => Error::Config { place: Place { path: file.to_owned(), ..place }, reason },
+        other => other,
+    })?;
+    if let Some(passed) = reading.passed_over.first() {
+        return Err(Error::Config { place: Place::at(file, passed.line, passed.column), reason: passed.rule.to_owned() }.into());
+    }
+    let mut secrets = Secrets::new();
+    for entry in reading.entries {
+        let name = SecretName::parse(&entry.name)?;
+        if entry.substitutes {
+            let reason = "its reader puts the value of a variable there; write the value itself".to_owned();
+            return Err(Error::Config { place: Place::at(file, entry.line, 1), reason }.into());
+        }
+        secrets.insert(name, entry.value);
+    }
+    // What is set to nothing counts as unset.
+    secrets.retain(|_, value| !value.is_empty());
+    Ok(secrets)
+}
+
+/// `vault export`.
+pub(crate) fn export(args: &ExportArgs, global: &Global, output: &mut Output) -> Outcome {
+    let vault = input::vault(global)?;
+    let names: Vec<SecretName> = if args.only.is_empty() {
+        let names = vault.store()?.names()?.into_iter();
+        names.filter(|name| name.tenant().is_none()).map(|name| name.name().clone()).collect()
+    } else {
+        args.only.iter().map(|name| SecretName::parse(name)).collect::<Result<_, _>>()?
+    };
+    match (args.format, &args.out) {
+        (Shape::Dir, None) => Err(Failure::usage("--format dir needs --out DIRECTORY")),
+        (Shape::Dir, Some(out)) => {
+            write_directory(&vault, &names, out)?;
+            told(names.len(), out, output)
+        }
+        (shape, out) => {
+            let text = render(&vault, &names, shape)?;
+            match out {
+                Some(out) => {
+                    create_file(out, &text, 0o600)?;
+                    told(names.len(), out, output)
+                }
+                None => {
+                    output.bytes(&text)?;
+                    Ok(0)
+                }
+            }
+        }
+    }
+}
+
+fn told(count: usize, out: &Path, output: &mut Output) -> Outcome {
+    let text = format!("{count} secrets in {}", out.display());
+    output.result(&text, json!({ "exported": count, "out": out.display().to_string() }))?;
+    Ok(0)
+}
+
+fn render(vault: &Vault, names: &[SecretName], shape: Shape) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut out = Zeroizing::new(Vec::new());
+    let mut first = true;
+    for name in names {
+        let secret = vault.secret(name.as_str())?.value;
+        let text = core::str::from_utf8(secret.expose_secret()).map_err(|_| {
+            Failure::from(Error::Malformed { what: "secret for this format: it is not text" })
+                .with_hint(format!("{name} can be exported with --format dir"))
+        })?;
+        let entry = Zeroizing::new(match shape {
+            Shape::Env(dialect) => dotenv::write(&variable(name)?, text, dialect)
+                .map_err(|error| Failure::from(error).with_hint(format!("it is {name} that cannot be written")))?,
+            _ => format!("{}\n  {}: {}", if first { "{" } else { "," }, json!(name.as_str()), json!(text)),
+        });
+        first = false;
+        // A buffer that grows would leave copies behind.
+        let mut larger = Zeroizing::new(Vec::with_capacity(out.len() + entry.len() + 8));
+        larger.extend_from_slice(&out);
+        larger.extend_from_slice(entry.as_bytes());
+        out = larger;
+    }
+    if shape == Shape::Json {
+        out.extend_from_slice(if first { b"{}\n" } else { b"\n}\n" });
+    }
+    Ok(out)
+}
+
+/// The name as a variable, which environment files have.
+fn variable(name: &SecretName) -> Result<String, Failure> {
+    let variable = name.variable();
+    if variable.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(Failure::usage(format!("{name} begins with a digit, which no variable does; export it with --format json")));
+    }
+    Ok(variable)
+}
+
+/// One file for each secret, which only its owner can read.
+fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<(), Failure> {
+    let mut files: BTreeMap<PathBuf, &SecretName> = BTreeMap::new();
+    for name in names {
+        if let Some(other) = files.insert(out.join(name.file_name()), name) {
+            return Err(Failure::usage(format!("{name} and {other} have the same file name")));
+        }
+    }
+    directory(out)?;
+    if fs::read_dir(out).map_err(|source| Error::Io { action: "list", path: out.to_owned(), source })?.next().is_some() {
+        return Err(Error::Refused {
+            reason: format!("{} is not empty", out.display()),
+            remedy: "name a directory that does not exist".to_owned(),
+        }
+        .into());
+    }
+    for (path, name) in files {
+        if let Some(parent) = path.parent() {
+            directory(parent)?;
+        }
+        create_file(&path, vault.secret(name.as_str())?.value.expose_secret(), 0o600)?;
+    }
+    Ok(())
+}
+
+fn directory(path: &Path) -> Result<(), Error> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| Error::Io { action: "create", path: path.to_owned(), source })
+}
+
+fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
+    let content = read_file(file, MAX_IMPORT)?;
+    let text = core::str::from_utf8(content.expose_secret()).map_err(|_| wrong(file, "it is not UTF-8 text".to_owned()))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+fn not_empty(file: &Path, name: &SecretName, value: SecretBytes) -> Result<SecretBytes, Error> {
+    if value.is_empty() { Err(wrong(file, format!("{name} is empty"))) } else { Ok(value) }
+}
+
+fn wrong(file: &Path, reason: String) -> Error {
+    Error::Config { place: Place::file(file), reason }
+}
