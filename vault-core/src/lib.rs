@@ -44,6 +44,8 @@ compile_error!("vault-core needs the feature `ring` or the feature `rustcrypto`"
 pub mod column;
 mod context;
 mod database;
+#[cfg(feature = "foreign")]
+pub mod dotenv;
 mod envelope;
 mod error;
 mod file;

@@ -1,0 +1,299 @@
+//! Texts read as the real readers read them, and values written that they read back.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed"
+)]
+
+mod readers;
+mod texts;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs;
+use std::path::Path;
+
+use readers::{ENVIRONMENT, Readers, Variables};
+use serde_json::Value;
+use texts::{TEXTS, generated_texts, generated_values};
+use vault_core::SecretBytes;
+use vault_core::dotenv::{Dialect, Reading, read, read_substituted, write};
+
+const GENERATED_TEXTS: usize = 3_000;
+const GENERATED_VALUES: usize = 3_000;
+/// Docker is started for each text.
+const DOCKER_TEXTS: usize = 500;
+
+fn main() {
+    let readers = Readers::installed();
+    let mut table = Table::default();
+    let texts: Vec<String> = TEXTS.map(str::to_owned).into_iter().chain(generated_texts(GENERATED_TEXTS)).collect();
+    texts_for_python(&readers, &texts, &mut table);
+    texts_for_javascript(&readers, &texts, &mut table);
+    texts_for_docker(&readers, &texts[..DOCKER_TEXTS], &mut table);
+    texts_for_shells(&readers, &texts, &mut table);
+    applications_own(&mut table);
+    let mut values = generated_values(GENERATED_VALUES);
+    values.extend(application_values());
+    for dialect in Dialect::ALL {
+        round_trips(&readers, dialect, &values, &mut table);
+    }
+    table.print_and_judge();
+}
+
+fn texts_for_python(readers: &Readers, texts: &[String], table: &mut Table) {
+    let lookup = |name: &str| {
+        let found = ENVIRONMENT.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| SecretBytes::copy_of(value.as_bytes()))
+    };
+    for (text, theirs) in texts.iter().zip(readers.python(texts)) {
+        let ours = read(text, Dialect::Python).unwrap();
+        let valid = theirs.bindings.iter().filter(|(name, ..)| is_name(name));
+        let entries: Vec<_> =
+            ours.entries.iter().map(|e| (e.name.clone(), utf8(&e.value), e.line, e.substitutes)).collect();
+        table.compare("python-dotenv: entries and lines", text, &entries, &valid.cloned().collect());
+        let mut lines = theirs.passed_over;
+        lines.extend(theirs.bindings.iter().filter(|(name, ..)| !is_name(name)).map(|(_, _, line, _)| *line));
+        lines.sort_unstable();
+        let passed_over = ours.passed_over.iter().map(|p| p.line).collect();
+        table.compare("python-dotenv: lines passed over", text, &passed_over, &lines);
+        let substituted = read_substituted(text, lookup).unwrap();
+        for (column, ours, theirs) in [
+            ("python-dotenv: without substitution", ours, theirs.plain),
+            ("python-dotenv: with substitution", substituted, theirs.substituted),
+        ] {
+            // A later line without a value takes an earlier value away, and is reported.
+            let mut ours = variables(&ours);
+            ours.retain(|name, _| theirs.contains_key(name));
+            table.compare(column, text, &ours, &named(theirs));
+        }
+    }
+}
+
+fn texts_for_javascript(readers: &Readers, texts: &[String], table: &mut Table) {
+    for (column, package) in
+        [("npm dotenv 18", "dotenv"), ("npm dotenv 17", "dotenv-17"), ("npm dotenv 16", "dotenv-16")]
+    {
+        for (text, theirs) in texts.iter().zip(readers.npm(package, texts)) {
+            maps(column, text, &read(text, Dialect::Node).unwrap(), theirs, table);
+        }
+    }
+    for (text, theirs) in texts.iter().zip(readers.node("node-26", texts)) {
+        maps("node --env-file", text, &read(text, Dialect::NodeEnvFile).unwrap(), theirs, table);
+    }
+}
+
+fn texts_for_docker(readers: &Readers, texts: &[String], table: &mut Table) {
+    for (text, theirs) in texts.iter().zip(readers.docker(texts)) {
+        match (read(text, Dialect::Docker), theirs) {
+            (Ok(ours), Some(mut theirs)) => {
+                // A name alone takes its value from the environment, where only this one is.
+                if !variables(&ours).contains_key("DOCKER_HOST") {
+                    theirs.remove("DOCKER_HOST");
+                }
+                maps("docker run --env-file", text, &ours, theirs, table);
+            }
+            (ours, theirs) => {
+                table.compare("docker run --env-file", text, &ours.is_err(), &theirs.is_none());
+            }
+        }
+    }
+}
+
+/// Only what we read: what we refuse could be any command.
+fn texts_for_shells(readers: &Readers, texts: &[String], table: &mut Table) {
+    let readable: Vec<String> = texts.iter().filter(|text| read(text, Dialect::Shell).is_ok()).cloned().collect();
+    for (column, shell) in [("bash", "/usr/bin/bash"), ("dash", "/usr/bin/dash")] {
+        for (text, mut theirs) in readable.iter().zip(readers.shell(shell, &readable)) {
+            let ours = variables(&read(text, Dialect::Shell).unwrap());
+            theirs.retain(|name, value| {
+                let inherited = ENVIRONMENT.contains(&(name.as_str(), value.as_str()));
+                let own = ["PATH", "PWD", "OLDPWD", "SHLVL", "_"].contains(&name.as_str());
+                ours.contains_key(name) || !inherited && !own
+            });
+            table.compare(column, text, &ours, &theirs);
+        }
+    }
+    table.note("texts that a shell may source", readable.len());
+}
+
+/// The name is found by us where the reader finds it, with its value, and what we leave out of a
+/// reader's variables is reported.
+fn maps(column: &'static str, text: &str, ours: &Reading, theirs: Variables, table: &mut Table) {
+    let others = theirs.keys().any(|name| !is_name(name));
+    table.compare(column, text, &variables(ours), &named(theirs));
+    if others {
+        table.compare("names that are none are reported", text, &ours.passed_over.is_empty(), &false);
+    }
+}
+
+/// What Fingerflow's own settings class reads from its `.env`.
+fn applications_own(table: &mut Table) {
+    let vectors = application_vectors();
+    for row in vectors["settings"].as_array().unwrap().iter().filter(|row| row["dotenv"].is_string()) {
+        let text = row["dotenv"].as_str().unwrap();
+        let ours = variables(&read_substituted(text, |_| None).unwrap());
+        let ours = row["env"]["SECRET_KEY"].as_str().or(ours.get("SECRET_KEY").map(String::as_str));
+        table.compare("Fingerflow's settings", text, &ours, &row["settings"]["secret_key"].as_str());
+    }
+}
+
+fn application_vectors() -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../vectors/apps/fingerflow.json");
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// Every text in the application's vectors, as a value.
+fn application_values() -> Vec<String> {
+    fn collect(value: &Value, all: &mut Vec<String>) {
+        match value {
+            Value::String(text) => all.push(text.clone()),
+            Value::Array(items) => items.iter().for_each(|item| collect(item, all)),
+            Value::Object(fields) => fields.values().for_each(|field| collect(field, all)),
+            _ => {}
+        }
+    }
+    let mut all = Vec::new();
+    collect(&application_vectors(), &mut all);
+    all
+}
+
+/// Writes each value, and has the readers read it before the next one and all of them at once.
+fn round_trips(readers: &Readers, dialect: Dialect, values: &[String], table: &mut Table) {
+    let entry = |name: &str, value: &str| write(name, value, dialect).ok().map(|entry| utf8(&entry));
+    let written: Vec<&String> = values.iter().filter(|value| entry("V", value).is_some()).collect();
+    for value in values {
+        let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b" +/=_-.:@%".contains(&b));
+        assert!(!plain || written.contains(&value), "a plain value is refused in {dialect}");
+    }
+    table.note(format!("{dialect}: values written"), written.len());
+    table.note(format!("{dialect}: values refused"), values.len() - written.len());
+
+    let next = |number: usize| written[(number + 1) % written.len()];
+    let pairs: Vec<String> = written
+        .iter()
+        .enumerate()
+        .map(|(number, value)| entry("V", value).unwrap() + &entry("W", next(number)).unwrap())
+        .collect();
+    let expected = |number: usize| {
+        [("V", written[number]), ("W", next(number))].map(|(name, value)| (name.to_owned(), value.clone())).into()
+    };
+    let all: String =
+        written.iter().enumerate().map(|(number, value)| entry(&format!("V{number}"), value).unwrap()).collect();
+    let all_expected: Variables =
+        written.iter().enumerate().map(|(number, value)| (format!("V{number}"), (*value).clone())).collect();
+
+    let mut check = |column: &str, number: usize, mut theirs: Variables| {
+        theirs.retain(|name, _| ["V", "W"].contains(&name.as_str()));
+        table.compare(&format!("{dialect}: {column}"), &pairs[number], &theirs, &expected(number));
+    };
+    let together = match dialect {
+        Dialect::Docker => {
+            let few: Vec<String> = pairs.iter().take(DOCKER_TEXTS).cloned().collect();
+            for (number, theirs) in readers.docker(&few).into_iter().enumerate() {
+                check("docker", number, theirs.unwrap());
+            }
+            vec![("docker, all at once", readers.docker(std::slice::from_ref(&all)).remove(0).unwrap())]
+        }
+        Dialect::Node => {
+            let packages = ["dotenv", "dotenv-17", "dotenv-16"];
+            for package in packages {
+                for (number, theirs) in readers.npm(package, &pairs).into_iter().enumerate() {
+                    check(package, number, theirs);
+                }
+            }
+            vec![("dotenv, all at once", readers.npm("dotenv", std::slice::from_ref(&all)).remove(0))]
+        }
+        Dialect::NodeEnvFile => {
+            let nodes = ["node-26", "node-20"];
+            for node in nodes {
+                for (number, theirs) in readers.node(node, &pairs).into_iter().enumerate() {
+                    check(node, number, theirs);
+                }
+            }
+            vec![
+                ("node-26 --env-file, all at once", readers.node_with_file("node-26", &all)),
+                ("node-20 --env-file, all at once", readers.node_with_file("node-20", &all)),
+            ]
+        }
+        Dialect::Python => {
+            for (number, theirs) in readers.python(&pairs).into_iter().enumerate() {
+                check("python-dotenv", number, theirs.substituted);
+                check("python-dotenv, without substitution", number, theirs.plain);
+            }
+            vec![("python-dotenv, all at once", readers.python(std::slice::from_ref(&all)).remove(0).substituted)]
+        }
+        Dialect::Shell => {
+            for shell in ["/usr/bin/bash", "/usr/bin/dash"] {
+                for (number, theirs) in readers.shell(shell, &pairs).into_iter().enumerate() {
+                    check(shell, number, theirs);
+                }
+            }
+            Vec::new()
+        }
+        _ => panic!("{dialect} has no reader here"),
+    };
+    for (column, mut theirs) in together {
+        theirs.retain(|name, _| all_expected.contains_key(name));
+        table.compare(&format!("{dialect}: {column}"), column, &theirs, &all_expected);
+    }
+}
+
+/// Comparisons by what was compared, with how many there were and how many failed.
+#[derive(Default)]
+struct Table {
+    rows: BTreeMap<String, (usize, usize)>,
+    notes: BTreeMap<String, usize>,
+}
+
+impl Table {
+    fn compare<T: Debug + PartialEq>(&mut self, column: &str, text: &str, ours: &T, theirs: &T) {
+        let row = self.rows.entry(column.to_owned()).or_default();
+        row.0 += 1;
+        if ours != theirs {
+            row.1 += 1;
+            if row.1 <= 3 {
+                println!("{column}\n  text   {text:?}\n  ours   {ours:?}\n  theirs {theirs:?}");
+            }
+        }
+    }
+
+    fn note(&mut self, name: impl Into<String>, count: usize) {
+        self.notes.insert(name.into(), count);
+    }
+
+    fn print_and_judge(&self) {
+        println!("{:48} {:>8} {:>10}", "compared", "cases", "mismatches");
+        for (column, (cases, mismatches)) in &self.rows {
+            println!("{column:48} {cases:>8} {mismatches:>10}");
+        }
+        for (name, count) in &self.notes {
+            println!("{name:48} {count:>8}");
+        }
+        let failed = self.rows.values().filter(|(_, mismatches)| *mismatches > 0).count();
+        let result = if failed == 0 { "ok" } else { "FAILED" };
+        println!("test result: {result}. {} passed; {failed} failed", self.rows.len() - failed);
+        assert_eq!(failed, 0);
+    }
+}
+
+fn variables(reading: &Reading) -> Variables {
+    reading.entries.iter().map(|entry| (entry.name.clone(), utf8(&entry.value))).collect()
+}
+
+fn named(mut variables: Variables) -> Variables {
+    variables.retain(|name, _| is_name(name));
+    variables
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+}
+
+fn utf8(secret: &SecretBytes) -> String {
+    String::from_utf8(secret.expose_secret().to_vec()).unwrap()
+}
