@@ -9,10 +9,12 @@
 
 mod crash;
 mod documents;
+mod faults;
 mod key;
 mod redaction;
 mod rotate;
 mod seal;
+mod store;
 
 use std::fs;
 use std::io::Write;

@@ -182,12 +182,15 @@ fn contents(vault: &Vault, findings: &mut Findings) {
         }
         let waiting = keyring.keys().iter().filter(|key| key.state == KeyState::Active).count();
         if waiting > 1 {
-            findings.warning(format!("{waiting} keys of keyring {} wait to be promoted", spec.name), "promote one of them");
+            findings
+                .warning(format!("{waiting} keys of keyring {} wait to be promoted", spec.name), "promote one of them");
         }
     }
     if let Ok(store) = vault.store() {
         match store.exists().and_then(|exists| if exists { store.check().map(Some) } else { Ok(None) }) {
-            Ok(None) => findings.failure(format!("{} does not exist", store.location()), "`vault init --store-only` makes it"),
+            Ok(None) => {
+                findings.failure(format!("{} does not exist", store.location()), "`vault init --store-only` makes it");
+            }
             Ok(Some(found)) => found.iter().for_each(|finding| findings.warning(finding.to_string(), "see there")),
             Err(error) => findings.error(&error),
         }

@@ -6,13 +6,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use vault_core::{Config, EntryName, Error, Kind, MasterKey, SecretName, Vault, create_file};
+use vault_core::{Config, EntryName, Error, Kind, MasterKey, Vault, create_file};
 
 use crate::args::{Global, InitArgs};
 use crate::failure::{Failure, Outcome};
+use crate::input;
 use crate::output::Output;
 use crate::transfer::{self, Secrets};
-use crate::input;
 
 const CONFIG: &str = "vault.toml";
 const KEYS: &str = "keys";
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
         return Ok(0);
     }
     let count = imported.len();
-    let config = configuration(&args.store, imported.keys());
+    let config = configuration(&args.store, &imported);
     begin()?;
     let kid = first_key()?;
     ignore()?;
@@ -95,7 +95,9 @@ fn refuse_existing(store: &str) -> Result<(), Failure> {
 fn exists(what: &str) -> Failure {
     Failure {
         kind: Kind::AlreadyInitialised,
-        hint: Some("`vault init --store-only` makes a store that vault.toml declares and that does not exist".to_owned()),
+        hint: Some(
+            "`vault init --store-only` makes a store that vault.toml declares and that does not exist".to_owned(),
+        ),
         ..Failure::usage(format!("{what} exists; nothing was changed"))
     }
 }
@@ -113,10 +115,11 @@ fn begin() -> Result<(), Error> {
 fn first_key() -> Result<String, Error> {
     let (directory, path) = (Path::new(KEYS), Path::new(FIRST_KEY));
     if !directory.is_dir() {
-        DirBuilder::new()
-            .mode(0o700)
-            .create(directory)
-            .map_err(|source| Error::Io { action: "create", path: directory.to_owned(), source })?;
+        DirBuilder::new().mode(0o700).create(directory).map_err(|source| Error::Io {
+            action: "create",
+            path: directory.to_owned(),
+            source,
+        })?;
     }
     if path.symlink_metadata().is_err() {
         create_file(path, MasterKey::generate()?.text().expose_secret(), 0o600)?;
@@ -148,7 +151,7 @@ fn ignore() -> Result<(), Error> {
 /// Keys, and what stands beside a store.
 const IGNORE: [&str; 3] = ["/keys/", "/*.lock", "/*.bak"];
 
-fn configuration<'a>(store: &str, names: impl Iterator<Item = &'a SecretName>) -> String {
+fn configuration(store: &str, secrets: &Secrets) -> String {
     let mut text = format!(
         "version = 1\n\n\
          [vault]\n\
@@ -161,7 +164,7 @@ fn configuration<'a>(store: &str, names: impl Iterator<Item = &'a SecretName>) -
          url = {}\n",
         json!(store)
     );
-    for name in names {
+    for name in secrets.keys() {
         text.push_str(&format!("\n[secrets.{}]\n", json!(name.as_str())));
     }
     text

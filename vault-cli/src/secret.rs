@@ -31,7 +31,10 @@ pub(crate) fn set(args: &SetArgs, global: &Global, output: &mut Output) -> Outco
         versions.first().copied().unwrap_or_default()
     };
     let text = format!("{name}: version {version}{}", dry(args.dry_run));
-    output.result(&text, json!({ "name": name.name().as_str(), "tenant": name.tenant(), "version": version, "dry_run": args.dry_run }))?;
+    output.result(
+        &text,
+        json!({ "name": name.name().as_str(), "tenant": name.tenant(), "version": version, "dry_run": args.dry_run }),
+    )?;
     Ok(0)
 }
 
@@ -77,7 +80,8 @@ fn explain(vault: &Vault, name: &SecretName, output: &mut Output) -> Outcome {
     let mut lines = vec![format!("{name}: {won}")];
     lines.extend(shadowed.iter().map(|source| format!("  shadows {source}")));
     let shadowed: Vec<_> = shadowed.iter().map(ToString::to_string).collect();
-    output.result(&lines.join("\n"), json!({ "name": name.as_str(), "source": won.to_string(), "shadows": shadowed }))?;
+    output
+        .result(&lines.join("\n"), json!({ "name": name.as_str(), "source": won.to_string(), "shadows": shadowed }))?;
     Ok(0)
 }
 
@@ -141,7 +145,8 @@ pub(crate) fn rm(args: &RmArgs, global: &Global, output: &mut Output) -> Outcome
         Version::Number(number) => versions.iter().find(|entry| entry.key.version == number),
         _ => None,
     };
-    let wanted = wanted.ok_or_else(|| Error::NotFound { what: format!("secret {} in the store", args.name) })?.key.version;
+    let wanted =
+        wanted.ok_or_else(|| Error::NotFound { what: format!("secret {} in the store", args.name) })?.key.version;
     let is_newest = versions.first().is_some_and(|newest| newest.key.version == wanted);
     let older = versions.len() - 1;
     if is_newest && older > 0 && !args.all {
@@ -157,8 +162,12 @@ pub(crate) fn rm(args: &RmArgs, global: &Global, output: &mut Output) -> Outcome
         true => 1,
         false => store.remove(&name, one)?,
     };
-    let text = format!("{name}: {removed} {} removed{}", if removed == 1 { "version" } else { "versions" }, dry(args.dry_run));
-    output.result(&text, json!({ "name": name.name().as_str(), "tenant": name.tenant(), "removed": removed, "dry_run": args.dry_run }))?;
+    let text =
+        format!("{name}: {removed} {} removed{}", if removed == 1 { "version" } else { "versions" }, dry(args.dry_run));
+    output.result(
+        &text,
+        json!({ "name": name.name().as_str(), "tenant": name.tenant(), "removed": removed, "dry_run": args.dry_run }),
+    )?;
     Ok(0)
 }
 
@@ -169,7 +178,10 @@ pub(crate) fn rollback(args: &RollbackArgs, global: &Global, output: &mut Output
     let name = entry_name(name, args.tenant.as_deref())?;
     let vault = input::vault(global)?;
     let old = vault.store()?.get(&name, version)?;
-    let old = old.ok_or_else(|| Error::NotFound { what: format!("older version of secret {name} in the store") })?.key.version;
+    let old = old
+        .ok_or_else(|| Error::NotFound { what: format!("older version of secret {name} in the store") })?
+        .key
+        .version;
     let new = match args.dry_run {
         true => vault.store()?.versions(&name)?.first().map_or(0, |newest| newest.key.version) + 1,
         false => vault.roll_back(&name, Version::Number(old))?,
@@ -190,7 +202,9 @@ fn value(args: &SetArgs, name: &SecretName, spec: Option<&SecretSpec>) -> Result
         return Ok(form.secret()?);
     }
     let (content, place) = match &args.from_file {
-        Some(path) => (Zeroizing::new(read_file(path, MAX_SECRET)?.expose_secret().to_vec()), path.display().to_string()),
+        Some(path) => {
+            (Zeroizing::new(read_file(path, MAX_SECRET)?.expose_secret().to_vec()), path.display().to_string())
+        }
         None if io::stdin().is_terminal() => (ask(name)?, "what was typed".to_owned()),
         None => (input::read_all()?, "standard input".to_owned()),
     };
@@ -200,7 +214,9 @@ fn value(args: &SetArgs, name: &SecretName, spec: Option<&SecretSpec>) -> Result
         return Err(Failure::usage(format!("{place} is empty; nothing was set")));
     }
     if text && (value.contains(&0) || core::str::from_utf8(value).is_err()) {
-        return Err(Failure::from(Error::Malformed { what: "secret: it is not text" }).with_hint("--raw takes it as it is"));
+        return Err(
+            Failure::from(Error::Malformed { what: "secret: it is not text" }).with_hint("--raw takes it as it is")
+        );
     }
     Ok(SecretBytes::copy_of(value))
 }
@@ -214,7 +230,10 @@ fn declared_form(spec: Option<&SecretSpec>) -> Result<Generate, Failure> {
         SecretKind::Hex => Ok(Generate::Hex(bytes)),
         SecretKind::Base64 => Ok(Generate::Base64(bytes)),
         SecretKind::FernetKey => Ok(Generate::FernetKey),
-        kind => Err(Failure::usage(format!("a secret of type {} cannot be generated; give it on standard input", kind.as_str()))),
+        kind => Err(Failure::usage(format!(
+            "a secret of type {} cannot be generated; give it on standard input",
+            kind.as_str()
+        ))),
     }
 }
 

@@ -65,11 +65,7 @@ pub(crate) fn import(args: &ImportArgs, global: &Global, output: &mut Output) ->
     if !args.dry_run {
         vault.set(&new, None)?;
     }
-    let text = format!(
-        "{} secrets {}set, {same} unchanged",
-        new.len(),
-        if args.dry_run { "would be " } else { "" }
-    );
+    let text = format!("{} secrets {}set, {same} unchanged", new.len(), if args.dry_run { "would be " } else { "" });
     let names: Vec<_> = new.iter().map(|(name, _)| name.name().as_str()).collect();
     output.result(&text, json!({ "set": names, "unchanged": same, "dry_run": args.dry_run }))?;
     Ok(0)
@@ -133,11 +129,10 @@ fn name_of(file: &Path, declared: &[SecretName]) -> Result<SecretName, Error> {
 
 fn read_json(file: &Path) -> Result<Secrets, Failure> {
     let text = text_of(file)?;
-    let object: Map<String, Value> = serde_json::from_str(&text)
-        .map_err(|error| Error::Config {
-            place: Place::at(file, error.line(), error.column()),
-            reason: "it is not one JSON object of names and texts".to_owned(),
-        })?;
+    let object: Map<String, Value> = serde_json::from_str(&text).map_err(|error| Error::Config {
+        place: Place::at(file, error.line(), error.column()),
+        reason: "it is not one JSON object of names and texts".to_owned(),
+    })?;
     let mut secrets = Secrets::new();
     for (name, value) in object {
         let name = SecretName::parse(&name).map_err(|error| wrong(file, error.to_string()))?;
@@ -175,11 +170,18 @@ fn read_env_of_any(file: &Path) -> Result<Secrets, Failure> {
 
 fn read_env(file: &Path, text: &str, dialect: Dialect) -> Result<Secrets, Failure> {
     let reading = dotenv::read(text, dialect).map_err(|error| match error {
-        Error::Config { place, reason } => Error::Config { place: Place { path: file.to_owned(), ..place }, reason },
+        Error::Config { place, reason } => {
+            let place = place.at.map_or_else(|| Place::file(file), |(line, column)| Place::at(file, line, column));
+            Error::Config { place, reason }
+        }
         other => other,
     })?;
     if let Some(passed) = reading.passed_over.first() {
-        return Err(Error::Config { place: Place::at(file, passed.line, passed.column), reason: passed.rule.to_owned() }.into());
+        return Err(Error::Config {
+            place: Place::at(file, passed.line, passed.column),
+            reason: passed.rule.to_owned(),
+        }
+        .into());
     }
     let mut secrets = Secrets::new();
     for entry in reading.entries {
@@ -241,16 +243,21 @@ fn render(vault: &Vault, names: &[SecretName], shape: Shape) -> Result<Zeroizing
             Failure::from(Error::Malformed { what: "secret for this format: it is not text" })
                 .with_hint(format!("{name} can be exported with --format dir"))
         })?;
-        let entry = Zeroizing::new(match shape {
+        let entry = match shape {
             Shape::Env(dialect) => dotenv::write(&variable(name)?, text, dialect)
                 .map_err(|error| Failure::from(error).with_hint(format!("it is {name} that cannot be written")))?,
-            _ => format!("{}\n  {}: {}", if first { "{" } else { "," }, json!(name.as_str()), json!(text)),
-        });
+            _ => {
+                let quoted = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
+                let before = if first { "{" } else { "," };
+                let entry = Zeroizing::new(format!("{before}\n  {}: {}", json!(name.as_str()), *quoted));
+                SecretBytes::copy_of(entry.as_bytes())
+            }
+        };
         first = false;
         // A buffer that grows would leave copies behind.
         let mut larger = Zeroizing::new(Vec::with_capacity(out.len() + entry.len() + 8));
         larger.extend_from_slice(&out);
-        larger.extend_from_slice(entry.as_bytes());
+        larger.extend_from_slice(entry.expose_secret());
         out = larger;
     }
     if shape == Shape::Json {
@@ -263,7 +270,9 @@ fn render(vault: &Vault, names: &[SecretName], shape: Shape) -> Result<Zeroizing
 fn variable(name: &SecretName) -> Result<String, Failure> {
     let variable = name.variable();
     if variable.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(Failure::usage(format!("{name} begins with a digit, which no variable does; export it with --format json")));
+        return Err(Failure::usage(format!(
+            "{name} begins with a digit, which no variable does; export it with --format json"
+        )));
     }
     Ok(variable)
 }
@@ -277,7 +286,8 @@ fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<()
         }
     }
     directory(out)?;
-    if fs::read_dir(out).map_err(|source| Error::Io { action: "list", path: out.to_owned(), source })?.next().is_some() {
+    if fs::read_dir(out).map_err(|source| Error::Io { action: "list", path: out.to_owned(), source })?.next().is_some()
+    {
         return Err(Error::Refused {
             reason: format!("{} is not empty", out.display()),
             remedy: "name a directory that does not exist".to_owned(),
@@ -294,16 +304,17 @@ fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<()
 }
 
 fn directory(path: &Path) -> Result<(), Error> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| Error::Io { action: "create", path: path.to_owned(), source })
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| Error::Io {
+        action: "create",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
     let content = read_file(file, MAX_IMPORT)?;
-    let text = core::str::from_utf8(content.expose_secret()).map_err(|_| wrong(file, "it is not UTF-8 text".to_owned()))?;
+    let text =
+        core::str::from_utf8(content.expose_secret()).map_err(|_| wrong(file, "it is not UTF-8 text".to_owned()))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 

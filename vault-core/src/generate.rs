@@ -1,6 +1,6 @@
 //! New secrets of the forms that applications ask for.
 
-use base64::Engine as _;
+use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use zeroize::Zeroizing;
 
@@ -98,7 +98,7 @@ fn letters(length: usize) -> Result<SecretBytes> {
     Ok(SecretBytes::from(text))
 }
 
-fn encoded(engine: &impl base64::Engine, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+fn encoded(engine: &impl Engine, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut text = Zeroizing::new(vec![0; bytes.len().div_ceil(3) * 4]);
     // The buffer has exactly the length that is written.
     let _ = engine.encode_slice(bytes, &mut text);

@@ -156,12 +156,13 @@ impl Resolver {
     /// As [`secret`](Self::secret), with a store.
     pub(crate) fn secret_with(&self, name: &SecretName, store: Stored<'_>) -> Result<Resolved> {
         let found = self.find(name, file::MAX_SECRET, store)?;
-        if self.is_text(name) { text(found) } else { not_empty(found) }
-    }
-
-    /// Whether a trailing line break belongs to the file that has the secret, and not to it.
-    pub(crate) fn is_text(&self, name: &SecretName) -> bool {
-        self.declared.get(name).is_none_or(|spec| spec.kind.loses_line_break())
+        let is_text = match (self.declared.get(name), &found.source) {
+            (Some(spec), _) => spec.kind.loses_line_break(),
+            // Whoever set it said whether it is text.
+            (None, Source::Store { .. }) => false,
+            (None, _) => true,
+        };
+        if is_text { text(found) } else { not_empty(found) }
     }
 
     /// Every source that has a secret, the one that wins first.

@@ -1,0 +1,307 @@
+//! Secrets in a store, as an operator types them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::Value;
+
+use crate::Directory;
+
+pub(crate) const STORES: [&str; 2] = ["file:vault.store.toml", "sqlite:vault.db"];
+
+/// A directory after `vault init`.
+pub(crate) fn home(store: &str) -> Directory {
+    let directory = Directory::new();
+    directory.vault(&format!("init --store {store}")).ok();
+    directory
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn init_makes_everything_once() {
+    for store in STORES {
+        let directory = Directory::new();
+        directory.write(".gitignore", "target");
+        let planned = directory.vault(&format!("init --store {store} -n")).ok();
+        assert!(planned.contains("would be made"), "{planned}");
+        assert_eq!(fs::read_dir(directory.home.path()).unwrap().count(), 1);
+        let told = directory.vault(&format!("init --store {store}")).ok();
+        assert!(told.contains("back it up"), "{told}");
+        assert_eq!(fs::metadata(directory.path("keys/vault_kek_1")).unwrap().permissions().mode() & 0o777, 0o600);
+        let ignored = fs::read_to_string(directory.path(".gitignore")).unwrap();
+        assert_eq!(ignored.lines().take(2).collect::<Vec<_>>(), ["target", "/keys/"]);
+        assert_eq!(directory.vault("list").ok(), "");
+        directory.vault("doctor").ok();
+        // A second time it refuses, whatever of it is there.
+        directory.vault("init").fails(5);
+        for name in ["vault.toml", "keys/vault_kek_1"] {
+            let left = Directory::new();
+            fs::create_dir(left.path("keys")).unwrap();
+            left.write(name, "mine");
+            let error = left.vault(&format!("init --store {store}")).fails(5);
+            assert!(error.contains(name), "{error}");
+            assert_eq!(fs::read_to_string(left.path(name)).unwrap(), "mine");
+        }
+    }
+}
+
+#[test]
+fn init_takes_over_an_environment_file() {
+    let directory = Directory::new();
+    directory.write(".env", "# deployment\nDB_PASSWORD='p@ss w0rd'\nexport TOKEN=\"abc\"\nEMPTY=\n");
+    let told = directory.vault("init --import .env --json").ok();
+    assert_eq!(json(&told)["imported"], 2);
+    assert_eq!(directory.vault("get DB_PASSWORD").ok(), "p@ss w0rd");
+    assert_eq!(directory.vault("get TOKEN").ok(), "abc");
+    let config = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    assert!(config.contains("[secrets.\"DB_PASSWORD\"]"), "{config}");
+    assert!(!config.contains("p@ss"));
+    // A text that its possible readers do not agree on is not guessed at.
+    let other = Directory::new();
+    other.write(".env", "DB_PASSWORD=abc#1\n");
+    let error = other.vault("init --import .env").fails(16);
+    assert!(error.contains("--format") && !error.contains("abc"), "{error}");
+    assert!(!other.path("vault.toml").exists());
+    other.vault("init --import .env --format dotenv-python").ok();
+    assert_eq!(other.vault("get DB_PASSWORD").ok(), "abc#1");
+}
+
+#[test]
+fn a_store_can_be_made_for_a_configuration_that_is_there() {
+    for store in STORES {
+        let directory = Directory::new();
+        directory.vault("key generate --out kek").ok();
+        directory.write(
+            "vault.toml",
+            format!("version = 1\n[keyring.main]\nsources = [\"file:kek\"]\n[store]\nurl = \"{store}\"\n"),
+        );
+        let error = directory.vault_with("set A", b"x").fails(19);
+        assert!(error.contains("--store-only"), "{error}");
+        directory.vault("get A").fails(19);
+        directory.vault("init --store-only -n").ok();
+        directory.vault_with("set A", b"x").fails(19);
+        directory.vault("init --store-only").ok();
+        directory.vault_with("set A", b"x").ok();
+        directory.vault("init --store-only").fails(5);
+        assert_eq!(directory.vault("get A").ok(), "x");
+    }
+}
+
+#[test]
+fn secrets_are_set_got_listed_rolled_back_and_removed() {
+    for store in STORES {
+        let directory = home(store);
+        directory.vault("get A").fails(10);
+        assert_eq!(directory.vault_with("set A", b"one\n").ok(), "A: version 1\n");
+        assert_eq!(json(&directory.vault_with("set A --json", b"two\r\n").ok())["version"], 2);
+        assert_eq!(directory.vault_with("set A -n", b"nothing").ok(), "A: version 3 (dry run: nothing was changed)\n");
+        directory.write("value", b"\xff\x00binary\n");
+        directory.vault("set B --from-file value").fails(11);
+        directory.vault("set B --from-file value --raw").ok();
+        directory.vault_with("set C --tenant 7 --purpose oauth", b"t").ok();
+
+        assert_eq!(directory.vault("get A").ok(), "two");
+        assert_eq!(directory.vault("get A@previous").ok(), "one");
+        assert_eq!(directory.vault("get A@1").ok(), "one");
+        directory.vault("get A@3").fails(10);
+        directory.vault("get C").fails(10);
+        assert_eq!(directory.vault("get C --tenant 7").ok(), "t");
+        let bytes = crate::command(directory.home.path(), &["get", "B"]).output().unwrap().stdout;
+        assert_eq!(bytes, b"\xff\x00binary\n");
+        directory.vault("get B --json").fails(2);
+        assert_eq!(json(&directory.vault("get A --json").ok())["value"], "two");
+
+        assert_eq!(directory.vault("list").ok(), "A\nB\nC of tenant 7\n");
+        let versions = directory.vault("list --versions").ok();
+        assert!(versions.lines().count() == 4 && versions.contains("A  version 2"), "{versions}");
+        let listed = json(&directory.vault("list --tenant 7 --json").ok());
+        assert_eq!(
+            (listed["secrets"][0]["name"].as_str(), listed["secrets"][0]["purpose"].as_str()),
+            (Some("C"), Some("oauth"))
+        );
+        assert_eq!(directory.vault("get A --versions").ok().lines().count(), 2);
+
+        directory.vault("rollback A -n").ok();
+        assert_eq!(directory.vault("rollback A").ok(), "A: version 3 has the value of version 1\n");
+        assert_eq!(directory.vault("get A").ok(), "one");
+        directory.vault("rollback A@9").fails(10);
+        directory.vault("rollback B").fails(10);
+
+        let refused = directory.vault("rm A").fails(23);
+        assert!(refused.contains("--all") && refused.contains("rollback"), "{refused}");
+        assert_eq!(directory.vault("rm A@2").ok(), "A: 1 version removed\n");
+        directory.vault("rm A --all -n").ok();
+        assert_eq!(directory.vault("get A").ok(), "one");
+        assert_eq!(directory.vault("rm A --all").ok(), "A: 2 versions removed\n");
+        directory.vault("rm A").fails(10);
+        assert_eq!(directory.vault("rm B").ok(), "B: 1 version removed\n");
+        assert_eq!(directory.vault("list").ok(), "C of tenant 7\n");
+    }
+}
+
+#[test]
+fn what_is_no_secret_is_not_set() {
+    let directory = home(STORES[0]);
+    for (line, input, code) in [
+        ("set A", &b""[..], 2),
+        ("set A", b"\n", 2),
+        ("set A", b"a\0b", 11),
+        ("set A", b"\xff", 11),
+        ("set a//b", b"x", 11),
+        ("set A --tenant= ", b"x", 11),
+        ("set A --generate=hex:8", b"", 2),
+        ("set A --from-file missing", b"", 18),
+    ] {
+        directory.vault_with(line, input).fails(code);
+    }
+    assert_eq!(directory.vault("list").ok(), "");
+}
+
+#[test]
+fn secrets_are_made_as_they_are_declared_or_asked_for() {
+    let directory = home(STORES[0]);
+    let config = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    let declared = "[secrets.HEX]\ntype = \"hex\"\nbytes = 16\n[secrets.LONG]\nmin_length = 50\n[secrets.FERNET]\ntype = \"fernet-key\"\n[secrets.URL]\ntype = \"url\"\n";
+    directory.write("vault.toml", format!("{config}{declared}"));
+    for (line, length) in
+        [("HEX --generate", 32), ("LONG --generate", 50), ("FERNET --generate", 44), ("OTHER --generate=base64:32", 44)]
+    {
+        directory.vault(&format!("set {line}")).ok();
+        let name = line.split(' ').next().unwrap();
+        assert_eq!(directory.vault(&format!("get {name}")).ok().len(), length, "{line}");
+    }
+    directory.vault("set URL --generate").fails(2);
+}
+
+#[test]
+fn a_file_is_found_before_the_store_and_that_is_told() {
+    let directory = home(STORES[0]);
+    directory.vault_with("set A", b"stored").ok();
+    directory.write("mounted", "mounted\n");
+    let words = ["get", "A", "--explain"];
+    let mut command = crate::command(directory.home.path(), &words);
+    let told = crate::finish(command.env("A_FILE", directory.path("mounted")), b"").ok();
+    assert!(told.contains("named by A_FILE") && told.contains("shadows store"), "{told}");
+    assert!(!told.contains("stored\n") && !told.contains("A: mounted"), "{told}");
+    let mut command = crate::command(directory.home.path(), &["get", "A"]);
+    assert_eq!(crate::finish(command.env("A_FILE", directory.path("mounted")), b"").ok(), "mounted");
+}
+
+#[test]
+fn secrets_go_out_and_come_back() {
+    let directory = home(STORES[0]);
+    let values = [("APP/KEY", "a b\"c'd\\e"), ("DB_PASSWORD", "p@ss\nw0rd"), ("UNICODE", "é ✓ $HOME")];
+    for (name, value) in values {
+        directory.vault_with(&format!("set {name}"), value.as_bytes()).ok();
+    }
+    directory.vault("export --format json --out all.json").ok();
+    directory.vault("export --format json --out all.json").fails(18);
+    directory.vault("export --format dir --out all").ok();
+    directory.vault("export --format dir").fails(2);
+    directory.vault("export --format dir --out all").fails(23);
+    for path in ["all.json", "all/db_password", "all/app/key"] {
+        assert_eq!(fs::metadata(directory.path(path)).unwrap().permissions().mode() & 0o777, 0o600, "{path}");
+    }
+    assert_eq!(fs::read(directory.path("all/db_password")).unwrap(), b"p@ss\nw0rd");
+    for source in ["all.json", "all"] {
+        let other = home(STORES[1]);
+        let told = other.vault(&format!("import {} --json", directory.path(source).display())).ok();
+        assert_eq!(json(&told)["set"].as_array().unwrap().len(), 3);
+        for (name, value) in values {
+            assert_eq!(other.vault(&format!("get {name}")).ok(), value, "{source}");
+        }
+        let again = json(&other.vault(&format!("import {} --json", directory.path(source).display())).ok());
+        assert_eq!(again["unchanged"], 3);
+        assert_eq!(other.vault("list --versions").ok().lines().count(), 3);
+    }
+    for format in ["dotenv-python", "dotenv-node", "shell"] {
+        directory.vault(&format!("export --format {format} --only DB_PASSWORD,UNICODE --out {format}.env")).ok();
+        let other = home(STORES[0]);
+        other.vault(&format!("import {} --format {format}", directory.path(&format!("{format}.env")).display())).ok();
+        assert_eq!(other.vault("get DB_PASSWORD").ok(), "p@ss\nw0rd", "{format}");
+        assert_eq!(other.vault("get UNICODE").ok(), "é ✓ $HOME", "{format}");
+    }
+    let refused = directory.vault("export --format docker-env").fails(11);
+    assert!(refused.contains("DB_PASSWORD") && !refused.contains("w0rd"), "{refused}");
+}
+
+#[test]
+fn what_cannot_be_imported_whole_is_not_imported() {
+    let directory = home(STORES[0]);
+    for (file, content) in [
+        ("a.json", "[1]"),
+        ("b.json", "{\"A\": \"x\", \"B\": 1}"),
+        ("c.json", "{\"A\": \"x\", \"B\": \"\"}"),
+        ("d.json", "{\"A\": \"x\", \"no name\": \"x\"}"),
+        ("e.json", "{\"A\": \"marker-7"),
+        ("f.env", "A=x\nthis is no assignment\n"),
+        ("g.env", "A=x\nB=${A}\n"),
+    ] {
+        directory.write(file, content);
+        let error = directory.vault(&format!("import {file}")).fails(16);
+        assert!(error.contains(file) && !error.contains("marker-7"), "{error}");
+    }
+    assert_eq!(directory.vault("list").ok(), "");
+}
+
+#[test]
+fn rotate_moves_the_store_and_says_so() {
+    for store in STORES {
+        let directory = home(store);
+        for value in ["one", "two", "three"] {
+            directory.vault_with("set A", value.as_bytes()).ok();
+            directory.vault_with("set B", value.as_bytes()).ok();
+        }
+        let status = directory.vault("status").ok();
+        assert!(status.contains("store: 6 values"), "{status}");
+        directory.vault("rotate --all-nodes-loaded --yes").ok();
+        let verified = directory.vault("rotate verify").ok();
+        assert!(verified.contains("store: 6 values opened, 0 stale, 0 failed"), "{verified}");
+        assert_eq!(directory.vault("get A@1").ok(), "one");
+        assert_eq!(directory.vault("get B").ok(), "three");
+        let status = directory.vault("status").ok();
+        assert!(status.contains("may go"), "{status}");
+    }
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong_and_tells_the_remedy() {
+    type Break = fn(&Directory);
+    fn mode(directory: &Directory, name: &str, mode: u32) {
+        fs::set_permissions(directory.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let cases: [(&str, Break, i32, &str); 9] = [
+        ("nothing", |_| {}, 0, "0 failures, 0 warnings"),
+        ("key for all", |d| mode(d, "keys/vault_kek_1", 0o644), 0, "chmod 0400"),
+        ("key written by all", |d| mode(d, "keys/vault_kek_1", 0o602), 21, "chmod o-w"),
+        ("store written by all", |d| mode(d, "vault.store.toml", 0o602), 21, "chmod o-w"),
+        ("configuration written by a group", |d| mode(d, "vault.toml", 0o664), 0, "chmod g-w"),
+        ("directory of all", |d| mode(d, "keys", 0o777), 21, "can replace files"),
+        ("no store", |d| fs::remove_file(d.path("vault.store.toml")).unwrap(), 21, "--store-only"),
+        ("no key", |d| fs::remove_file(d.path("keys/vault_kek_1")).unwrap(), 21, "no key found"),
+        (
+            "altered store",
+            |d| {
+                let text = fs::read_to_string(d.path("vault.store.toml")).unwrap();
+                d.write("vault.store.toml", text.replace("\"A\"", "\"B\""));
+            },
+            21,
+            "restore it",
+        ),
+    ];
+    for (what, damage, code, words) in cases {
+        let directory = home(STORES[0]);
+        directory.vault_with("set A", b"x").ok();
+        damage(&directory);
+        let ran = directory.vault("doctor");
+        assert!(ran.code == code && ran.out.contains(words), "{what}: {ran:?}");
+        let told = json(&directory.vault("doctor --json").out);
+        assert_eq!(told["failures"] == 0, code == 0, "{what}");
+    }
+    let directory = home(STORES[0]);
+    mode(&directory, "keys/vault_kek_1", 0o644);
+    assert_eq!(directory.vault("doctor --require-private-files").code, 21);
+}
