@@ -7,6 +7,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod concurrency;
 mod crash;
 mod documents;
 mod faults;
