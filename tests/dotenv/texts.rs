@@ -214,7 +214,7 @@ pub(crate) fn generated_values(count: usize) -> Vec<String> {
             .map(str::to_owned)
             .to_vec();
     while values.len() < count {
-        let value = if values.len() % 2 == 0 {
+        let value = if values.len().is_multiple_of(2) {
             random.text()
         } else {
             (0..1 + random.below(40)).map(|_| char::from(b' ' + u8::try_from(random.below(95)).unwrap())).collect()
