@@ -172,7 +172,10 @@ fn round_trips(readers: &Readers, dialect: Dialect, values: &[String], table: &m
     let written: Vec<&String> = values.iter().filter(|value| entry("V", value).is_some()).collect();
     for value in values {
         let plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b" +/=_-.:@%".contains(&b));
-        assert!(!plain || written.contains(&value), "a plain value is refused in {dialect}");
+        if let Err(error) = write("V", value, dialect) {
+            assert!(!plain, "a plain value is refused in {dialect}");
+            assert!(!error.to_string().contains("reads it back"), "{value:?} has no rule in {dialect}");
+        }
     }
     table.note(format!("{dialect}: values written"), written.len());
     table.note(format!("{dialect}: values refused"), values.len() - written.len());
