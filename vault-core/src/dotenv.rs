@@ -2,7 +2,7 @@
 //!
 //! "A `.env` file" is not one format: the same line means different values to different readers.
 //! A [`Dialect`] names one reader, and [`read`] gives what that reader gives, its surprises
-//! included. [`write`] gives a line that its reader reads back to exactly the value, or refuses.
+//! included. [`write()`] gives a line that its reader reads back to exactly the value, or refuses.
 //!
 //! Nothing is substituted: `$NAME`, `${NAME}` and `$(command)` are text, and an [`Entry`] says
 //! where the dialect's own reader would have put something else. [`read_substituted`] does what
@@ -34,8 +34,8 @@ pub enum Dialect {
     Docker,
     /// The npm package `dotenv`, versions 16 to 18, without its option `fast`.
     Node,
-    /// `node --env-file` and `util.parseEnv`, since Node 22. Node 20 reads differently what it
-    /// reads at all, except what [`write`] gives.
+    /// `node --env-file` and `util.parseEnv`, since Node 22. Node 20 reads some texts differently,
+    /// and what [`write()`] gives alike.
     NodeEnvFile,
     /// python-dotenv 1.2 reading a file in UTF-8, and so pydantic-settings.
     Python,
