@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use vault_core::dotenv::Dialect;
 
 /// Variables by name, the last where one is there twice.
 pub(crate) type Variables = BTreeMap<String, String>;
@@ -29,6 +30,34 @@ pub(crate) struct Python {
     pub(crate) substituted: Variables,
 }
 
+/// What reads a list of texts and gives the variables of each.
+pub(crate) type Read = fn(&Readers, &[String]) -> Vec<Variables>;
+
+/// The readers of a dialect.
+pub(crate) fn of(dialect: Dialect) -> Vec<(&'static str, Read)> {
+    match dialect {
+        Dialect::Docker => vec![("docker", |readers, texts| readers.docker(texts).into_iter().flatten().collect())],
+        Dialect::Node => vec![
+            ("dotenv 18", |readers, texts| readers.npm("dotenv", texts).into_iter().map(|found| found.0).collect()),
+            ("dotenv 17", |readers, texts| readers.npm("dotenv-17", texts).into_iter().map(|found| found.0).collect()),
+            ("dotenv 16", |readers, texts| readers.npm("dotenv-16", texts).into_iter().map(|found| found.0).collect()),
+        ],
+        Dialect::NodeEnvFile => vec![
+            ("node-26", |readers, texts| readers.node("node-26", texts)),
+            ("node-20", |readers, texts| readers.node("node-20", texts)),
+        ],
+        Dialect::Python => vec![
+            ("python-dotenv", |readers, texts| readers.python(texts).into_iter().map(|f| f.substituted).collect()),
+            ("python-dotenv, plain", |readers, texts| readers.python(texts).into_iter().map(|f| f.plain).collect()),
+        ],
+        Dialect::Shell => vec![
+            ("bash", |readers, texts| readers.shell("bash", texts)),
+            ("dash", |readers, texts| readers.shell("dash", texts)),
+        ],
+        _ => panic!("{dialect} has no reader here"),
+    }
+}
+
 impl Readers {
     /// Where `oracles/install` has put them.
     pub(crate) fn installed() -> Self {
@@ -44,7 +73,6 @@ impl Readers {
             command.arg(directory.join("texts")).arg(directory.join("file")).arg(directory.join("found"));
             command
         });
-        let number = |value: &Value| usize::try_from(value.as_u64().unwrap()).unwrap();
         found
             .iter()
             .map(|found| Python {
@@ -59,15 +87,17 @@ impl Readers {
             .collect()
     }
 
-    /// The npm package, by the name of its directory.
-    pub(crate) fn npm(&self, package: &str, texts: &[String]) -> Vec<Variables> {
+    /// The npm package, by the name of its directory: variables, and the number of lines that it
+    /// passes over.
+    pub(crate) fn npm(&self, package: &str, texts: &[String]) -> Vec<(Variables, usize)> {
         let package = self.oracles.join("node/node_modules").join(package);
-        self.javascript("node-26", package.to_str().unwrap(), texts)
+        let found = self.javascript("node-26", package.to_str().unwrap(), texts);
+        found.iter().map(|found| (pairs(&found["variables"]), number(&found["passed_over"]))).collect()
     }
 
     /// `util.parseEnv`, which is the parser of `--env-file`.
     pub(crate) fn node(&self, node: &str, texts: &[String]) -> Vec<Variables> {
-        self.javascript(node, "node-env-file", texts)
+        self.javascript(node, "node-env-file", texts).iter().map(|found| pairs(&found["variables"])).collect()
     }
 
     /// `node --env-file` itself on one text.
@@ -81,14 +111,13 @@ impl Readers {
         with_values(&serde_json::from_slice(&output.stdout).unwrap())
     }
 
-    fn javascript(&self, node: &str, reader: &str, texts: &[String]) -> Vec<Variables> {
-        let found = exchange(texts, |directory| {
+    fn javascript(&self, node: &str, reader: &str, texts: &[String]) -> Vec<Value> {
+        exchange(texts, |directory| {
             let mut command = self.node_command(node);
             command.arg(self.scripts.join("read.js")).arg(reader);
             command.arg(directory.join("texts")).arg(directory.join("found"));
             command
-        });
-        found.iter().map(|found| list(found).iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect()).collect()
+        })
     }
 
     fn node_command(&self, node: &str) -> Command {
@@ -116,7 +145,7 @@ impl Readers {
         for (number, content) in texts.iter().enumerate() {
             fs::write(directory.path().join(format!("{number}.env")), content).unwrap();
         }
-        let mut command = Command::new(shell);
+        let mut command = Command::new(Path::new("/usr/bin").join(shell));
         command.arg(self.scripts.join("read.sh")).arg(directory.path()).arg(texts.len().to_string());
         run(command);
         let variables = |number| {
@@ -144,6 +173,14 @@ fn run(mut command: Command) {
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().unwrap()
+}
+
+fn number(value: &Value) -> usize {
+    usize::try_from(value.as_u64().unwrap()).unwrap()
+}
+
+fn pairs(value: &Value) -> Variables {
+    list(value).iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
 }
 
 fn text(value: &Value) -> String {

@@ -2,7 +2,7 @@
 //!
 //! "A `.env` file" is not one format: the same line means different values to different readers.
 //! A [`Dialect`] names one reader, and [`read`] gives what that reader gives, its surprises
-//! included. [`write`] gives a line that its reader reads back to exactly the value, or refuses.
+//! included. [`write()`] gives a line that its reader reads back to exactly the value, or refuses.
 //!
 //! Nothing is substituted: `$NAME`, `${NAME}` and `$(command)` are text, and an [`Entry`] says
 //! where the dialect's own reader would have put something else. [`read_substituted`] does what
@@ -34,8 +34,8 @@ pub enum Dialect {
     Docker,
     /// The npm package `dotenv`, versions 16 to 18, without its option `fast`.
     Node,
-    /// `node --env-file` and `util.parseEnv`, since Node 22. Node 20 reads differently what it
-    /// reads at all, except what [`write`] gives.
+    /// `node --env-file` and `util.parseEnv`, since Node 22. Node 20 reads some texts differently,
+    /// and what [`write()`] gives alike.
     NodeEnvFile,
     /// python-dotenv 1.2 reading a file in UTF-8, and so pydantic-settings.
     Python,
@@ -148,12 +148,12 @@ pub fn read(text: &str, dialect: Dialect) -> Result<Reading> {
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// [`Error::TooLarge`] past [`MAX_TEXT`], and where substitution makes more than 16 MiB of it.
 pub fn read_substituted(text: &str, environment: impl Fn(&str) -> Option<SecretBytes>) -> Result<Reading> {
     if text.len() > MAX_TEXT {
         return Err(Error::TooLarge { what: "environment file", limit: MAX_TEXT });
     }
-    Ok(python::read_substituted(text, &environment))
+    python::read_substituted(text, &environment)
 }
 
 /// One entry, with the line feed that ends it, which `dialect`'s reader reads back to exactly
@@ -165,7 +165,7 @@ pub fn read_substituted(text: &str, environment: impl Fn(&str) -> Option<SecretB
 /// NUL anywhere; in `docker-env` a line feed or a final carriage return; in `dotenv-node` and
 /// `node-env-file` some mixtures of quotes, backslashes and line breaks; in `dotenv-python` what
 /// would be substituted, for which there is no escape; in `shell` a name that shells keep for
-/// themselves. [`Error::TooLarge`] for a value that no text within [`MAX_TEXT`] can hold.
+/// themselves, and for Node's two `__proto__`. [`Error::TooLarge`] for a value that no text within [`MAX_TEXT`] can hold.
 pub fn write(name: &str, value: &str, dialect: Dialect) -> Result<SecretBytes> {
     if !is_name(name) {
         return Err(Error::Malformed { what: "name of a variable: letters, digits and _, no digit first" });
@@ -269,26 +269,20 @@ struct Locator<'a> {
     text: &'a str,
     at: usize,
     line: usize,
-    line_start: usize,
+    column: usize,
 }
 
 impl<'a> Locator<'a> {
     fn new(text: &'a str) -> Self {
-        Self { text, at: 0, line: 1, line_start: 0 }
-    }
-
-    fn line(&mut self, at: usize) -> usize {
-        for (offset, _) in part(self.text, self.at, at).match_indices('\n') {
-            self.line += 1;
-            self.line_start = self.at + offset + 1;
-        }
-        self.at = self.at.max(at);
-        self.line
+        Self { text, at: 0, line: 1, column: 1 }
     }
 
     fn line_and_column(&mut self, at: usize) -> (usize, usize) {
-        let line = self.line(at);
-        (line, 1 + part(self.text, self.line_start, at).chars().count())
+        for c in part(self.text, self.at, at).chars() {
+            (self.line, self.column) = if c == '\n' { (self.line + 1, 1) } else { (self.line, self.column + 1) };
+        }
+        self.at = self.at.max(at);
+        (self.line, self.column)
     }
 }
 
@@ -306,8 +300,9 @@ impl<'a> Collector<'a> {
     /// An entry with its name at `at`.
     fn entry(&mut self, at: usize, name: &str, value: &[u8], substitutes: bool) {
         if is_name(name) {
-            let (line, name) = (self.locator.line(at), name.to_owned());
-            self.reading.entries.push(Entry { line, name, substitutes, value: SecretBytes::copy_of(value) });
+            let (line, _) = self.locator.line_and_column(at);
+            let (name, value) = (name.to_owned(), SecretBytes::copy_of(value));
+            self.reading.entries.push(Entry { line, name, substitutes, value });
         } else {
             self.pass_over(at, NOT_A_NAME);
         }
@@ -339,4 +334,180 @@ fn from(text: &str, start: usize) -> &str {
 fn skip(text: &str, start: usize, keep: impl Fn(char) -> bool) -> usize {
     let rest = from(text, start);
     start + rest.find(|c| !keep(c)).unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::{Dialect, MAX_TEXT, Reading, read, read_substituted, write};
+    use crate::error::{Error, Kind};
+    use crate::secret::SecretBytes;
+
+    fn pairs(reading: &Reading) -> Vec<(&str, &str)> {
+        reading
+            .entries
+            .iter()
+            .map(|entry| (entry.name.as_str(), core::str::from_utf8(entry.value.expose_secret()).unwrap()))
+            .collect()
+    }
+
+    fn passed_over(reading: &Reading) -> Vec<(usize, usize)> {
+        reading.passed_over.iter().map(|place| (place.line, place.column)).collect()
+    }
+
+    fn written(name: &str, value: &str, dialect: Dialect) -> String {
+        String::from_utf8(write(name, value, dialect).unwrap().expose_secret().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn names_are_parsed_as_they_are_printed() {
+        for dialect in Dialect::ALL {
+            assert_eq!(dialect.to_string().parse::<Dialect>().unwrap(), dialect);
+        }
+        assert_eq!("dotenv".parse::<Dialect>().unwrap_err().kind(), Kind::Unsupported);
+    }
+
+    #[test]
+    fn one_text_means_five_things() {
+        let text = "A='a' # b\nB=a#b\n";
+        let of = |dialect| read(text, dialect).map(|reading| format!("{:?}", pairs(&reading)));
+        assert_eq!(of(Dialect::Python).unwrap(), r##"[("A", "a"), ("B", "a#b")]"##);
+        assert_eq!(of(Dialect::Node).unwrap(), r##"[("A", "a"), ("B", "a")]"##);
+        assert_eq!(of(Dialect::NodeEnvFile).unwrap(), r##"[("A", "a"), ("B", "a")]"##);
+        assert_eq!(of(Dialect::Docker).unwrap(), r##"[("A", "'a' # b"), ("B", "a#b")]"##);
+        assert_eq!(of(Dialect::Shell).unwrap(), r##"[("A", "a"), ("B", "a#b")]"##);
+    }
+
+    #[test]
+    fn lines_and_columns_are_those_of_the_text() {
+        let text = "\n# c\r\nA=\"1\n2\"\r\n\u{e9} B\nC=3\n";
+        let reading = read(text, Dialect::Python).unwrap();
+        assert_eq!(pairs(&reading), [("A", "1\n2"), ("C", "3")]);
+        assert_eq!(reading.entries.iter().map(|entry| entry.line).collect::<Vec<_>>(), [3, 6]);
+        assert_eq!(passed_over(&reading), [(5, 1)]);
+        let reading = read("A=1\n  B-C=2\nD='3' x\n", Dialect::NodeEnvFile).unwrap();
+        assert_eq!(passed_over(&reading), [(2, 3), (3, 7)]);
+        let reading = read("A=1\n  B\nC=\n=\n", Dialect::Node).unwrap();
+        assert_eq!(passed_over(&reading), [(2, 3), (4, 1)]);
+    }
+
+    #[test]
+    fn what_only_the_whole_program_knows_is_refused_with_its_place() {
+        let place = |text, dialect| match read(text, dialect).unwrap_err() {
+            Error::Config { place, .. } => place.at.unwrap(),
+            other => panic!("{other}"),
+        };
+        assert_eq!(place("A=1\n B C=2\n", Dialect::Docker), (2, 2));
+        assert_eq!(place("A=1\n=2\n", Dialect::Docker), (2, 1));
+        assert_eq!(place("A=1\nB=\"x${A}\"\n", Dialect::Shell), (2, 5));
+        assert_eq!(place("A=1 make\n", Dialect::Shell), (1, 5));
+        assert_eq!(place("if true; then\n", Dialect::Shell), (1, 1));
+        assert_eq!(place("A=1\nB='x\n", Dialect::Shell), (2, 3));
+        assert_eq!(place("A=1\r\n", Dialect::Shell), (1, 4));
+        assert_eq!(place("export UID=1\n", Dialect::Shell), (1, 8));
+    }
+
+    #[test]
+    fn no_error_and_no_debug_shows_a_value() {
+        let secret = "hunter2";
+        for dialect in Dialect::ALL {
+            for text in ["A='hunter2' x", "hunter2", "A=hunter2", "A=hunter2`", "hunter2 hunter2=", "A='hunter2"] {
+                let shown = match read(text, dialect) {
+                    Ok(reading) => format!("{reading:?}"),
+                    Err(error) => format!("{error:?} {error}"),
+                };
+                assert!(!shown.contains(secret), "{shown}");
+            }
+            let shown = format!("{:?}", write("A", "hunter2 '\"`#${A}\r", dialect));
+            assert!(!shown.contains(secret), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_plainest_spelling_is_written() {
+        assert_eq!(written("A", "a $b #c", Dialect::Python), "A='a $b #c'\n");
+        assert_eq!(written("A", "it's\\", Dialect::Python), "A='it\\'s\\\\'\n");
+        assert_eq!(written("A", "a\r\n", Dialect::Python), "A=\"a\\r\\n\"\n");
+        assert_eq!(written("A", "it's", Dialect::Node), "A=\"it's\"\n");
+        assert_eq!(written("A", "'\"x", Dialect::Node), "A=`'\"x`\n");
+        assert_eq!(written("A", "x'\"`\\", Dialect::Node), "A=x'\"`\\\n");
+        assert_eq!(written("A", "it's", Dialect::Shell), "export A='it'\\''s'\n");
+        assert_eq!(written("A", " 'a' ", Dialect::Docker), "A= 'a' \n");
+    }
+
+    #[test]
+    fn what_a_dialect_cannot_hold_is_refused() {
+        for dialect in Dialect::ALL {
+            for name in ["", "1A", "A B", "A=B", "A.B", "\u{e9}"] {
+                assert_eq!(write(name, "x", dialect).unwrap_err().kind(), Kind::Malformed);
+            }
+            assert_eq!(write("A", "a\0b", dialect).unwrap_err().kind(), Kind::Malformed);
+            assert_eq!(write("A", &"x".repeat(MAX_TEXT), dialect).unwrap_err().kind(), Kind::TooLarge);
+        }
+        for (value, dialect) in [
+            ("a\nb", Dialect::Docker),
+            ("a\r", Dialect::Docker),
+            ("'\"`#", Dialect::Node),
+            ("#\\", Dialect::Node),
+            ("\r\"", Dialect::Node),
+            ("\r\\n", Dialect::Node),
+            ("\r", Dialect::NodeEnvFile),
+            ("'\"`\n", Dialect::NodeEnvFile),
+            ("'\\n`#", Dialect::NodeEnvFile),
+            ("a${B}c", Dialect::Python),
+            ("${:-x}", Dialect::Python),
+        ] {
+            assert_eq!(write("A", value, dialect).unwrap_err().kind(), Kind::Malformed, "{value:?} in {dialect}");
+        }
+        assert!(write("A", "${B:c} ${ $B", Dialect::Python).is_ok());
+        assert!(write("UID", "1", Dialect::Shell).is_err());
+        assert!(write("__proto__", "1", Dialect::Node).is_err());
+    }
+
+    #[test]
+    fn a_line_for_docker_ends_before_its_buffer_does() {
+        let line = format!("A={}", "x".repeat((64 << 10) - 3));
+        assert!(read(&line, Dialect::Docker).is_ok());
+        assert!(read(&format!("{line}\n"), Dialect::Docker).is_ok());
+        assert!(read(&format!("{line}\r\n"), Dialect::Docker).is_err());
+        assert!(read(&format!("{line}x\n"), Dialect::Docker).is_err());
+        let longest = "x".repeat((64 << 10) - 3);
+        assert!(write("A", &longest, Dialect::Docker).is_ok());
+        assert_eq!(write("AB", &longest, Dialect::Docker).unwrap_err().kind(), Kind::TooLarge);
+    }
+
+    #[test]
+    fn substitution_asks_the_text_and_then_the_environment() {
+        let environment = |name: &str| (name == "E").then(|| SecretBytes::copy_of(b"env"));
+        let of = |text| {
+            let reading = read_substituted(text, environment).unwrap();
+            let last = reading.entries.last().unwrap();
+            (String::from_utf8(last.value.expose_secret().to_vec()).unwrap(), last.substitutes)
+        };
+        assert_eq!(of("A='${E}'"), ("env".to_owned(), true));
+        assert_eq!(of("E=text\nA=${E}"), ("text".to_owned(), true));
+        assert_eq!(of("E\nA=<${E:-default}>"), ("<>".to_owned(), true));
+        assert_eq!(of("A=$E ${N:-a b}\n"), ("$E a b".to_owned(), true));
+        assert_eq!(of("A=$E $(date)\n"), ("$E $(date)".to_owned(), false));
+        assert!(!read("A=${E", Dialect::Python).unwrap().entries[0].substitutes);
+        assert!(read("A='${E}'", Dialect::Python).unwrap().entries[0].substitutes);
+        let doubling = "A=x\n".to_owned() + &"A=${A}${A}\n".repeat(60);
+        assert_eq!(read_substituted(&doubling, environment).unwrap_err().kind(), Kind::TooLarge);
+    }
+
+    #[test]
+    fn no_text_takes_long() {
+        for part in ["\n", "=", "=\n", "\u{2028}'a", "${", "${:", "A='\n", "A=\"\\\"x", "A=1;", "A:\n", "'A", "export "]
+        {
+            let text = part.repeat(MAX_TEXT / 4 / part.len());
+            for dialect in Dialect::ALL {
+                let started = Instant::now();
+                let _ = read(&text, dialect);
+                let _ = read_substituted(&text, |_| None);
+                // A fraction of a second, and many where a reader is not linear.
+                assert!(started.elapsed().as_secs() < 4, "{part:?} in {dialect}: {:?}", started.elapsed());
+            }
+        }
+    }
 }

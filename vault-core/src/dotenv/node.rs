@@ -142,18 +142,15 @@ fn without_quotes(text: &str) -> Zeroizing<String> {
     let mut all = Zeroizing::new(String::with_capacity(text.len()));
     let mut at = 0;
     let mut line_start = true;
+    // The last of each quote that ends a line closes whatever opens before it.
+    let closing = QUOTES.map(|quote| {
+        let mut from_the_end = text.rmatch_indices(quote).map(|(close, _)| close);
+        (quote, from_the_end.find(|close| from(text, close + 1).chars().next().is_none_or(is_terminator)))
+    });
     while let Some(c) = from(text, at).chars().next() {
         let inside = at + c.len_utf8();
-        let closed = || {
-            from(text, inside)
-                .rmatch_indices(c)
-                .map(|(offset, _)| inside + offset)
-                .find(|close| from(text, close + 1).chars().next().is_none_or(is_terminator))
-        };
-        if line_start
-            && QUOTES.contains(&c)
-            && let Some(close) = closed()
-        {
+        let close = closing.iter().find(|(quote, _)| *quote == c).and_then(|(_, close)| *close);
+        if line_start && let Some(close) = close.filter(|close| *close >= inside) {
             all.push_str(part(text, inside, close));
             at = close + 1;
             line_start = false;

@@ -16,20 +16,19 @@ pub(super) fn read(text: &str) -> Reading {
     let mut at = skip(text, 0, is_space);
     while at < end {
         let rest = from(text, at);
-        let line_end = at + rest.find('\n').unwrap_or(rest.len());
         if rest.starts_with(['\n', '#']) {
-            at = line_end + 1;
+            at = skip(text, at, |c| c != '\n') + 1;
             continue;
         }
-        let line = part(text, at, line_end);
         let name_at = skip(text, at, is_space);
-        let Some(equals) = line.find('=').map(|offset| at + offset) else {
-            if name_at < line_end {
+        let equals = skip(text, at, |c| c != '=' && c != '\n');
+        if !from(text, equals).starts_with('=') {
+            if name_at < equals {
                 found.pass_over(name_at, NO_VALUE);
             }
-            at = skip(text, line_end, is_space);
+            at = skip(text, equals, is_space);
             continue;
-        };
+        }
         let name = part(text, at, equals).trim_matches(is_space);
         at = equals + 1;
         if at >= end || from(text, at).starts_with('\n') {
@@ -86,6 +85,9 @@ fn is_space(c: char) -> bool {
 }
 
 pub(super) fn write(name: &str, value: &str) -> Result<Zeroizing<String>> {
+    if name == "__proto__" {
+        return Err(Error::Malformed { what: "name for node-env-file: Node 20 cannot hold a variable of this name" });
+    }
     if value.contains('\r') {
         return Err(Error::Malformed { what: "value for node-env-file: it cannot hold a carriage return" });
     }

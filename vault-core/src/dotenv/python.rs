@@ -8,6 +8,9 @@ use super::{AFTER_QUOTE, Collector, NO_VALUE, Reading, from, join, part, skip, u
 use crate::error::{Error, Result};
 use crate::secret::SecretBytes;
 
+/// Most bytes of all values together: `A=${A}${A}` doubles with each line.
+const MAX_SUBSTITUTED: usize = 16 << 20;
+
 pub(super) fn read(text: &str) -> Reading {
     // Python opens the file as text, which makes one kind of line break of all.
     let text = &*with_line_feeds(text);
@@ -24,17 +27,25 @@ pub(super) fn read(text: &str) -> Reading {
     found.reading
 }
 
-pub(super) fn read_substituted(text: &str, environment: &dyn Fn(&str) -> Option<SecretBytes>) -> Reading {
+pub(super) fn read_substituted(text: &str, environment: &dyn Fn(&str) -> Option<SecretBytes>) -> Result<Reading> {
     let text = &*with_line_feeds(text);
     let mut found = Collector::new(text);
     // A name without a value hides that of the environment.
     let mut earlier: BTreeMap<&str, Option<SecretBytes>> = BTreeMap::new();
+    let mut total = 0;
     for statement in statements(text) {
         match statement {
             Statement::Binding { at, name, value: Some(value) } => {
                 let resolved: Vec<_> = pieces(&value).map(|piece| piece.resolve(&earlier, environment)).collect();
-                let mut all =
-                    Zeroizing::new(Vec::with_capacity(resolved.iter().map(|piece| piece.as_ref().len()).sum()));
+                let length = resolved.iter().map(|piece| piece.as_ref().len()).sum();
+                total += length;
+                if total > MAX_SUBSTITUTED {
+                    return Err(Error::TooLarge {
+                        what: "environment file after substitution",
+                        limit: MAX_SUBSTITUTED,
+                    });
+                }
+                let mut all = Zeroizing::new(Vec::with_capacity(length));
                 for piece in &resolved {
                     all.extend_from_slice(piece.as_ref());
                 }
@@ -48,7 +59,7 @@ pub(super) fn read_substituted(text: &str, environment: &dyn Fn(&str) -> Option<
             Statement::PassedOver { at, rule } => found.pass_over(at, rule),
         }
     }
-    found.reading
+    Ok(found.reading)
 }
 
 enum Statement<'a> {
