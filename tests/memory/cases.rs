@@ -115,7 +115,7 @@ fn control_heap(files: &Files) {
 
 #[inline(never)]
 fn control_arena(files: &Files) {
-    thread::scope(|scope| scope.spawn(|| drop(black_box(files.secret("key.raw").expose_secret().to_vec()))).join())
+    thread::scope(|scope| scope.spawn(|| drop(black_box(files.secret("key.raw").expose_secret().repeat(100)))).join())
         .unwrap();
     alive();
 }

@@ -27,13 +27,14 @@ pub const MAX_VALUE: usize = HARD_LIMIT;
 /// those of single users up to a bound. All of it is wiped when the key is dropped. May be shared
 /// between threads.
 pub struct ForeignKey {
-    text: TextKey,
     // In boxes, so that moving the key leaves no copies behind.
     own: OnceLock<Option<Cipher>>,
     face: OnceLock<Option<Cipher>>,
     social: OnceLock<Box<Key32>>,
     social_legacy: OnceLock<Box<EvpKey>>,
     users: Mutex<VecDeque<(u64, Arc<Cipher>)>>,
+    // Dropped last, as it wipes the stack.
+    text: TextKey,
 }
 
 impl ForeignKey {
@@ -41,12 +42,12 @@ impl ForeignKey {
     #[must_use]
     pub fn new(text: TextKey) -> Self {
         Self {
-            text,
             own: OnceLock::new(),
             face: OnceLock::new(),
             social: OnceLock::new(),
             social_legacy: OnceLock::new(),
             users: Mutex::default(),
+            text,
         }
     }
 

@@ -107,6 +107,36 @@ impl WrapKey {
     }
 }
 
+/// Runs what makes keys, and then overwrites the stack that it used: the crates wipe their state, and
+/// not the copies that the compiler made of it.
+pub(crate) fn on_wiped_stack<T>(work: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn apart<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    let out = apart(work);
+    wipe_stack();
+    out
+}
+
+/// The last field of a key: when the key is dropped, overwrites the stack on which it was used.
+///
+/// Once for each key and not for each use, as it takes longer than a use does.
+pub(crate) struct WipesStack;
+
+impl Drop for WipesStack {
+    fn drop(&mut self) {
+        wipe_stack();
+    }
+}
+
+/// Overwrites the 64 KiB of stack below its caller.
+#[inline(never)]
+fn wipe_stack() {
+    let mut below = [0_u64; 8_192];
+    below.zeroize();
+}
+
 /// Whether two byte strings are equal, in time that depends only on their lengths.
 pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
     a.ct_eq(b).into()
