@@ -41,6 +41,7 @@ pub(crate) const CASES: &[Case] = {
         ("sealer, failing to open", Leaves::Nothing, failing),
         ("keys wrapped in keys", Leaves::Nothing, wrapped_keys),
         ("vault", Leaves::Nothing, vault),
+        ("a thread that has ended", Leaves::Nothing, threads),
         ("face-column", Leaves::Nothing, |files| profile(files, Format::FaceColumn)),
         ("face-json", Leaves::Nothing, |files| profile(files, Format::FaceJson)),
         ("face-json-double", Leaves::Nothing, |files| profile(files, Format::FaceJsonDouble)),
@@ -259,5 +260,20 @@ fn profile(files: &Files, format: Format) {
     assert_eq!(opened.len(), plaintext.len());
     let wrong = value.replace(['a', 'A'], "b");
     foreign::open(format, &key, Some(&user), wrong.as_bytes()).unwrap_err();
+    alive();
+}
+
+#[inline(never)]
+fn threads(files: &Files) {
+    let sealer = Sealer::new(Keyring::single(files.key("kek_1")));
+    let text = ForeignKey::new(TextKey::parse(files.secret("text_1").expose_secret(), Trim::Python).unwrap());
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mine = sealer.seal(&context(), files.secret("plain-64").expose_secret()).unwrap();
+            sealer.open(&context(), &mine).unwrap();
+            token("kek_1", &mine);
+            foreign::seal(Format::FlowfileV1, &text, Some("5"), files.secret("plain-json").expose_secret()).unwrap();
+        });
+    });
     alive();
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::error::{Error, Result};
 use crate::format::{self, Format};
 use crate::key::{KeyId, KeyTextError, TextKey};
-use crate::primitives::{EvpKey, Key32, Prk};
+use crate::primitives::{EvpKey, Key32, Prk, on_wiped_stack, wipe_stack_at_thread_end};
 use crate::secret::SecretBytes;
 use crate::token::HARD_LIMIT;
 
@@ -74,14 +74,14 @@ impl ForeignKey {
     /// The text decoded, if it is a Fernet key.
     fn own(&self) -> Result<&Cipher> {
         self.own
-            .get_or_init(|| Cipher::new(&fernet::key(self.exact_text())?))
+            .get_or_init(|| on_wiped_stack(|| Cipher::new(&fernet::key(self.exact_text())?)))
             .as_ref()
             .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })
     }
 
     fn face(&self) -> Result<&Cipher> {
         self.face
-            .get_or_init(|| Cipher::new(&face::key(self.exact_text())))
+            .get_or_init(|| on_wiped_stack(|| Cipher::new(&face::key(self.exact_text()))))
             .as_ref()
             .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })
     }
@@ -93,7 +93,7 @@ impl ForeignKey {
         if let Some((_, cipher)) = users.iter().find(|(known, _)| *known == uid) {
             return Ok(Arc::clone(cipher));
         }
-        let cipher = Cipher::new(&flowfile::user_key(self.exact_text(), uid))
+        let cipher = on_wiped_stack(|| Cipher::new(&flowfile::user_key(self.exact_text(), uid)))
             .map(Arc::new)
             .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })?;
         if users.len() >= MAX_USERS {
@@ -104,11 +104,11 @@ impl ForeignKey {
     }
 
     fn social(&self) -> &Key32 {
-        self.social.get_or_init(|| Box::new(social::key(self.exact_text())))
+        self.social.get_or_init(|| on_wiped_stack(|| Box::new(social::key(self.exact_text()))))
     }
 
     fn social_legacy(&self) -> &EvpKey {
-        self.social_legacy.get_or_init(|| Box::new(social::legacy_key(self.exact_text())))
+        self.social_legacy.get_or_init(|| on_wiped_stack(|| Box::new(social::legacy_key(self.exact_text()))))
     }
 }
 
@@ -141,6 +141,7 @@ pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]
     if !format.fits(value) {
         return Err(Error::Malformed { what: "value: the syntax of its format does not fit" });
     }
+    wipe_stack_at_thread_end();
     let opened = match format {
         Format::FaceColumn => key.face()?.open(&bare(value)?),
         Format::FaceJson => face::open_json(key.face()?, &bare(value)?),
@@ -186,6 +187,7 @@ pub fn seal(format: Format, key: &ForeignKey, tenant: Option<&str>, plaintext: &
     if needs_fernet_key(format) && key.own().is_err() {
         return Err(Error::CannotSeal { why: NOT_A_FERNET_KEY });
     }
+    wipe_stack_at_thread_end();
     let value = match format {
         Format::FaceColumn => key.face()?.seal(plaintext)?,
         Format::FaceJson => face::seal_json(key.face()?, plaintext)?,

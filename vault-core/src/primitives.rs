@@ -103,6 +103,7 @@ impl WrapKey {
     }
 
     fn siv(&self) -> Aes256Siv {
+        wipe_stack_at_thread_end();
         Aes256Siv::new((&*self.0).into())
     }
 }
@@ -126,6 +127,18 @@ pub(crate) struct WipesStack;
 
 impl Drop for WipesStack {
     fn drop(&mut self) {
+        wipe_stack();
+    }
+}
+
+/// Has the calling thread, which is about to use a key, overwrite its stack when it ends: another
+/// one may drop the key.
+pub(crate) fn wipe_stack_at_thread_end() {
+    thread_local! {
+        static AT_END: WipesStack = const { WipesStack };
+    }
+    // A thread that is ending already wipes what is below it now.
+    if AT_END.try_with(|_| ()).is_err() {
         wipe_stack();
     }
 }
