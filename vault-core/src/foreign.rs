@@ -29,7 +29,7 @@ pub const MAX_VALUE: usize = HARD_LIMIT;
 pub struct ForeignKey {
     // In boxes, so that moving the key leaves no copies behind.
     own: OnceLock<Option<Cipher>>,
-    face: OnceLock<Option<Cipher>>,
+    face: OnceLock<Cipher>,
     social: OnceLock<Box<Key32>>,
     social_legacy: OnceLock<Box<EvpKey>>,
     users: Mutex<VecDeque<(u64, Arc<Cipher>)>>,
@@ -74,16 +74,13 @@ impl ForeignKey {
     /// The text decoded, if it is a Fernet key.
     fn own(&self) -> Result<&Cipher> {
         self.own
-            .get_or_init(|| on_wiped_stack(|| Cipher::new(&fernet::key(self.exact_text())?)))
+            .get_or_init(|| on_wiped_stack(|| fernet::key(self.exact_text()).map(Cipher::new)))
             .as_ref()
             .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })
     }
 
-    fn face(&self) -> Result<&Cipher> {
-        self.face
-            .get_or_init(|| on_wiped_stack(|| Cipher::new(&face::key(self.exact_text()))))
-            .as_ref()
-            .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })
+    fn face(&self) -> &Cipher {
+        self.face.get_or_init(|| on_wiped_stack(|| Cipher::new(face::key(self.exact_text()))))
     }
 
     /// The key of one user. Flowfile derives it from any text but starts only with a Fernet key.
@@ -93,9 +90,7 @@ impl ForeignKey {
         if let Some((_, cipher)) = users.iter().find(|(known, _)| *known == uid) {
             return Ok(Arc::clone(cipher));
         }
-        let cipher = on_wiped_stack(|| Cipher::new(&flowfile::user_key(self.exact_text(), uid)))
-            .map(Arc::new)
-            .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })?;
+        let cipher = Arc::new(on_wiped_stack(|| Cipher::new(flowfile::user_key(self.exact_text(), uid))));
         if users.len() >= MAX_USERS {
             users.pop_front();
         }
@@ -143,9 +138,9 @@ pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]
     }
     wipe_stack_at_thread_end();
     let opened = match format {
-        Format::FaceColumn => key.face()?.open(&bare(value)?),
-        Format::FaceJson => face::open_json(key.face()?, &bare(value)?),
-        Format::FaceJsonDouble => face::open_double(key.face()?, &bare(value)?),
+        Format::FaceColumn => key.face().open(&bare(value)?),
+        Format::FaceJson => face::open_json(key.face(), &bare(value)?),
+        Format::FaceJsonDouble => face::open_double(key.face(), &bare(value)?),
         Format::Fernet | Format::FlowfileLegacyMaster => key.own()?.open(&bare(value)?),
         Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.open(&bare(value)?),
         Format::FlowfileStore => flowfile::open_store(key.own()?, &bare(value)?),
@@ -189,9 +184,9 @@ pub fn seal(format: Format, key: &ForeignKey, tenant: Option<&str>, plaintext: &
     }
     wipe_stack_at_thread_end();
     let value = match format {
-        Format::FaceColumn => key.face()?.seal(plaintext)?,
-        Format::FaceJson => face::seal_json(key.face()?, plaintext)?,
-        Format::FaceJsonDouble => face::seal_double(key.face()?, plaintext)?,
+        Format::FaceColumn => key.face().seal(plaintext)?,
+        Format::FaceJson => face::seal_json(key.face(), plaintext)?,
+        Format::FaceJsonDouble => face::seal_double(key.face(), plaintext)?,
         Format::Fernet | Format::FlowfileLegacyMaster => key.own()?.seal(plaintext)?,
         Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.seal(plaintext)?,
         Format::FlowfileStore => flowfile::seal_store(key.own()?, plaintext)?,

@@ -66,6 +66,12 @@ impl MacKey {
     }
 }
 
+/// `HMAC-SHA-256(key, message)`, for keys of other lengths.
+#[cfg(feature = "foreign")]
+pub(crate) fn hmac(key: &[u8], message: &[u8]) -> Key32 {
+    MacKey(keyed(key)).mac(&[message])
+}
+
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     // HMAC takes keys of every length; the other branch cannot be reached.
     Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
@@ -214,6 +220,36 @@ pub(crate) fn cbc_open(key: &EvpKey, ciphertext: Vec<u8>) -> Option<Zeroizing<Ve
     let length =
         cbc::Decryptor::<aes::Aes256>::new_from_slices(key, iv).ok()?.decrypt_padded::<Pkcs7>(&mut data).ok()?.len();
     data.truncate(length);
+    Some(data)
+}
+
+/// AES-128-CBC with PKCS #7 padding, of a ciphertext that a MAC has shown to be genuine.
+#[cfg(feature = "foreign")]
+pub(crate) fn cbc128_open(key: &[u8; 16], iv: &[u8; 16], ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    use cbc::cipher::block_padding::Pkcs7;
+    use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
+
+    let mut data = Zeroizing::new(ciphertext.to_vec());
+    let cipher = cbc::Decryptor::<aes::Aes128>::new(key.into(), iv.into());
+    let length = cipher.decrypt_padded::<Pkcs7>(&mut data).ok()?.len();
+    data.truncate(length);
+    Some(data)
+}
+
+/// The reverse of [`cbc128_open`].
+#[cfg(feature = "foreign")]
+pub(crate) fn cbc128_seal(key: &[u8; 16], iv: &[u8; 16], plaintext: &[u8]) -> Option<Vec<u8>> {
+    use cbc::cipher::block_padding::Pkcs7;
+    use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
+
+    let mut data = vec![0; (plaintext.len() / 16 + 1) * 16];
+    data.get_mut(..plaintext.len())?.copy_from_slice(plaintext);
+    let cipher = cbc::Encryptor::<aes::Aes128>::new(key.into(), iv.into());
+    // On failure no ciphertext may be in use, so the plaintext is wiped.
+    if cipher.encrypt_padded::<Pkcs7>(&mut data, plaintext.len()).is_err() {
+        data.zeroize();
+        return None;
+    }
     Some(data)
 }
 
