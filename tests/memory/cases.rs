@@ -88,6 +88,15 @@ pub(crate) fn run(name: &str, directory: &str) {
     pause("dropped");
 }
 
+/// Holds a key and a plaintext until it is killed.
+pub(crate) fn hold(directory: &str) {
+    let files = Files(directory.into());
+    let sealer = Sealer::new(Keyring::single(files.key("kek_1")));
+    let plaintext = files.secret("plain-json");
+    alive();
+    black_box((sealer, plaintext));
+}
+
 /// Tells the parent something and waits for it.
 pub(crate) fn pause(what: &str) {
     println!("{what}");

@@ -15,6 +15,7 @@
 )]
 
 mod cases;
+mod core_file;
 mod expected;
 mod scan;
 
@@ -32,10 +33,10 @@ use scan::{Needles, Scan};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    if let [_, mode, case, directory] = arguments.as_slice()
-        && mode == "case"
-    {
-        return cases::run(case, directory);
+    match arguments.as_slice() {
+        [_, mode, case, directory] if mode == "case" => return cases::run(case, directory),
+        [_, mode, _, directory] if mode == "hold" => return cases::hold(directory),
+        _ => {}
     }
     if cfg!(debug_assertions) {
         println!("test result: ok. 0 passed; 0 failed; 1 ignored: code without optimisation leaves copies that a");
@@ -53,6 +54,7 @@ fn main() {
     }
     if only.is_none() {
         world.check_kept();
+        core_file::check(&mut world);
     }
     assert!(world.failures.is_empty(), "\n{}", world.failures.join("\n"));
     println!("test result: ok. {} passed; 0 failed", world.checked);
@@ -106,14 +108,7 @@ impl<'a> World<'a> {
             [secrets.PASSWORD]\npath = 'password'\n";
         write("vault.toml", config.as_bytes());
         keyring_of_two(directory);
-        Self {
-            directory,
-            needles,
-            masters: masters.into(),
-            in_use: BTreeMap::new(),
-            failures: Vec::new(),
-            checked: 0,
-        }
+        Self { directory, needles, masters: masters.into(), in_use: BTreeMap::new(), failures: Vec::new(), checked: 0 }
     }
 
     fn check(&mut self, (name, leaves, _): &Case) {
@@ -124,13 +119,7 @@ impl<'a> World<'a> {
         }
         let after = self.scan(&mut process, "dropped");
         process.end();
-        println!(
-            "{name:<38}{:>8}{:>9}{:>12}{:>12}",
-            after.regions,
-            after.bytes >> 10,
-            before.total(),
-            after.total()
-        );
+        println!("{name:<38}{:>8}{:>9}{:>12}{:>12}", after.regions, after.bytes >> 10, before.total(), after.total());
         self.checked += 1;
         match leaves {
             Leaves::Nothing => {

@@ -171,7 +171,9 @@ impl MasterKey {
 
     /// A tenant key, which has an id of type `t`.
     pub(crate) fn tenant(bytes: &[u8; 32]) -> Self {
-        primitives::on_wiped_stack(|| Self::build(b't', boxed(bytes), KeyFormat::Raw, None, SecretBytes::copy_of(bytes)))
+        primitives::on_wiped_stack(|| {
+            Self::build(b't', boxed(bytes), KeyFormat::Raw, None, SecretBytes::copy_of(bytes))
+        })
     }
 
     /// The key that `content` would be, without its text form: for unwrapped keys.
