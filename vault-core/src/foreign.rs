@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::error::{Error, Result};
 use crate::format::{self, Format};
 use crate::key::{KeyId, KeyTextError, TextKey};
-use crate::primitives::{EvpKey, Key32, Prk};
+use crate::primitives::{EvpKey, Key32, Prk, on_wiped_stack, wipe_stack_at_thread_end};
 use crate::secret::SecretBytes;
 use crate::token::HARD_LIMIT;
 
@@ -27,13 +27,14 @@ pub const MAX_VALUE: usize = HARD_LIMIT;
 /// those of single users up to a bound. All of it is wiped when the key is dropped. May be shared
 /// between threads.
 pub struct ForeignKey {
-    text: TextKey,
     // In boxes, so that moving the key leaves no copies behind.
     own: OnceLock<Option<Cipher>>,
-    face: OnceLock<Option<Cipher>>,
+    face: OnceLock<Cipher>,
     social: OnceLock<Box<Key32>>,
     social_legacy: OnceLock<Box<EvpKey>>,
     users: Mutex<VecDeque<(u64, Arc<Cipher>)>>,
+    // Dropped last, as it wipes the stack.
+    text: TextKey,
 }
 
 impl ForeignKey {
@@ -41,12 +42,12 @@ impl ForeignKey {
     #[must_use]
     pub fn new(text: TextKey) -> Self {
         Self {
-            text,
             own: OnceLock::new(),
             face: OnceLock::new(),
             social: OnceLock::new(),
             social_legacy: OnceLock::new(),
             users: Mutex::default(),
+            text,
         }
     }
 
@@ -73,16 +74,13 @@ impl ForeignKey {
     /// The text decoded, if it is a Fernet key.
     fn own(&self) -> Result<&Cipher> {
         self.own
-            .get_or_init(|| Cipher::new(&fernet::key(self.exact_text())?))
+            .get_or_init(|| on_wiped_stack(|| fernet::key(self.exact_text()).map(Cipher::new)))
             .as_ref()
             .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })
     }
 
-    fn face(&self) -> Result<&Cipher> {
-        self.face
-            .get_or_init(|| Cipher::new(&face::key(self.exact_text())))
-            .as_ref()
-            .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })
+    fn face(&self) -> &Cipher {
+        self.face.get_or_init(|| on_wiped_stack(|| Cipher::new(face::key(self.exact_text()))))
     }
 
     /// The key of one user. Flowfile derives it from any text but starts only with a Fernet key.
@@ -92,9 +90,7 @@ impl ForeignKey {
         if let Some((_, cipher)) = users.iter().find(|(known, _)| *known == uid) {
             return Ok(Arc::clone(cipher));
         }
-        let cipher = Cipher::new(&flowfile::user_key(self.exact_text(), uid))
-            .map(Arc::new)
-            .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })?;
+        let cipher = Arc::new(on_wiped_stack(|| Cipher::new(flowfile::user_key(self.exact_text(), uid))));
         if users.len() >= MAX_USERS {
             users.pop_front();
         }
@@ -103,11 +99,11 @@ impl ForeignKey {
     }
 
     fn social(&self) -> &Key32 {
-        self.social.get_or_init(|| Box::new(social::key(self.exact_text())))
+        self.social.get_or_init(|| on_wiped_stack(|| Box::new(social::key(self.exact_text()))))
     }
 
     fn social_legacy(&self) -> &EvpKey {
-        self.social_legacy.get_or_init(|| Box::new(social::legacy_key(self.exact_text())))
+        self.social_legacy.get_or_init(|| on_wiped_stack(|| Box::new(social::legacy_key(self.exact_text()))))
     }
 }
 
@@ -140,10 +136,11 @@ pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]
     if !format.fits(value) {
         return Err(Error::Malformed { what: "value: the syntax of its format does not fit" });
     }
+    wipe_stack_at_thread_end();
     let opened = match format {
-        Format::FaceColumn => key.face()?.open(&bare(value)?),
-        Format::FaceJson => face::open_json(key.face()?, &bare(value)?),
-        Format::FaceJsonDouble => face::open_double(key.face()?, &bare(value)?),
+        Format::FaceColumn => key.face().open(&bare(value)?),
+        Format::FaceJson => face::open_json(key.face(), &bare(value)?),
+        Format::FaceJsonDouble => face::open_double(key.face(), &bare(value)?),
         Format::Fernet | Format::FlowfileLegacyMaster => key.own()?.open(&bare(value)?),
         Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.open(&bare(value)?),
         Format::FlowfileStore => flowfile::open_store(key.own()?, &bare(value)?),
@@ -185,10 +182,11 @@ pub fn seal(format: Format, key: &ForeignKey, tenant: Option<&str>, plaintext: &
     if needs_fernet_key(format) && key.own().is_err() {
         return Err(Error::CannotSeal { why: NOT_A_FERNET_KEY });
     }
+    wipe_stack_at_thread_end();
     let value = match format {
-        Format::FaceColumn => key.face()?.seal(plaintext)?,
-        Format::FaceJson => face::seal_json(key.face()?, plaintext)?,
-        Format::FaceJsonDouble => face::seal_double(key.face()?, plaintext)?,
+        Format::FaceColumn => key.face().seal(plaintext)?,
+        Format::FaceJson => face::seal_json(key.face(), plaintext)?,
+        Format::FaceJsonDouble => face::seal_double(key.face(), plaintext)?,
         Format::Fernet | Format::FlowfileLegacyMaster => key.own()?.seal(plaintext)?,
         Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.seal(plaintext)?,
         Format::FlowfileStore => flowfile::seal_store(key.own()?, plaintext)?,

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use base64::Engine as _;
 
 use crate::error::{Error, Result};
-use crate::primitives::{self, MacKey, Prk, WrapKey};
+use crate::primitives::{self, MacKey, Prk, WipesStack, WrapKey};
 use crate::secret::SecretBytes;
 
 /// Longest key text, in bytes.
@@ -107,6 +107,12 @@ pub struct MasterKey {
     flaw: Option<KeyTextError>,
     text: SecretBytes,
     bytes: SecretBox<[u8; 32]>,
+    derived: Box<Derived>,
+    _stack: WipesStack,
+}
+
+/// In a box, so that moving the key leaves no copies behind.
+struct Derived {
     prk: Prk,
     hedge: MacKey,
     wrap: WrapKey,
@@ -136,11 +142,13 @@ impl MasterKey {
     ///
     /// [`KeyTextError`] with the reason.
     pub fn parse_for_opening(content: &[u8]) -> Result<Self, KeyTextError> {
-        let mut bytes = SecretBox::<[u8; 32]>::default();
-        let format = decode(content, bytes.expose_secret_mut())?;
-        let text = if format == KeyFormat::Raw { content } else { content.trim_ascii() };
-        let flaw = flaw(bytes.expose_secret(), text);
-        Ok(Self::build(b'k', bytes, format, flaw, SecretBytes::copy_of(text)))
+        primitives::on_wiped_stack(|| {
+            let mut bytes = SecretBox::<[u8; 32]>::default();
+            let format = decode(content, bytes.expose_secret_mut())?;
+            let text = if format == KeyFormat::Raw { content } else { content.trim_ascii() };
+            let flaw = flaw(bytes.expose_secret(), text);
+            Ok(Self::build(b'k', bytes, format, flaw, SecretBytes::copy_of(text)))
+        })
     }
 
     /// A new key from the operating system's randomness; its text is URL-safe base64, which is
@@ -150,30 +158,32 @@ impl MasterKey {
     ///
     /// [`Error::CannotSeal`] if the operating system gives no randomness.
     pub fn generate() -> Result<Self> {
-        let random = primitives::random()?;
-        let mut text = Zeroizing::new([0; 44]);
-        base64::engine::general_purpose::URL_SAFE
-            .encode_slice(*random, &mut *text)
-            .map_err(|_| Error::CannotSeal { why: "a new key could not be written as text" })?;
-        Self::parse(&*text).map_err(|_| Error::CannotSeal { why: "the operating system's randomness is not random" })
+        primitives::on_wiped_stack(|| {
+            let random = primitives::random()?;
+            let mut text = Zeroizing::new([0; 44]);
+            base64::engine::general_purpose::URL_SAFE
+                .encode_slice(*random, &mut *text)
+                .map_err(|_| Error::CannotSeal { why: "a new key could not be written as text" })?;
+            Self::parse(&*text)
+                .map_err(|_| Error::CannotSeal { why: "the operating system's randomness is not random" })
+        })
     }
 
     /// A tenant key, which has an id of type `t`.
     pub(crate) fn tenant(bytes: &[u8; 32]) -> Self {
-        let mut own = SecretBox::<[u8; 32]>::default();
-        own.expose_secret_mut().copy_from_slice(bytes);
-        Self::build(b't', own, KeyFormat::Raw, None, SecretBytes::copy_of(bytes))
+        primitives::on_wiped_stack(|| {
+            Self::build(b't', boxed(bytes), KeyFormat::Raw, None, SecretBytes::copy_of(bytes))
+        })
     }
 
     /// The key that `content` would be, without its text form: for unwrapped keys.
     pub(crate) fn from_raw(bytes: &[u8; 32]) -> Self {
-        let mut own = SecretBox::<[u8; 32]>::default();
-        own.expose_secret_mut().copy_from_slice(bytes);
-        let flaw = flaw(bytes, bytes);
-        Self::build(b'k', own, KeyFormat::Raw, flaw, SecretBytes::copy_of(bytes))
+        primitives::on_wiped_stack(|| {
+            let flaw = flaw(bytes, bytes);
+            Self::build(b'k', boxed(bytes), KeyFormat::Raw, flaw, SecretBytes::copy_of(bytes))
+        })
     }
 
-    #[inline(never)]
     fn build(
         letter: u8,
         bytes: SecretBox<[u8; 32]>,
@@ -187,10 +197,13 @@ impl MasterKey {
             format,
             flaw,
             text,
-            hedge: MacKey::new(&prk.expand::<32>(&[b"vault-core/hedge/v1\0"])),
-            wrap: WrapKey::new(prk.expand::<64>(&[b"vault-core/wrap/v1\0"])),
             bytes,
-            prk,
+            derived: Box::new(Derived {
+                hedge: MacKey::new(&prk.expand::<32>(&[b"vault-core/hedge/v1\0"])),
+                wrap: WrapKey::new(prk.expand::<64>(&[b"vault-core/wrap/v1\0"])),
+                prk,
+            }),
+            _stack: WipesStack,
         }
     }
 
@@ -224,16 +237,20 @@ impl MasterKey {
     }
 
     pub(crate) fn prk(&self) -> &Prk {
-        &self.prk
+        &self.derived.prk
     }
 
     pub(crate) fn hedge(&self) -> &MacKey {
-        &self.hedge
+        &self.derived.hedge
     }
 
     pub(crate) fn wrap(&self) -> &WrapKey {
-        &self.wrap
+        &self.derived.wrap
     }
+}
+
+fn boxed(bytes: &[u8; 32]) -> SecretBox<[u8; 32]> {
+    SecretBox::init_with_mut(|own: &mut [u8; 32]| own.copy_from_slice(bytes))
 }
 
 impl core::fmt::Debug for MasterKey {
@@ -248,7 +265,8 @@ pub struct TextKey {
     kid: KeyId,
     flaw: Option<KeyTextError>,
     text: SecretBytes,
-    prk: Prk,
+    prk: Box<Prk>,
+    _stack: WipesStack,
 }
 
 #[cfg(feature = "foreign")]
@@ -272,13 +290,16 @@ impl TextKey {
         if text.is_empty() {
             return Err(KeyTextError::Empty);
         }
-        let prk = Prk::from_uniform(&primitives::scrypt(text.as_bytes(), b"vault-core/text-key/v1"));
-        let mut decoded = Zeroizing::new([0; 32]);
-        let flaw = match decode(text.as_bytes(), &mut decoded) {
-            Ok(_) => flaw(&decoded, text.as_bytes()),
-            Err(_) => text::published(text.as_bytes()).then_some(KeyTextError::Published),
-        };
-        Ok(Self { kid: KeyId::compute(b'f', &prk), flaw, text: SecretBytes::copy_of(text.as_bytes()), prk })
+        Ok(primitives::on_wiped_stack(|| {
+            let prk = Box::new(Prk::from_uniform(&primitives::scrypt(text.as_bytes(), b"vault-core/text-key/v1")));
+            let mut decoded = Zeroizing::new([0; 32]);
+            let flaw = match decode(text.as_bytes(), &mut decoded) {
+                Ok(_) => flaw(&decoded, text.as_bytes()),
+                Err(_) => text::published(text.as_bytes()).then_some(KeyTextError::Published),
+            };
+            let text = SecretBytes::copy_of(text.as_bytes());
+            Self { kid: KeyId::compute(b'f', &prk), flaw, text, prk, _stack: WipesStack }
+        }))
     }
 
     /// The key's id, of type `f`.

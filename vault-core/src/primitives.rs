@@ -66,6 +66,12 @@ impl MacKey {
     }
 }
 
+/// `HMAC-SHA-256(key, message)`, for keys of other lengths.
+#[cfg(feature = "foreign")]
+pub(crate) fn hmac(key: &[u8], message: &[u8]) -> Key32 {
+    MacKey(keyed(key)).mac(&[message])
+}
+
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
     // HMAC takes keys of every length; the other branch cannot be reached.
     Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
@@ -103,8 +109,51 @@ impl WrapKey {
     }
 
     fn siv(&self) -> Aes256Siv {
+        wipe_stack_at_thread_end();
         Aes256Siv::new((&*self.0).into())
     }
+}
+
+/// Runs what makes keys, and then overwrites the stack that it used: the crates wipe their state, and
+/// not the copies that the compiler made of it.
+pub(crate) fn on_wiped_stack<T>(work: impl FnOnce() -> T) -> T {
+    #[inline(never)]
+    fn apart<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    let out = apart(work);
+    wipe_stack();
+    out
+}
+
+/// The last field of a key: when the key is dropped, overwrites the stack on which it was used.
+///
+/// Once for each key and not for each use, as it takes longer than a use does.
+pub(crate) struct WipesStack;
+
+impl Drop for WipesStack {
+    fn drop(&mut self) {
+        wipe_stack();
+    }
+}
+
+/// Has the calling thread, which is about to use a key, overwrite its stack when it ends: another
+/// one may drop the key.
+pub(crate) fn wipe_stack_at_thread_end() {
+    thread_local! {
+        static AT_END: WipesStack = const { WipesStack };
+    }
+    // A thread that is ending already wipes what is below it now.
+    if AT_END.try_with(|_| ()).is_err() {
+        wipe_stack();
+    }
+}
+
+/// Overwrites the 64 KiB of stack below its caller.
+#[inline(never)]
+fn wipe_stack() {
+    let mut below = [0_u64; 8_192];
+    below.zeroize();
 }
 
 /// Whether two byte strings are equal, in time that depends only on their lengths.
@@ -171,6 +220,36 @@ pub(crate) fn cbc_open(key: &EvpKey, ciphertext: Vec<u8>) -> Option<Zeroizing<Ve
     let length =
         cbc::Decryptor::<aes::Aes256>::new_from_slices(key, iv).ok()?.decrypt_padded::<Pkcs7>(&mut data).ok()?.len();
     data.truncate(length);
+    Some(data)
+}
+
+/// AES-128-CBC with PKCS #7 padding, of a ciphertext that a MAC has shown to be genuine.
+#[cfg(feature = "foreign")]
+pub(crate) fn cbc128_open(key: &[u8; 16], iv: &[u8; 16], ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    use cbc::cipher::block_padding::Pkcs7;
+    use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
+
+    let mut data = Zeroizing::new(ciphertext.to_vec());
+    let cipher = cbc::Decryptor::<aes::Aes128>::new(key.into(), iv.into());
+    let length = cipher.decrypt_padded::<Pkcs7>(&mut data).ok()?.len();
+    data.truncate(length);
+    Some(data)
+}
+
+/// The reverse of [`cbc128_open`].
+#[cfg(feature = "foreign")]
+pub(crate) fn cbc128_seal(key: &[u8; 16], iv: &[u8; 16], plaintext: &[u8]) -> Option<Vec<u8>> {
+    use cbc::cipher::block_padding::Pkcs7;
+    use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
+
+    let mut data = vec![0; (plaintext.len() / 16 + 1) * 16];
+    data.get_mut(..plaintext.len())?.copy_from_slice(plaintext);
+    let cipher = cbc::Encryptor::<aes::Aes128>::new(key.into(), iv.into());
+    // On failure no ciphertext may be in use, so the plaintext is wiped.
+    if cipher.encrypt_padded::<Pkcs7>(&mut data, plaintext.len()).is_err() {
+        data.zeroize();
+        return None;
+    }
     Some(data)
 }
 

@@ -1,16 +1,13 @@
-//! Fernet behind a strict parser: the crate's own one panics on some times and accepts what others
-//! refuse.
-
-use std::panic::{AssertUnwindSafe, catch_unwind};
+//! Fernet with keys that are wiped. The syntax of tokens is [`format`](crate::format)'s.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::key::{self, KeyFormat};
-use crate::primitives::Key32;
+use crate::primitives::{self, Key32};
 use crate::secret::SecretBytes;
+use crate::time::Timestamp;
 
 /// 32 bytes from a Fernet key text: base64 of either alphabet, canonical, within white space.
 pub(super) fn key(text: &[u8]) -> Option<Key32> {
@@ -21,33 +18,54 @@ pub(super) fn key(text: &[u8]) -> Option<Key32> {
     }
 }
 
-/// A Fernet key that is ready for use, and wiped when dropped.
-///
-/// Made once for each key: the crate takes a key as text and leaves what it decoded on the heap.
-pub(super) struct Cipher(Box<::fernet::Fernet>);
+/// A Fernet key: its first half signs, its second half encrypts.
+pub(super) struct Cipher(Box<Key32>);
 
 impl Cipher {
-    pub(super) fn new(key: &Key32) -> Option<Self> {
-        let mut text = Zeroizing::new([0; 44]);
-        URL_SAFE.encode_slice(**key, &mut *text).ok()?;
-        ::fernet::Fernet::new(core::str::from_utf8(&*text).ok()?).map(|cipher| Self(Box::new(cipher)))
+    pub(super) fn new(key: Key32) -> Self {
+        Self(Box::new(key))
     }
 
     /// The plaintext of a token, given as bytes that [`format`](crate::format) has checked. Its time
     /// is not looked at, as no expiry is asked for.
     pub(super) fn open(&self, token: &[u8]) -> Result<SecretBytes> {
-        let token = URL_SAFE.encode(token);
-        // The crate refuses times that are over a minute ahead: for this "now" there are none.
-        match catch_unwind(AssertUnwindSafe(|| self.0.decrypt_at_time(&token, None, u64::MAX - 60))) {
-            Ok(Ok(plaintext)) => Ok(SecretBytes::from_zeroizing(Zeroizing::new(plaintext))),
-            _ => Err(Error::Corrupt { what: "value" }),
+        let corrupt = || Error::Corrupt { what: "value" };
+        let (signing, encryption) = self.halves();
+        let (message, mac) = token.split_last_chunk::<32>().ok_or_else(corrupt)?;
+        if !primitives::equal(&*primitives::hmac(signing, message), mac) {
+            return Err(corrupt());
         }
+        let (iv, ciphertext) = message.get(HEADER..).and_then(<[u8]>::split_first_chunk).ok_or_else(corrupt)?;
+        let plaintext = primitives::cbc128_open(encryption, iv, ciphertext).ok_or_else(corrupt)?;
+        Ok(SecretBytes::from_zeroizing(plaintext))
     }
 
     /// A token of this second, with padding.
     pub(super) fn seal(&self, plaintext: &[u8]) -> Result<String> {
-        // The crate panics where the operating system gives no randomness or no time.
-        catch_unwind(AssertUnwindSafe(|| self.0.encrypt(plaintext)))
-            .map_err(|_| Error::CannotSeal { why: "the system gave Fernet no randomness or no time" })
+        let (signing, encryption) = self.halves();
+        let random = primitives::random()?;
+        let (iv, _) = random.split_first_chunk().ok_or(REFUSED)?;
+        let mut token = vec![VERSION];
+        token.extend_from_slice(&Timestamp::now().0.to_be_bytes());
+        token.extend_from_slice(iv);
+        token.extend_from_slice(&primitives::cbc128_seal(encryption, iv, plaintext).ok_or(REFUSED)?);
+        let mac = primitives::hmac(signing, &token);
+        token.extend_from_slice(&*mac);
+        Ok(URL_SAFE.encode(token))
+    }
+
+    fn halves(&self) -> (&[u8; 16], &[u8; 16]) {
+        let (halves, _) = self.0.as_chunks::<16>();
+        match halves {
+            [signing, encryption] => (signing, encryption),
+            _ => (&[0; 16], &[0; 16]),
+        }
     }
 }
+
+const VERSION: u8 = 0x80;
+
+/// Version and time.
+const HEADER: usize = 1 + 8;
+
+const REFUSED: Error = Error::CannotSeal { why: "the cipher refused its input" };

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use serde_json::Value;
 
 use super::*;
 use crate::Trim;
-use crate::primitives::hex;
+use crate::primitives::{self, hex};
 
 fn vectors(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/apps").join(name);
@@ -97,8 +99,34 @@ fn errors_name_the_format() {
 }
 
 #[test]
-fn a_time_that_overflows_is_no_panic() {
-    let cipher = Cipher::new(&Key32::default()).unwrap();
-    let forged = [&[0x80][..], &[0xff; 8], &[0; 64]].concat();
-    assert!(matches!(cipher.open(&forged), Err(Error::Corrupt { .. })));
+fn no_time_is_too_late() {
+    let key = key("5I7ARqW4n3bZ0kcdBhU2xX1fYtGmVsLpQeJr9uTaOio=");
+    let cipher = key.own().unwrap();
+    let mut token = URL_SAFE.decode(cipher.seal(b"x").unwrap()).unwrap();
+    token[1..9].copy_from_slice(&[0xff; 8]);
+    assert!(matches!(cipher.open(&token), Err(Error::Corrupt { .. })), "the time is signed");
+    let end = token.len() - 32;
+    let mac = primitives::hmac(&fernet::key(key.exact_text()).unwrap()[..16], &token[..end]);
+    token[end..].copy_from_slice(&*mac);
+    assert_eq!(cipher.open(&token).unwrap().expose_secret(), b"x");
+}
+
+/// The crate `fernet` reads what is written here, and the reverse.
+#[test]
+fn fernet_is_that_of_another_implementation() {
+    let text = "5I7ARqW4n3bZ0kcdBhU2xX1fYtGmVsLpQeJr9uTaOio=";
+    let (other, key) = (::fernet::Fernet::new(text).unwrap(), key(text));
+    for length in (0..70).chain([4_096]) {
+        let plaintext = vec![0xa5; length];
+        assert_eq!(other.decrypt(&seal(Format::Fernet, &key, None, &plaintext).unwrap()).unwrap(), plaintext);
+        let value = other.encrypt(&plaintext);
+        assert_eq!(open(Format::Fernet, &key, None, value.as_bytes()).unwrap().expose_secret(), plaintext);
+        let mut forged = URL_SAFE.decode(&value).unwrap();
+        for at in [0, 5, 20, 30, forged.len() - 1] {
+            forged[at] ^= 1;
+            let value = URL_SAFE.encode(&forged);
+            assert!(other.decrypt(&value).is_err() && open(Format::Fernet, &key, None, value.as_bytes()).is_err());
+            forged[at] ^= 1;
+        }
+    }
 }
