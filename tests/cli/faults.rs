@@ -316,3 +316,32 @@ fn strace(directory: &Directory, line: &str, log: &Path, expression: &str) -> Op
         .expect("strace is installed")
         .code()
 }
+
+/// What a place that cannot hold a store says, and what the operator is told to do.
+#[test]
+fn places_that_cannot_hold_a_store_are_refused_with_the_reason() {
+    let template = with_secrets(STORES[0]);
+    for (inject, words) in [
+        // Grants every lock, to two at once: as some network file systems do.
+        ("flock:retval=0", "locks do not work on this file system"),
+        ("flock:error=ENOLCK", "locks do not work on this file system"),
+        ("rename,renameat2:error=EBUSY", "mount its directory"),
+        ("link,linkat:error=EXDEV", "mount its directory"),
+    ] {
+        let copy = copied(&template);
+        let ran = crate::finish(
+            Command::new("strace")
+                .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={inject}")])
+                .arg(crate::binary())
+                .args("set A --from-file new".split(' '))
+                .current_dir(copy.home.path())
+                .env_clear()
+                .env("PATH", "/usr/bin:/bin"),
+            b"",
+        );
+        let error = ran.fails(18);
+        assert!(error.contains(words), "{inject}: {error}");
+        assert_eq!(opened(&copy, inject).unwrap()["A"], "a2", "{inject}");
+        copy.vault("set A --from-file new").ok();
+    }
+}

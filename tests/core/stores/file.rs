@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use vault_core::{Error, Kind, Store, Version};
+use vault_core::{Error, Keyring, Kind, MasterKey, Store, Version};
 
 use super::{Fixture, Kind as StoreKind, name, of};
 
@@ -169,5 +169,25 @@ fn errors_of_its_text_tell_the_place_and_never_the_text() {
         let error = f.store.names().unwrap_err().to_string();
         assert!(error.contains(words) || error.contains("TOML"), "{from}: {error}");
         assert!(error.contains("store:") && !error.contains("vs1.") && !error.contains("2026"), "{error}");
+    }
+}
+
+#[test]
+fn files_that_were_written_elsewhere_are_read_and_a_changed_byte_is_noticed() {
+    let vectors = crate::vector_file("store/store_file.json");
+    for case in crate::cases(&vectors["tests"], 3) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store");
+        fs::write(&path, crate::text(&case["toml"])).unwrap();
+        let key = MasterKey::parse_for_opening(crate::text(&case["key"]).as_bytes()).unwrap();
+        let store = vault_core::FileStore::new(&path, Keyring::single(key));
+        let names = store.page(None, 100).unwrap();
+        let names: Vec<_> = names.iter().map(|entry| entry.key.name.name().as_str().to_owned()).collect();
+        let mut expected: Vec<_> =
+            case["names"].as_array().unwrap().iter().map(|name| crate::text(name).to_owned()).collect();
+        expected.sort();
+        assert_eq!(names, expected);
+        fs::write(&path, crate::text(&case["toml"]).replace("generation = 1", "generation = 2")).unwrap();
+        assert!(store.names().is_err() || names.is_empty());
     }
 }
