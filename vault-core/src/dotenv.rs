@@ -504,7 +504,9 @@ mod tests {
             for dialect in Dialect::ALL {
                 let started = Instant::now();
                 let _ = read(&text, dialect);
-                let _ = read_substituted(&text, |_| None);
+                if dialect == Dialect::Python {
+                    let _ = read_substituted(&text, |_| None);
+                }
                 // A fraction of a second, and many where a reader is not linear.
                 assert!(started.elapsed().as_secs() < 4, "{part:?} in {dialect}: {:?}", started.elapsed());
             }

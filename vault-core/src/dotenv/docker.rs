@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Collector, NO_VALUE, Reading, join};
+use super::{Collector, NO_VALUE, Reading, from, join, part, skip};
 use crate::error::{Error, Result};
 
 /// A line that fills the reader's buffer without an end is refused.
@@ -13,18 +13,16 @@ pub(super) fn read(text: &str) -> Result<Reading> {
     let mut next = 0;
     while next < text.len() {
         let start = next;
-        let whole = super::from(text, start);
-        let length = whole.find('\n').unwrap_or(whole.len());
-        next = start + length + 1;
-        if length > MAX_LINE {
+        let end = skip(text, start, |c| c != '\n');
+        next = end + 1;
+        if end - start > MAX_LINE {
             return Err(found.refuse(start, "Docker refuses a file with a line of more than 65535 bytes"));
         }
-        let line = super::part(text, start, start + length);
+        let line = part(text, start, end);
         let line = line.strip_suffix('\r').unwrap_or(line);
-        let line = if start == 0 { line.strip_prefix('\u{feff}').unwrap_or(line) } else { line };
-        let entry = line.trim_start();
-        // Only what stands before the entry was removed, and the return after it.
-        let at = start + length - usize::from(whole.get(..length).is_some_and(|l| l.ends_with('\r'))) - entry.len();
+        let mark = if start == 0 && line.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        let at = start + mark + skip(from(line, mark), 0, char::is_whitespace);
+        let entry = from(line, at - start);
         if entry.is_empty() || entry.starts_with('#') {
             continue;
         }
