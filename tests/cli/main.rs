@@ -67,6 +67,18 @@ fn finish(command: &mut Command, input: &[u8]) -> Ran {
     }
 }
 
+/// Runs a command whose standard output nobody reads.
+fn unread(command: &mut Command) -> Ran {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::new(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 /// A directory in which commands are typed.
 struct Directory {
     home: tempfile::TempDir,
@@ -88,6 +100,12 @@ impl Directory {
     /// Runs `vault` with the words of `line`.
     fn vault(&self, line: &str) -> Ran {
         self.vault_with(line, b"")
+    }
+
+    /// The same with a standard output that nobody reads.
+    fn vault_unread(&self, line: &str) -> Ran {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        unread(&mut command(self.home.path(), &words))
     }
 
     fn vault_with(&self, line: &str, input: &[u8]) -> Ran {

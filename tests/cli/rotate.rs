@@ -174,6 +174,21 @@ fn a_run_tells_how_it_ended() {
     assert!(app.directory.vault("rotate run --until nonsense").fails(2).contains("--until"));
 }
 
+/// Whoever reads what a command says decides neither what it does nor how it ends.
+#[test]
+fn a_reader_that_goes_away_changes_nothing_but_the_output() {
+    let app = App::new(TOKENS, 50);
+    assert_eq!(app.directory.vault_unread("rotate --yes").code, 0);
+    let new = app.primary("main");
+    assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{new}."))));
+    assert!(app.directory.vault("status").ok().contains("fenced against"), "and the steps after the first report");
+
+    app.connect().execute("UPDATE secrets SET v = 'damaged' WHERE id = 7", []).unwrap();
+    app.directory.vault_unread("rotate verify").fails(23);
+    app.directory.vault_unread("rotate fence --column nothing").fails(10);
+    assert_eq!(app.directory.vault_unread("status --watch").code, 0, "it has nobody to tell more");
+}
+
 #[test]
 fn a_late_writer_is_refused_by_the_fence() {
     let app = App::new(TOKENS, 5);

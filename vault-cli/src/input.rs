@@ -1,5 +1,6 @@
 //! What comes from standard input, and where the configuration is.
 
+use core::ops::ControlFlow;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 use vault_core::{Config, Error, HARD_LIMIT, Result, SecretBytes, Vault};
@@ -38,8 +39,9 @@ pub(crate) fn read_all() -> Result<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// The lines of standard input, one after the other, without their line breaks.
-pub(crate) fn each_line(mut work: impl FnMut(usize, &[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+/// The lines of standard input, one after the other, without their line breaks, until `work` breaks
+/// off.
+pub(crate) fn each_line(mut work: impl FnMut(usize, &[u8]) -> Result<ControlFlow<()>, Failure>) -> Result<(), Failure> {
     let mut stdin = io::stdin().lock();
     let mut line = Zeroizing::new(Vec::with_capacity(64 << 10));
     for number in 1.. {
@@ -47,7 +49,8 @@ pub(crate) fn each_line(mut work: impl FnMut(usize, &[u8]) -> Result<(), Failure
         let limit = u64::try_from(MAX_INPUT).unwrap_or(u64::MAX);
         match stdin.by_ref().take(limit).read_until(b'\n', &mut line) {
             Ok(0) => break,
-            Ok(_) => work(number, without_line_break(&line))?,
+            Ok(_) if work(number, without_line_break(&line))?.is_break() => break,
+            Ok(_) => {}
             Err(source) => return Err(Error::Io { action: "read", path: "standard input".into(), source }.into()),
         }
     }

@@ -90,7 +90,10 @@ pub(crate) fn open(args: &OpenArgs, global: &Global, output: &mut Output) -> Out
 /// `vault inspect`.
 pub(crate) fn inspect(args: &InspectArgs, output: &mut Output) -> Outcome {
     if args.lines.lines {
-        input::each_line(|number, value| describe(value, output).map_err(|failure| at_line(number, failure)))?;
+        input::each_line(|number, value| {
+            describe(value, output).map_err(|failure| at_line(number, failure))?;
+            Ok(output.flow())
+        })?;
     } else {
         let content = input::read_all()?;
         describe(input::without_line_break(&content), output)?;
@@ -201,7 +204,8 @@ fn filter(lines: &Lines, output: &mut Output, work: impl Fn(&[u8]) -> Result<Sec
                 ));
             }
             output.bytes(result.expose_secret())?;
-            output.bytes(b"\n")
+            output.bytes(b"\n")?;
+            Ok(output.flow())
         })?;
         return Ok(0);
     }
