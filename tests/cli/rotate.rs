@@ -174,6 +174,37 @@ fn a_run_tells_how_it_ended() {
     assert!(app.directory.vault("rotate run --until nonsense").fails(2).contains("--until"));
 }
 
+#[test]
+fn a_column_is_rotated_under_its_own_keyring() {
+    let app = App::new(FOREIGN, 30);
+    let (main, text) = (app.primary("main"), app.primary("text"));
+    let disagree = app.directory.vault("rotate --column app.secrets --keyring main --app-stopped --yes").fails(2);
+    assert!(disagree.contains("written under keyring text, not main"), "{disagree}");
+    app.directory.vault("rotate plan --column app.secrets --keyring main").fails(2);
+    app.directory.vault("rotate --column app.secrets --app-stopped --yes").ok();
+    assert_eq!(app.primary("main"), main, "a keyring that the column does not use stays as it is");
+    assert_ne!(app.primary("text"), text);
+    app.directory.vault("rotate verify --column app.secrets --keyring text").ok();
+    assert!(app.directory.vault("rotate plan --keyring nope").fails(16).contains("[keyring.nope]"));
+}
+
+#[test]
+fn what_a_promotion_makes_stale_elsewhere_is_told() {
+    let app = App::new(TOKENS, 20);
+    app.connect().execute_batch("CREATE TABLE more AS SELECT * FROM secrets WHERE id <= 6").unwrap();
+    app.connect().execute_batch("CREATE UNIQUE INDEX more_id ON more (id)").unwrap();
+    let config = fs::read_to_string(app.directory.path("vault.toml")).unwrap();
+    let (_, column) = config.split_once("[[column]]").unwrap();
+    let more = column.replace("app.secrets", "app.more").replace("table = \"secrets\"", "table = \"more\"");
+    app.directory.write("vault.toml", format!("{config}[[column]]{more}"));
+    let told = app.directory.vault("rotate --column app.secrets --yes");
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.err.contains("6 values of other columns under keyring main become stale"), "{}", told.err);
+    app.directory.vault("rotate verify").fails(23);
+    app.directory.vault("rotate run --keyring main").ok();
+    app.directory.vault("rotate verify").ok();
+}
+
 /// Whoever reads what a command says decides neither what it does nor how it ends.
 #[test]
 fn a_reader_that_goes_away_changes_nothing_but_the_output() {

@@ -146,10 +146,7 @@ fn inspect_needs_no_key() {
 #[test]
 fn a_closed_pipe_is_no_error() {
     let directory = directory();
-    let line = format!(
-        "yes s3cret | {} seal --lines --key-file kek {CONTEXT} | head -1",
-        crate::binary().display()
-    );
+    let line = format!("yes s3cret | {} seal --lines --key-file kek {CONTEXT} | head -1", crate::binary().display());
     let ran = crate::finish(
         std::process::Command::new("bash").args(["-o", "pipefail", "-c", &line]).current_dir(directory.home.path()),
         b"",

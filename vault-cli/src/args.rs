@@ -269,9 +269,9 @@ pub(crate) struct RotateArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ScopeArgs {
-    /// Keyring whose columns are meant
-    #[arg(long, value_name = "NAME", default_value = "main")]
-    pub(crate) keyring: String,
+    /// Keyring whose columns are meant; else that of --column, or main
+    #[arg(long, value_name = "NAME")]
+    pub(crate) keyring: Option<String>,
 
     /// One column only
     #[arg(long, value_name = "NAME")]

@@ -115,10 +115,11 @@ fn move_column(column: &str, job: &Job, run: &RunArgs, global: &Global, output: 
 
 /// The whole sequence: a new key, promoted, all values under it, proved.
 fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
-    let keyring = args.scope.keyring.as_str();
     let job = job(&args.run);
     let options = options(&args.run);
     let vault = input::vault(global)?;
+    let keyring = keyring_of(&vault, &args.scope)?.to_owned();
+    let keyring = keyring.as_str();
     let mut before = rotation(&vault, &args.scope, if args.run.dry_run { Access::Read } else { Access::Write })?;
     before.check(&job, &options)?;
     if before.columns().is_empty() {
@@ -154,6 +155,12 @@ fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
                     .to_owned(),
             }
             .into());
+        }
+        let outside = stale_outside(&vault, &args.scope)?;
+        if outside > 0 {
+            output.note(&format!(
+                "{outside} values of other columns under keyring {keyring} become stale; `vault rotate run --keyring {keyring}` moves them"
+            ));
         }
         let change = ChangeArgs { out: None, yes: args.yes, dry_run: false };
         input::confirm(&format!("seal under key {kid} from now on, and move every value to it?"), args.yes)?;
@@ -316,9 +323,36 @@ fn tell_verification(verification: &Verification, output: &mut Output) -> Outcom
     Ok(if clean { 0 } else { Kind::Refused.exit_code() })
 }
 
-fn rotation<'a>(vault: &'a Vault, scope: &'a ScopeArgs, access: Access) -> Result<Rotation<'a>, Error> {
-    vault.keyring(&scope.keyring)?;
-    vault.rotation(scope.column.as_deref().map_or(Scope::Keyring(&scope.keyring), Scope::Column), access)
+fn rotation<'a>(vault: &'a Vault, scope: &'a ScopeArgs, access: Access) -> Result<Rotation<'a>, Failure> {
+    let keyring = keyring_of(vault, scope)?;
+    Ok(vault.rotation(scope.column.as_deref().map_or(Scope::Keyring(keyring), Scope::Column), access)?)
+}
+
+/// The keyring that is meant: a column is written under one, and no key of another moves it.
+fn keyring_of<'a>(vault: &'a Vault, scope: &'a ScopeArgs) -> Result<&'a str, Failure> {
+    let manifest = vault.manifest();
+    let named = scope.keyring.as_deref();
+    let Some(column) = &scope.column else {
+        return Ok(manifest.keyring(named.unwrap_or("main"))?.name.as_str());
+    };
+    let column = manifest.column(column)?;
+    let own = &manifest.keyring_for(column, column.writes)?.name;
+    match named {
+        Some(named) if named != own => Err(Failure::usage(format!(
+            "column {} is written under keyring {own}, not {named}: leave --keyring out",
+            column.name
+        ))),
+        _ => Ok(own),
+    }
+}
+
+/// How many values of other columns the promotion of another key makes stale.
+fn stale_outside(vault: &Vault, scope: &ScopeArgs) -> Result<u64, Failure> {
+    let Some(column) = &scope.column else { return Ok(0) };
+    let keyring = keyring_of(vault, scope)?;
+    let primary = vault.keyring(keyring)?.primary_kid();
+    let counts = vault.rotation(Scope::Keyring(keyring), Access::Read)?.count(false)?;
+    Ok(counts.iter().filter(|count| count.column != *column).map(|count| count.under(primary)).sum())
 }
 
 fn job(run: &RunArgs) -> Job {
