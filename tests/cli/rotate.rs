@@ -174,6 +174,24 @@ fn a_run_tells_how_it_ended() {
     assert!(app.directory.vault("rotate run --until nonsense").fails(2).contains("--until"));
 }
 
+/// One exclusive transaction neither waits nor paces itself: others stand still meanwhile.
+#[test]
+fn what_cannot_be_done_is_refused_before_anything_changes() {
+    let app = App::new(FOREIGN, 3);
+    let before = snapshot(app.directory.home.path());
+    for line in [
+        "rotate --keyring text --app-stopped --yes --rows-per-second 5",
+        "rotate --keyring text --app-stopped --yes --pause-file pause",
+        "rotate run --keyring text --app-stopped --pause-file pause",
+        "rotate --keyring text --app-stopped --yes --until soon",
+        "rotate --keyring text --app-stopped --yes --until +1é",
+        "migrate app.secrets --to vs1 --app-stopped --rows-per-second 5",
+    ] {
+        app.directory.vault(line).fails(2);
+        assert!(snapshot(app.directory.home.path()) == before, "{line} changed something");
+    }
+}
+
 #[test]
 fn a_column_is_rotated_under_its_own_keyring() {
     let app = App::new(FOREIGN, 30);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use vault_core::{Format, KeyId};
+use vault_core::{Format, KeyId, Timestamp};
 
 use crate::demo::DemoArgs;
 
@@ -293,15 +293,15 @@ pub(crate) struct RunArgs {
     pub(crate) batch: u16,
 
     /// Most rows in a second
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "app_stopped")]
     pub(crate) rows_per_second: Option<u32>,
 
     /// Stop at this time, such as 2026-02-03T06:00:00Z, or after +30m
-    #[arg(long, value_name = "TIME")]
-    pub(crate) until: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = crate::rotate::deadline)]
+    pub(crate) until: Option<Timestamp>,
 
     /// Wait while this file exists
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "app_stopped")]
     pub(crate) pause_file: Option<PathBuf>,
 
     /// Change nothing

@@ -213,13 +213,12 @@ fn plan(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Outp
 }
 
 fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Output) -> Outcome {
-    let until = run.until.as_deref().map(deadline).transpose()?;
     let result = rotation.run(job, &options(run), &mut |step| {
         output.step(step);
         while run.pause_file.as_ref().is_some_and(|file| file.exists()) {
             thread::sleep(Duration::from_millis(200));
         }
-        if until.is_some_and(|until| Timestamp::now() >= until) {
+        if run.until.is_some_and(|until| Timestamp::now() >= until) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -368,15 +367,15 @@ fn options(run: &RunArgs) -> RunOptions {
 }
 
 /// A time of day in UTC, or a span from now such as `+30m`.
-fn deadline(text: &str) -> Result<Timestamp, Failure> {
-    let wrong = || Failure::usage("--until takes a time such as 2026-02-03T06:00:00Z, or a span such as +30m");
-    let Some(span) = text.strip_prefix('+') else { return Timestamp::parse(text).ok_or_else(wrong) };
+pub(crate) fn deadline(text: &str) -> Result<Timestamp, &'static str> {
+    let wrong = "it is neither a time such as 2026-02-03T06:00:00Z nor a span such as +30m";
+    let Some(span) = text.strip_prefix('+') else { return Timestamp::parse(text).ok_or(wrong) };
     let unit = match span.chars().last() {
         Some('s') => 1,
         Some('m') => 60,
         Some('h') => 3_600,
-        _ => return Err(wrong()),
+        _ => return Err(wrong),
     };
-    let number: u64 = span.get(..span.len() - 1).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+    let number: u64 = span.get(..span.len() - 1).and_then(|number| number.parse().ok()).ok_or(wrong)?;
     Ok(Timestamp(Timestamp::now().0.saturating_add(number.saturating_mul(unit))))
 }
