@@ -25,7 +25,7 @@ pub(crate) fn run(args: &KeyArgs, global: &Global, output: &mut Output) -> Outco
                 input::key_file(file)?;
                 return told(output, "the key would be added", "add", None);
             }
-            let kid = Vault::key_add(&config, keyring, file, label.as_deref())?;
+            let kid = Vault::key_add(&config, keyring, file, label.as_deref(), None)?;
             let placed = input::vault(global)?.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid);
             let own = file.canonicalize().ok();
             if placed.and_then(|key| Path::new(&key.place?).canonicalize().ok()) != own {
@@ -172,7 +172,7 @@ fn generate(out: Option<&Path>, dry_run: bool, output: &mut Output) -> Outcome {
 }
 
 /// Writes a key to a file that must not exist and that only its owner can read.
-pub(crate) fn write_new(path: &Path, key: &MasterKey) -> Result<(), Error> {
+fn write_new(path: &Path, key: &MasterKey) -> Result<(), Error> {
     std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)

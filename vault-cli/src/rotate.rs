@@ -1,14 +1,13 @@
 //! `rotate`, `migrate` and `reseal`: moving the values of applications' columns.
 
 use core::ops::ControlFlow;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use vault_core::column::ContextTemplate;
 use vault_core::rotate::{ColumnCount, End, Job, Rotation, RunOptions, Summary, Verification};
-use vault_core::{Access, Error, Format, KeyId, KeyState, Kind, MasterKey, Scope, Timestamp, Vault};
+use vault_core::{Access, Error, Format, KeyId, KeyState, Kind, Scope, Timestamp, Vault};
 
 use crate::args::{ChangeArgs, Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs};
 use crate::failure::{Failure, Outcome};
@@ -137,7 +136,11 @@ fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
     let next = match waiting.as_slice() {
         [kid] => Some(*kid),
         [] if unfinished => None,
-        [] => Some(new_key(&vault, keyring, global, output)?),
+        [] => {
+            let kid = Vault::key_generate(&input::config(global)?, keyring, None)?;
+            output.note(&format!("key {kid} was generated and added to keyring {keyring}; back its file up"));
+            Some(kid)
+        }
         _ => {
             return Err(Error::Refused {
                 reason: format!("several keys of keyring {keyring} wait to be promoted"),
@@ -192,19 +195,6 @@ fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
 fn keys_in(vault: &Vault, keyring: &str, state: KeyState) -> Result<Vec<KeyId>, Error> {
     let keys = vault.keyring(keyring)?.keys().into_iter();
     Ok(keys.filter(|key| key.state == state && key.place.is_some()).map(|key| key.kid).collect())
-}
-
-/// Generates a key where nothing matches it yet, and adds it. An interrupted run is gone on with.
-fn new_key(vault: &Vault, keyring: &str, global: &Global, output: &mut Output) -> Result<KeyId, Failure> {
-    let spec = vault.manifest().keyring(keyring)?;
-    let file = spec.destination(Path::new(""), "new")?.with_file_name(format!(".vault-generated-{keyring}"));
-    if !file.exists() {
-        key::write_new(&file, &MasterKey::generate()?)?;
-    }
-    let kid = Vault::key_add(&input::config(global)?, keyring, &file, None)?;
-    std::fs::remove_file(&file).map_err(|source| Error::Io { action: "remove", path: file.clone(), source })?;
-    output.note(&format!("key {kid} was generated and added to keyring {keyring}; back its file up"));
-    Ok(kid)
 }
 
 fn plan(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Output) -> Outcome {
