@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::{App, Directory, TOKENS};
+use crate::{App, Directory, TOKENS, snapshot};
 
 #[test]
 fn a_generated_key_is_private_and_never_overwrites() {
@@ -63,11 +63,67 @@ fn nobody_is_asked_where_nobody_is_there() {
 }
 
 #[test]
+fn a_dry_run_of_a_key_command_checks_what_the_command_checks() {
+    let app = App::new(TOKENS, 3);
+    let vault = |line: &str| app.directory.vault(line);
+    let old = app.primary("main");
+    vault("key generate --out fresh").ok();
+    app.directory.write("kek_weak", [0xab; 32]);
+    fs::rename(app.directory.path("kek_weak"), app.directory.path("weak")).unwrap();
+    app.directory.write("bad", "notakey");
+    let before = snapshot(app.directory.home.path());
+    let told: serde_json::Value = serde_json::from_str(&vault("key add fresh -n --json").ok()).unwrap();
+    assert_eq!((told["dry_run"].as_bool(), told["out"].is_null()), (Some(true), true));
+    let kid = told["kid"].as_str().unwrap();
+    assert!(vault("key add fresh -n").ok().contains(&format!("key {kid} would be in keyring main")));
+    vault("key add bad -n").fails(20);
+    vault("key add nowhere -n").fails(18);
+    vault(&format!("key disable {old} -n")).fails(23);
+    vault(&format!("key enable {old} -n")).fails(23);
+    vault(&format!("key destroy {old} -n")).fails(23);
+    assert!(snapshot(app.directory.home.path()) == before, "and nothing is changed");
+
+    vault("key add weak --label 3").ok();
+    let weak = vault("key list --json").ok();
+    let weak: serde_json::Value = serde_json::from_str(&weak).unwrap();
+    let weak = weak["keys"].as_array().unwrap().iter().find(|key| key["state"] == "active").unwrap()["kid"].clone();
+    vault(&format!("key promote {} -n", weak.as_str().unwrap())).fails(12);
+    assert!(vault(&format!("key promote {old} -n")).ok().contains("would be primary; nothing was changed"));
+}
+
+/// As in a container in which both keys are mounted, and whose states are deployed anew.
+#[test]
+fn next_states_are_written_elsewhere() {
+    let app = App::new(TOKENS, 3);
+    let vault = |line: &str| app.directory.vault(line);
+    let only = vault("key add kek_1 --out next").fails(23);
+    assert!(only.contains("first key, and needs no state file"), "{only}");
+    vault("key generate --out kek_2").ok();
+    vault("key list").fails(23);
+    let told = vault("key add kek_2 --out next").ok();
+    assert!(told.contains("next state written to next; the present one is unchanged"), "{told}");
+    assert!(!app.directory.path("main.keyring.toml").exists());
+    fs::rename(app.directory.path("next"), app.directory.path("main.keyring.toml")).unwrap();
+    let old = app.primary("main");
+    let listed: serde_json::Value = serde_json::from_str(&vault("key list --json").ok()).unwrap();
+    let new = listed["keys"].as_array().unwrap().iter().find(|key| key["state"] == "active").unwrap()["kid"].clone();
+    let told = vault(&format!("key promote {} --yes --out next --json", new.as_str().unwrap())).ok();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((told["out"].as_str(), told["dry_run"].as_bool()), (Some("next"), Some(false)));
+    assert_eq!(app.primary("main"), old);
+    fs::rename(app.directory.path("next"), app.directory.path("main.keyring.toml")).unwrap();
+    assert_eq!(app.primary("main"), new);
+}
+
+#[test]
 fn what_people_get_wrong_is_explained() {
     let app = App::new(TOKENS, 1);
     let vault = |line: &str| app.directory.vault(line);
     assert!(vault("key list --keyring nope").fails(16).contains("[keyring.nope]"));
-    vault("key promote kaaaaaaaaaaaaaaaa --yes").fails(20);
+    for line in ["promote", "disable", "enable", "destroy", "promote -n", "disable -n", "enable -n", "destroy -n"] {
+        let told = vault(&format!("key {line} kaaaaaaaaaaaaaaaa --yes")).fails(20);
+        assert!(told.contains("`vault key list` shows the ids"), "{line}: {told}");
+    }
     vault("key promote nonsense").fails(2);
     app.directory.write("bad", "notakey");
     assert!(vault("key add bad").fails(20).contains("unrecognised key text (7 bytes)"));

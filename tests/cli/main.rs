@@ -199,3 +199,16 @@ fn context(id: u64) -> Context {
 fn secret(id: u64) -> String {
     format!("secret {id}")
 }
+
+/// Every file of a directory with its content.
+fn snapshot(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
+}

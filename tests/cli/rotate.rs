@@ -1,31 +1,17 @@
 //! `rotate`, `migrate`, `reseal` and `status`.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 use vault_core::foreign;
 use vault_core::{Format, Sealer};
 
-use crate::{App, FOREIGN, TOKENS, context, secret};
+use crate::{App, FOREIGN, TOKENS, context, secret, snapshot};
 
 fn json(told: &str) -> Value {
     let value: Value = serde_json::from_str(told).unwrap();
     assert_eq!(value["schema_version"], 1);
     value
-}
-
-/// Every file of a directory with its content.
-fn snapshot(directory: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| {
-            let entry = entry.unwrap();
-            (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap())
-        })
-        .collect();
-    files.sort();
-    files
 }
 
 #[test]

@@ -192,6 +192,9 @@ pub(crate) enum KeyCommand {
         /// A name for people, and part of the key's file name
         #[arg(long)]
         label: Option<String>,
+        /// Write the next state file to FILE, for redeployment, and leave keys and states as they are
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
         /// Change nothing
         #[arg(short = 'n', long)]
         dry_run: bool,

@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::json;
-use vault_core::{Access, Change, Error, KeyId, KeyState, MasterKey, Scope, Vault};
+use vault_core::{Access, Change, Error, KeyId, KeyState, Kind, MasterKey, Scope, Vault};
 
 use crate::args::{ChangeArgs, Global, KeyArgs, KeyCommand};
 use crate::failure::{Failure, Outcome};
@@ -14,48 +14,93 @@ use crate::output::Output;
 
 /// `vault key`.
 pub(crate) fn run(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
+    run_one(args, global, output).map_err(|failure| match failure.kind {
+        // Here the id was typed, and no token names it.
+        Kind::UnknownKey => failure.with_hint("`vault key list` shows the ids"),
+        _ => failure,
+    })
+}
+
+fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
     let keyring = args.keyring.as_str();
     match &args.command {
         KeyCommand::Generate { out, dry_run } => generate(out.as_deref(), *dry_run, output),
         KeyCommand::List => list(keyring, global, output),
-        KeyCommand::Add { file, label, dry_run } => {
+        KeyCommand::Add { file, label, out, dry_run } => {
             let config = input::config(global)?;
-            if *dry_run {
-                config.manifest().keyring(keyring)?.destination(file, "new")?;
-                input::key_file(file)?;
-                return told(output, "the key would be added", "add", None);
+            let (label, out) = (label.as_deref(), out.as_deref());
+            let kid = if *dry_run {
+                Vault::key_add_check(&config, keyring, file, label, out)?
+            } else {
+                Vault::key_add(&config, keyring, file, label, out)?
+            };
+            if !*dry_run && out.is_none() {
+                let placed = input::vault(global)?.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid);
+                let own = file.canonicalize().ok();
+                if placed.and_then(|key| Path::new(&key.place?).canonicalize().ok()) != own {
+                    output.note(&format!("{} is still there; remove it once the key is backed up", file.display()));
+                }
             }
-            let kid = Vault::key_add(&config, keyring, file, label.as_deref(), None)?;
-            let placed = input::vault(global)?.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid);
-            let own = file.canonicalize().ok();
-            if placed.and_then(|key| Path::new(&key.place?).canonicalize().ok()) != own {
-                output.note(&format!("{} is still there; remove it once the key is backed up", file.display()));
-            }
-            told(output, &format!("key {kid} is in keyring {keyring}"), "add", Some(kid))
+            Done { action: "add", kid, becomes: &format!("in keyring {keyring}"), dry_run: *dry_run, out }.tell(output)
         }
         KeyCommand::Promote { kid, change, all_nodes_loaded } => {
             let vault = input::vault(global)?;
             promote(&vault, keyring, *kid, change, *all_nodes_loaded)?;
-            told(output, &format!("key {kid} is primary{}", dry(change)), "promote", Some(*kid))
+            changed("promote", *kid, KeyState::Primary, change).tell(output)
         }
         KeyCommand::Disable { kid, change } => {
             let vault = input::vault(global)?;
             disable(&vault, keyring, *kid, change)?;
-            told(output, &format!("key {kid} is disabled{}", dry(change)), "disable", Some(*kid))
+            changed("disable", *kid, KeyState::Disabled, change).tell(output)
         }
         KeyCommand::Enable { kid, change } => {
             let vault = input::vault(global)?;
+            vault.key_check(keyring, *kid, KeyState::DecryptOnly)?;
             if !change.dry_run {
                 input::confirm(&format!("open values under key {kid} again?"), change.yes)?;
                 vault.key_change(keyring, &Change::Enable(*kid), change.out.as_deref())?;
             }
-            told(output, &format!("key {kid} is decrypt-only{}", dry(change)), "enable", Some(*kid))
+            changed("enable", *kid, KeyState::DecryptOnly, change).tell(output)
         }
         KeyCommand::Destroy { kid, change } => {
             let vault = input::vault(global)?;
-            destroy(&vault, keyring, *kid, change)?;
-            told(output, &format!("key {kid} is destroyed{}", dry(change)), "destroy", Some(*kid))
+            vault.key_check(keyring, *kid, KeyState::Destroyed)?;
+            if !change.dry_run {
+                input::confirm(&format!("give key {kid} up for ever?"), change.yes)?;
+                vault.key_change(keyring, &Change::Destroy(*kid), change.out.as_deref())?;
+            }
+            changed("destroy", *kid, KeyState::Destroyed, change).tell(output)
         }
+    }
+}
+
+/// What a command did to a key, or would do.
+struct Done<'a> {
+    action: &'a str,
+    kid: KeyId,
+    /// What the key is afterwards.
+    becomes: &'a str,
+    dry_run: bool,
+    out: Option<&'a Path>,
+}
+
+fn changed<'a>(action: &'a str, kid: KeyId, state: KeyState, change: &'a ChangeArgs) -> Done<'a> {
+    Done { action, kid, becomes: state.as_str(), dry_run: change.dry_run, out: change.out.as_deref() }
+}
+
+impl Done<'_> {
+    fn tell(&self, output: &mut Output) -> Outcome {
+        let Self { action, kid, becomes, dry_run, out } = self;
+        let text = match out {
+            _ if *dry_run => format!("key {kid} would be {becomes}; nothing was changed"),
+            Some(out) => {
+                format!("key {kid} is {becomes}: next state written to {}; the present one is unchanged", out.display())
+            }
+            None => format!("key {kid} is {becomes}"),
+        };
+        let out = out.map(|out| out.display().to_string());
+        output.result(&text, json!({ "action": action, "kid": kid.as_str(), "dry_run": dry_run, "out": out }))?;
+        Ok(0)
     }
 }
 
@@ -67,6 +112,7 @@ pub(crate) fn promote(
     change: &ChangeArgs,
     all_loaded: bool,
 ) -> Result<(), Failure> {
+    vault.key_check(keyring, kid, KeyState::Primary)?;
     let fenced = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.fenced()?;
     if fenced.contains(&kid) {
         return Err(Error::Refused {
@@ -96,13 +142,7 @@ pub(crate) fn promote(
 
 /// Disables a key after fencing it off and proving that no value needs it.
 pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Result<(), Failure> {
-    if vault.keyring(keyring)?.primary_kid() == kid {
-        return Err(Error::Refused {
-            reason: format!("key {kid} is primary"),
-            remedy: "promote another key first".to_owned(),
-        }
-        .into());
-    }
+    vault.key_check(keyring, kid, KeyState::Disabled)?;
     if change.dry_run {
         let mut rotation = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?;
         rotation.verified()?.retired(kid)?;
@@ -119,56 +159,31 @@ pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeA
     Ok(())
 }
 
-fn destroy(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Result<(), Failure> {
-    let key = vault.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid).ok_or(Error::UnknownKey { kid })?;
-    if key.state == KeyState::Destroyed {
-        return Ok(());
-    }
-    if key.state != KeyState::Disabled {
-        return Err(Error::Refused {
-            reason: format!("key {kid} is {}", key.state),
-            remedy: "only a disabled key can be destroyed; `vault key disable` proves first that no value needs it"
-                .to_owned(),
-        }
-        .into());
-    }
-    if let Some(place) = key.place {
-        return Err(Error::Refused {
-            reason: format!("the material of key {kid} is still there: {place}"),
-            remedy: "remove or unmount it everywhere; backups older than this need it to be read".to_owned(),
-        }
-        .into());
-    }
-    if !change.dry_run {
-        input::confirm(&format!("give key {kid} up for ever?"), change.yes)?;
-        vault.key_change(keyring, &Change::Destroy(kid), change.out.as_deref())?;
-    }
-    Ok(())
-}
-
 fn generate(out: Option<&Path>, dry_run: bool, output: &mut Output) -> Outcome {
     let key = MasterKey::generate()?;
-    match out {
-        Some(path) if dry_run => {
-            if path.symlink_metadata().is_ok() {
-                let source = std::io::ErrorKind::AlreadyExists.into();
-                return Err(Error::Io { action: "create", path: path.to_owned(), source }.into());
-            }
-            told(output, &format!("a key would be written to {}", path.display()), "generate", None)
+    let Some(path) = out else {
+        output.bytes(key.text().expose_secret())?;
+        if std::io::stdout().is_terminal() {
+            output.bytes(b"\n")?;
         }
-        Some(path) => {
-            write_new(path, &key)?;
-            told(output, &format!("key {} in {}", key.kid(), path.display()), "generate", Some(key.kid()))
+        output.note(&format!("key {}", key.kid()));
+        return Ok(0);
+    };
+    let (text, kid) = if dry_run {
+        if path.symlink_metadata().is_ok() {
+            let source = std::io::ErrorKind::AlreadyExists.into();
+            return Err(Error::Io { action: "create", path: path.to_owned(), source }.into());
         }
-        None => {
-            output.bytes(key.text().expose_secret())?;
-            if std::io::stdout().is_terminal() {
-                output.bytes(b"\n")?;
-            }
-            output.note(&format!("key {}", key.kid()));
-            Ok(0)
-        }
-    }
+        (format!("a key would be written to {}", path.display()), None)
+    } else {
+        write_new(path, &key)?;
+        (format!("key {} in {}", key.kid(), path.display()), Some(key.kid()))
+    };
+    output.result(
+        &text,
+        json!({ "action": "generate", "kid": kid.as_ref().map(KeyId::as_str), "dry_run": dry_run, "out": path.display().to_string() }),
+    )?;
+    Ok(0)
 }
 
 /// Writes a key to a file that must not exist and that only its owner can read.
@@ -205,13 +220,4 @@ fn list(keyring: &str, global: &Global, output: &mut Output) -> Outcome {
     }
     output.result(&lines.join("\n"), json!({ "keyring": keyring, "generation": loaded.generation(), "keys": keys }))?;
     Ok(0)
-}
-
-fn told(output: &mut Output, text: &str, action: &str, kid: Option<KeyId>) -> Outcome {
-    output.result(text, json!({ "action": action, "kid": kid.as_ref().map(KeyId::as_str) }))?;
-    Ok(0)
-}
-
-fn dry(change: &ChangeArgs) -> &'static str {
-    if change.dry_run { " (dry run: nothing was changed)" } else { "" }
 }
