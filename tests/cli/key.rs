@@ -63,6 +63,36 @@ fn nobody_is_asked_where_nobody_is_there() {
 }
 
 #[test]
+fn a_key_that_is_not_disabled_leaves_no_fence() {
+    let app = App::new(TOKENS, 3);
+    let vault = |line: &str| app.directory.vault(line);
+    let fenced = || {
+        let told: serde_json::Value = serde_json::from_str(&vault("status --json").ok()).unwrap();
+        told["columns"][0]["fenced"].clone()
+    };
+    let old = app.primary("main");
+    vault("key disable kaaaaaaaaaaaaaaaa --yes").fails(20);
+    vault(&format!("key disable {old} --yes")).fails(23);
+    assert_eq!(fenced(), serde_json::json!([]));
+    let second = app.add("main");
+    vault(&format!("key promote {second} --yes")).ok();
+    vault("rotate run").ok();
+    vault(&format!("key disable {old} --yes --out nowhere/next")).fails(18);
+    assert_eq!(fenced(), serde_json::json!([]), "as before");
+    vault("rotate fence").ok();
+    fs::remove_file(app.directory.path("new_main")).unwrap();
+    vault("key generate --out kek_3").ok();
+    fs::rename(app.directory.path("kek_3"), app.directory.path("third")).unwrap();
+    vault("key add third").ok();
+    let listed: serde_json::Value = serde_json::from_str(&vault("key list --json").ok()).unwrap();
+    let third = listed["keys"].as_array().unwrap().iter().find(|key| key["state"] == "active").unwrap()["kid"].clone();
+    let third = third.as_str().unwrap();
+    vault(&format!("key disable {third} --yes --out nowhere/next")).fails(18);
+    assert_eq!(fenced(), serde_json::json!([old]), "only what was fenced before");
+    vault(&format!("key disable {old} --yes")).ok();
+}
+
+#[test]
 fn a_dry_run_of_a_key_command_checks_what_the_command_checks() {
     let app = App::new(TOKENS, 3);
     let vault = |line: &str| app.directory.vault(line);

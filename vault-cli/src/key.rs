@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::json;
+use vault_core::rotate::Rotation;
 use vault_core::{Access, Change, Error, KeyId, KeyState, Kind, MasterKey, Scope, Vault};
 
 use crate::args::{ChangeArgs, Global, KeyArgs, KeyCommand};
@@ -150,12 +151,41 @@ pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeA
     }
     input::confirm(&format!("stop opening values under key {kid}?"), change.yes)?;
     let mut rotation = vault.rotation(Scope::UsesKeyring(keyring), Access::Write)?;
+    let fences = fences(vault, &rotation)?;
     // First the proof, whose refusal names column and count, then the fence, then the proof that
     // nothing came in between.
     rotation.verified()?.retired(kid)?;
-    rotation.fence(Some(kid))?;
-    let retired = rotation.verified()?.retired(kid)?;
-    vault.key_change(keyring, &Change::Disable(retired), change.out.as_deref())?;
+    let disabled = rotation
+        .fence(Some(kid))
+        .and_then(|_| rotation.verified()?.retired(kid))
+        .and_then(|retired| vault.key_change(keyring, &Change::Disable(retired), change.out.as_deref()));
+    let Err(error) = disabled else { return Ok(()) };
+    let failure = Failure::from(error);
+    Err(match put_back(vault, &fences) {
+        Ok(()) => failure,
+        Err(error) => failure.with_hint(format!("the fence against key {kid} still stands: {error}")),
+    })
+}
+
+/// What each column is fenced against.
+fn fences(vault: &Vault, rotation: &Rotation<'_>) -> Result<Vec<(String, Vec<KeyId>)>, Error> {
+    let columns = rotation.columns().into_iter();
+    columns
+        .map(|column| Ok((column.to_owned(), vault.rotation(Scope::Column(column), Access::Read)?.fenced()?)))
+        .collect()
+}
+
+/// Fences columns as they were: a key that is not disabled may be written under again.
+fn put_back(vault: &Vault, fences: &[(String, Vec<KeyId>)]) -> Result<(), Error> {
+    for (column, kids) in fences {
+        let mut rotation = vault.rotation(Scope::Column(column), Access::Write)?;
+        if rotation.fenced()? != *kids {
+            rotation.unfence()?;
+            for kid in kids {
+                rotation.fence(Some(*kid))?;
+            }
+        }
+    }
     Ok(())
 }
 
