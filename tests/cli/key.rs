@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::{App, Directory, TOKENS, snapshot};
+use crate::{App, Directory, FOREIGN, TOKENS, snapshot};
 
 #[test]
 fn a_generated_key_is_private_and_never_overwrites() {
@@ -60,6 +60,31 @@ fn nobody_is_asked_where_nobody_is_there() {
         "{told}"
     );
     app.directory.vault(&format!("key promote {new} --all-nodes-loaded")).ok();
+}
+
+#[test]
+fn a_key_that_a_value_came_back_under_is_not_destroyed() {
+    for (column, keyring, file) in [(TOKENS, "main", "kek_1"), (FOREIGN, "text", "text_1")] {
+        let app = App::new(column, 3);
+        let vault = |line: &str| app.directory.vault(&format!("{line} --keyring {keyring}"));
+        let (old, backup) = (app.primary(keyring), app.values());
+        let new = app.add(keyring);
+        vault(&format!("key promote {new} --yes")).ok();
+        vault("rotate run --app-stopped").ok();
+        vault(&format!("key disable {old} --yes")).ok();
+        fs::remove_file(app.directory.path(file)).unwrap();
+        vault("rotate fence --drop").ok();
+        let moved = app.values();
+        app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [&backup[0].1]).unwrap();
+        for line in ["--yes", "-n"] {
+            let told = vault(&format!("key destroy {old} {line}")).fails(23);
+            assert!(told.contains("column app.secrets holds 1 values"), "{told}");
+        }
+        app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [&moved[0].1]).unwrap();
+        let asked = vault(&format!("key destroy {old}")).fails(23);
+        assert!(asked.contains("backups that still need this key become unreadable"), "{asked}");
+        vault(&format!("key destroy {old} --yes")).ok();
+    }
 }
 
 #[test]
