@@ -52,14 +52,25 @@ fn a_key_is_added_promoted_disabled_enabled_and_destroyed() {
 #[test]
 fn nobody_is_asked_where_nobody_is_there() {
     let app = App::new(TOKENS, 3);
-    app.configure(TOKENS, 2);
+    let vault = |line: &str| app.directory.vault(line);
+    let old = app.primary("main");
     let new = app.add("main");
-    let told = app.directory.vault(&format!("key promote {new}")).fails(23);
+    let told = vault(&format!("key promote {new}")).fails(23);
+    assert!(told.contains("seal under key") && told.contains("add --yes"), "one node is asked too: {told}");
+
+    app.configure(TOKENS, 2);
+    let told = vault(&format!("key promote {new} --yes")).fails(75);
     assert!(
         told.contains("has every process that opens values loaded key") && told.contains("--all-nodes-loaded"),
         "{told}"
     );
-    app.directory.vault(&format!("key promote {new} --all-nodes-loaded")).ok();
+    vault(&format!("key promote {new} --all-nodes-loaded")).fails(23);
+    vault(&format!("key promote {new} --all-nodes-loaded --yes")).ok();
+    vault("rotate run").ok();
+    let told = vault(&format!("key disable {old} --yes")).fails(75);
+    assert!(told.contains("has every process read the states"), "{told}");
+    assert!(!vault("status").ok().contains("fenced"), "and no database refuses what such a process writes");
+    vault(&format!("key disable {old} --yes --all-nodes-loaded")).ok();
 }
 
 #[test]

@@ -19,16 +19,22 @@ fn rotate_alone_does_all_of_it() {
     let app = App::new(TOKENS, 500);
     let old = app.primary("main");
     let told = app.directory.vault("rotate --yes --retire --batch 60");
-    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(told.code, 75, "the application may still seal under the old key: {told:?}");
+    assert!(told.err.contains("run `vault rotate --retire` again once every process has read"), "{}", told.err);
     assert!(told.out.contains("500 rewritten") && told.out.contains("verified: nothing is stale"), "{}", told.out);
     assert!(
         told.err.contains("was generated") && told.err.contains("app.secrets: pass 1, 60 rows, 60 rewritten"),
         "{}",
         told.err
     );
+    assert_eq!(told.err.matches("back up the file of key").count(), 1, "{}", told.err);
     let new = app.primary("main");
     assert_ne!(new, old);
     assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{new}."))));
+    assert!(app.directory.vault("key list").ok().contains("decrypt-only"));
+    app.directory.vault("rotate --retire").fails(23);
+    app.directory.vault("rotate --yes --retire").ok();
+    assert_eq!(app.primary("main"), new, "and no third key is made");
     let keys = app.directory.vault("key list").ok();
     assert!(keys.contains(&format!("{old}  disabled")), "{keys}");
     let status = json(&app.directory.vault("status --json --deep").ok());
@@ -55,6 +61,105 @@ fn rotate_alone_waits_for_the_other_processes() {
     assert!(!again.contains("was generated"), "one key waits, and no second one is made: {again}");
     app.directory.vault("rotate --yes --all-nodes-loaded").ok();
     assert!(app.directory.vault("status").ok().contains("may go"));
+    let old = app.directory.vault("rotate --yes --retire").fails(75);
+    assert!(old.contains("has every process read the states") && old.contains("--all-nodes-loaded"), "{old}");
+    app.directory.vault("rotate --yes --retire --all-nodes-loaded").ok();
+    assert!(app.directory.vault("key list").ok().contains("disabled"));
+
+    // Nobody can have loaded a key that is not there yet.
+    let told = app.directory.vault("rotate --yes --all-nodes-loaded");
+    assert!(told.code == 75 && told.err.contains("was generated"), "{told:?}");
+}
+
+#[test]
+fn a_stopped_application_is_retired_in_one_go() {
+    let app = App::new(FOREIGN, 20);
+    app.configure(FOREIGN, 3);
+    let old = app.primary("text");
+    app.directory.vault("rotate --keyring text --app-stopped --yes --retire").ok();
+    let keys = app.directory.vault("key list --keyring text").ok();
+    assert!(keys.contains(&format!("{old}  disabled")), "{keys}");
+}
+
+#[test]
+fn nothing_is_generated_before_somebody_said_yes() {
+    let app = App::new(TOKENS, 5);
+    let before = snapshot(app.directory.home.path());
+    let told = app.directory.vault("rotate").fails(23);
+    assert!(told.contains("nobody is there to ask: generate a key") && told.contains("add --yes"), "{told}");
+    assert!(snapshot(app.directory.home.path()) == before);
+    let new = app.add("main");
+    assert!(app.directory.vault("rotate").fails(23).contains(&format!("seal under key {new} from now on")));
+    assert_ne!(app.primary("main"), new);
+}
+
+#[test]
+fn a_dry_run_says_what_the_whole_sequence_would_do_and_ends_as_it_would() {
+    let app = App::new(TOKENS, 40);
+    let steps = |line: &str, code: i32| {
+        let before = snapshot(app.directory.home.path());
+        let ran = app.directory.vault(&format!("{line} --json"));
+        assert_eq!(ran.code, code, "{line}: {ran:?}");
+        assert!(snapshot(app.directory.home.path()) == before, "{line} changed something");
+        let told = json(&ran.out);
+        assert_eq!(told["dry_run"], true);
+        told["steps"].as_array().unwrap().iter().map(|step| step.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let fence_and_verify = ["fence column app.secrets", "verify"];
+    let fresh = ["generate a key", "promote that key", "rewrite 40 values"];
+    assert_eq!(steps("rotate -n", 0), [&fresh[..], &fence_and_verify].concat());
+    assert_eq!(steps("rotate -n --retire", 75), [&fresh[..], &fence_and_verify].concat());
+    let told = app.directory.vault("rotate -n").ok();
+    assert!(told.starts_with("would generate a key\nwould promote that key\nwould rewrite 40 values\n"), "{told}");
+
+    let new = app.add("main");
+    let promote = [format!("promote key {new}"), "rewrite 40 values".to_owned()];
+    assert_eq!(steps("rotate -n", 0)[..2], promote);
+    app.configure(TOKENS, 3);
+    assert_eq!(steps("rotate -n", 75)[..2], promote);
+    assert_eq!(steps("rotate -n --all-nodes-loaded", 0)[..2], promote);
+    app.configure(TOKENS, 1);
+
+    let old = app.primary("main");
+    app.directory.vault(&format!("key promote {new} --yes")).ok();
+    app.directory.vault("rotate run --batch 10 --until 2020-01-01T00:00:00Z").fails(75);
+    assert_eq!(steps("rotate -n", 0)[0], "rewrite 30 values");
+    assert_eq!(steps("rotate -n --retire", 0).last().unwrap(), &format!("disable key {old}"));
+    app.connect().execute("UPDATE secrets SET v = 'damaged' WHERE id = 33", []).unwrap();
+    steps("rotate -n", 23);
+    assert!(app.directory.vault("rotate -n").fails(23).contains("app.secrets, row 33"));
+}
+
+#[test]
+fn a_plan_of_what_would_be_refused_is_refused() {
+    let app = App::new(FOREIGN, 6);
+    for line in ["rotate plan --keyring text", "rotate run -n --keyring text", "migrate app.secrets --to vs1 -n"] {
+        let ran = app.directory.vault(line);
+        assert!(ran.out.contains("6 rows"), "{line}: {ran:?}");
+        assert!(ran.fails(23).contains("--app-stopped"), "{line}");
+    }
+    app.directory.vault("rotate plan --keyring text --app-stopped").ok();
+    assert!(app.directory.vault("rotate -n --keyring text").fails(23).contains("--app-stopped"));
+    assert!(app.directory.vault("rotate -n --keyring text --app-stopped").ok().contains("would rewrite 6 values"));
+}
+
+/// A promotion would leave the run without a way to its target.
+#[test]
+fn an_open_run_is_finished_before_the_next_key_is_promoted() {
+    let app = App::new(TOKENS, 30);
+    let second = app.add("main");
+    app.directory.vault(&format!("key promote {second} --yes")).ok();
+    app.directory.vault("rotate run --batch 10 --until 2020-01-01T00:00:00Z").fails(75);
+    app.directory.vault("key generate --out third").ok();
+    app.directory.vault("key add third --label 3").ok();
+    for line in ["rotate --yes", "rotate -n"] {
+        assert!(app.directory.vault(line).fails(23).contains("open run of rotate"), "{line}");
+        assert_eq!(app.primary("main"), second);
+    }
+    app.directory.vault("rotate run").ok();
+    app.directory.vault("rotate verify").ok();
+    app.directory.vault("rotate --yes").ok();
+    assert_ne!(app.primary("main"), second);
 }
 
 #[test]

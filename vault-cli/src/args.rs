@@ -215,6 +215,9 @@ pub(crate) enum KeyCommand {
         kid: KeyId,
         #[command(flatten)]
         change: ChangeArgs,
+        /// Every process has read the states in which the key no longer seals
+        #[arg(long)]
+        all_nodes_loaded: bool,
     },
     /// Undo disabling
     Enable {
@@ -257,11 +260,11 @@ pub(crate) struct RotateArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
 
-    /// Disable the keys that were replaced
+    /// Disable the keys that were replaced, once every process has read the states that say so
     #[arg(long)]
     pub(crate) retire: bool,
 
-    /// Every process that opens values has loaded the key that waits
+    /// Every process has loaded the key that waits, or with --retire read the present states
     #[arg(long)]
     pub(crate) all_nodes_loaded: bool,
 

@@ -94,17 +94,23 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::from(Error::Refused {
+    match ask(question) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::aborted()),
+        None => Err(Failure::from(Error::Refused {
             reason: format!("nobody is there to ask: {question}"),
             remedy: "add --yes".to_owned(),
-        }));
+        })),
+    }
+}
+
+/// What somebody answers; none where there is no terminal to ask on.
+pub(crate) fn ask(question: &str) -> Option<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return None;
     }
     let mut answer = String::new();
     let asked =
         write!(io::stderr(), "vault: {question} [y/N] ").and_then(|()| io::stdin().lock().read_line(&mut answer));
-    match asked {
-        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(Failure::aborted()),
-    }
+    Some(asked.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -46,12 +46,25 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
         }
         KeyCommand::Promote { kid, change, all_nodes_loaded } => {
             let vault = input::vault(global)?;
-            promote(&vault, keyring, *kid, change, *all_nodes_loaded)?;
+            check_promotion(&vault, keyring, *kid)?;
+            if !change.dry_run {
+                let question = format!("has every process that opens values loaded key {kid}?");
+                nodes_ready(&vault, *all_nodes_loaded, &question)?;
+                input::confirm(&format!("seal under key {kid} from now on?"), change.yes)?;
+                promote(&vault, keyring, *kid, change.out.as_deref(), output)?;
+            }
             changed("promote", *kid, KeyState::Primary, change).tell(output)
         }
-        KeyCommand::Disable { kid, change } => {
+        KeyCommand::Disable { kid, change, all_nodes_loaded } => {
             let vault = input::vault(global)?;
-            disable(&vault, keyring, *kid, change)?;
+            vault.key_check(keyring, *kid, KeyState::Disabled)?;
+            if change.dry_run {
+                vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.verified()?.retired(*kid)?;
+            } else {
+                nodes_ready(&vault, *all_nodes_loaded, READ_STATES)?;
+                input::confirm(&format!("stop opening values under key {kid}?"), change.yes)?;
+                disable(&vault, keyring, *kid, change.out.as_deref())?;
+            }
             changed("disable", *kid, KeyState::Disabled, change).tell(output)
         }
         KeyCommand::Enable { kid, change } => {
@@ -107,14 +120,33 @@ impl Done<'_> {
     }
 }
 
-/// Makes a key primary, once every process can open what it seals.
-pub(crate) fn promote(
-    vault: &Vault,
-    keyring: &str,
-    kid: KeyId,
-    change: &ChangeArgs,
-    all_loaded: bool,
-) -> Result<(), Failure> {
+/// What must be known before a key is disabled: who still seals under it would lose what it seals.
+pub(crate) const READ_STATES: &str = "has every process read the states in which the key no longer seals?";
+
+/// Lets a change of keys pass once every process can follow it. Only somebody who has looked can
+/// say so: `--yes` does not.
+pub(crate) fn nodes_ready(vault: &Vault, all_loaded: bool, question: &str) -> Result<(), Failure> {
+    if nodes_known(vault, all_loaded) || input::ask(question) == Some(true) {
+        Ok(())
+    } else {
+        Err(nodes_unknown(question))
+    }
+}
+
+/// Whether nobody has to be asked.
+pub(crate) fn nodes_known(vault: &Vault, all_loaded: bool) -> bool {
+    all_loaded || vault.manifest().nodes() == Some(1)
+}
+
+pub(crate) fn nodes_unknown(question: &str) -> Failure {
+    Failure::from(Error::Temporary {
+        reason: format!("this waits for the other processes: {question}"),
+        remedy: "deliver keys and states to every process, then add --all-nodes-loaded; or declare `nodes = 1` where there is only one".to_owned(),
+    })
+}
+
+/// Whether a key may become primary.
+pub(crate) fn check_promotion(vault: &Vault, keyring: &str, kid: KeyId) -> Result<(), Failure> {
     vault.key_check(keyring, kid, KeyState::Primary)?;
     let fenced = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.fenced()?;
     if fenced.contains(&kid) {
@@ -124,34 +156,24 @@ pub(crate) fn promote(
         }
         .into());
     }
-    if change.dry_run {
-        return Ok(());
-    }
-    if !all_loaded && vault.manifest().nodes() != Some(1) {
-        input::confirm(&format!("has every process that opens values loaded key {kid}?"), change.yes).map_err(
-            |failure| {
-                failure.with_hint("add --all-nodes-loaded when it has, or declare `nodes = 1` where there is only one")
-            },
-        )?;
-    } else {
-        input::confirm(
-            &format!("seal under key {kid} from now on?"),
-            change.yes || all_loaded || vault.manifest().nodes() == Some(1),
-        )?;
-    }
-    vault.key_change(keyring, &Change::Promote(kid), change.out.as_deref())?;
+    Ok(())
+}
+
+/// Makes a key primary.
+pub(crate) fn promote(
+    vault: &Vault,
+    keyring: &str,
+    kid: KeyId,
+    out: Option<&Path>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    output.note(&format!("back up the file of key {kid} before values depend on it"));
+    vault.key_change(keyring, &Change::Promote(kid), out)?;
     Ok(())
 }
 
 /// Disables a key after fencing it off and proving that no value needs it.
-pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Result<(), Failure> {
-    vault.key_check(keyring, kid, KeyState::Disabled)?;
-    if change.dry_run {
-        let mut rotation = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?;
-        rotation.verified()?.retired(kid)?;
-        return Ok(());
-    }
-    input::confirm(&format!("stop opening values under key {kid}?"), change.yes)?;
+pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, out: Option<&Path>) -> Result<(), Failure> {
     let mut rotation = vault.rotation(Scope::UsesKeyring(keyring), Access::Write)?;
     let fences = fences(vault, &rotation)?;
     // First the proof, whose refusal names column and count, then the fence, then the proof that
@@ -160,7 +182,7 @@ pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeA
     let disabled = rotation
         .fence(Some(kid))
         .and_then(|_| rotation.verified()?.retired(kid))
-        .and_then(|retired| vault.key_change(keyring, &Change::Disable(retired), change.out.as_deref()));
+        .and_then(|retired| vault.key_change(keyring, &Change::Disable(retired), out));
     let Err(error) = disabled else { return Ok(()) };
     let failure = Failure::from(error);
     Err(match put_back(vault, &fences) {
