@@ -73,6 +73,25 @@ fn nobody_is_asked_where_nobody_is_there() {
     vault(&format!("key disable {old} --yes --all-nodes-loaded")).ok();
 }
 
+/// On a terminal the question is put, whatever `--yes` says.
+#[test]
+fn whether_every_process_has_loaded_a_key_is_asked_on_a_terminal() {
+    let app = App::new(TOKENS, 1);
+    app.configure(TOKENS, 2);
+    let new = app.add("main");
+    let answer = |answer: &[u8]| {
+        let line = format!("{} key promote {new} --yes", crate::binary().display());
+        let mut script = std::process::Command::new("script");
+        crate::finish(script.args(["-qec", &line, "/dev/null"]).current_dir(app.directory.home.path()), answer)
+    };
+    let no = answer(b"n\n");
+    assert!(no.code == 75 && no.out.contains("has every process that opens values loaded key"), "{no:?}");
+    assert_ne!(app.primary("main"), new);
+    let yes = answer(b"y\n");
+    assert_eq!(yes.code, 0, "{yes:?}");
+    assert_eq!(app.primary("main"), new);
+}
+
 #[test]
 fn a_key_that_a_value_came_back_under_is_not_destroyed() {
     for (column, keyring, file) in [(TOKENS, "main", "kek_1"), (FOREIGN, "text", "text_1")] {

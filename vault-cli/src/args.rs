@@ -123,12 +123,16 @@ pub(crate) struct SealArgs {
     pub(crate) lines: Lines,
 
     /// Which of several key files seals
-    #[arg(long, value_name = "KID")]
+    #[arg(long, value_name = "KID", requires = "key_file")]
     pub(crate) seal_with: Option<KeyId>,
 
     /// Pad to a multiple of 32 bytes, to tell less of the length
     #[arg(long)]
     pub(crate) padded: bool,
+
+    /// Seal a secret that has no bytes at all
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
 }
 
 #[derive(Args, Debug)]

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &KeyArgs, global: &Global, output: &mut Output) -> Outco
 fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
     let keyring = args.keyring.as_str();
     match &args.command {
-        KeyCommand::Generate { out, dry_run } => generate(out.as_deref(), *dry_run, output),
+        KeyCommand::Generate { out, dry_run } => generate(out.as_deref(), *dry_run, global, output),
         KeyCommand::List => list(keyring, global, output),
         KeyCommand::Add { file, label, out, dry_run } => {
             let config = input::config(global)?;
@@ -234,7 +234,10 @@ fn refuse_needed(vault: &Vault, keyring: &str, kid: KeyId) -> Result<(), Failure
     Ok(())
 }
 
-fn generate(out: Option<&Path>, dry_run: bool, output: &mut Output) -> Outcome {
+fn generate(out: Option<&Path>, dry_run: bool, global: &Global, output: &mut Output) -> Outcome {
+    if global.json && out.is_none() {
+        return Err(Failure::usage("a key is written as its exact text, never as JSON").with_hint("add --out FILE"));
+    }
     let key = MasterKey::generate()?;
     let Some(path) = out else {
         output.bytes(key.text().expose_secret())?;
