@@ -28,7 +28,7 @@ fn main() {
     let old = Vault::load(config()).unwrap();
     let second = MasterKey::generate().unwrap();
     write("new", &second);
-    Vault::key_add(&config(), "main", &path("new"), None).unwrap();
+    Vault::key_add(&config(), "main", &path("new"), None, None).unwrap();
     Vault::load(config()).unwrap().key_change("main", &Change::Promote(second.kid()), None).unwrap();
     let new = Vault::load(config()).unwrap();
     let fernet = fernet::Fernet::new(&fernet::Fernet::generate_key()).unwrap();

@@ -34,6 +34,9 @@ const CALLS: [&str; 20] = [
     "newfstatat",
 ];
 
+/// Those of them that leave another state of a directory behind.
+const CHANGES: [&str; 7] = ["write", "fsync", "fchmod", "rename", "renameat2", "linkat", "unlink"];
+
 const ROWS: u64 = 12;
 
 #[test]
@@ -70,6 +73,24 @@ fn rotate_run_survives_a_kill_at_every_call() {
     });
 }
 
+#[test]
+fn rotate_alone_survives_a_kill_at_every_call() {
+    let app = tokens_only();
+    campaign_at(&app, "rotate --yes", &CHANGES, |app| {
+        assert_eq!(app.directory.vault("rotate --yes").code, 0);
+        let listed = app.directory.vault("key list").ok();
+        assert!(!listed.contains("not found") && !listed.contains("active"), "{listed}");
+        let new = app.primary("main");
+        assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{new}."))));
+        for file in fs::read_dir(app.directory.home.path()).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            let copied =
+                name.strip_prefix(".vault-").is_some_and(|rest| listed.lines().any(|key| rest.ends_with(&key[..17])));
+            assert!(!copied && !name.contains("generated"), "{name} is a second copy of a key");
+        }
+    });
+}
+
 /// Only master keys: deriving ids of key texts would make every run slow.
 fn tokens_only() -> App {
     let app = App::new(TOKENS, ROWS);
@@ -83,9 +104,13 @@ fn tokens_only() -> App {
 
 /// Kills `line` at the first, second, third … of each call, each time in a copy of the directory.
 fn campaign(app: &App, line: &str, finishes: impl Fn(&App)) {
+    campaign_at(app, line, &CALLS, finishes);
+}
+
+fn campaign_at(app: &App, line: &str, calls: &[&str], finishes: impl Fn(&App)) {
     let template = app.directory.home.path();
     let mut kills = 0;
-    for call in CALLS {
+    for call in calls {
         for number in 1.. {
             let copy = App { directory: crate::Directory::new() };
             copy_all(template, copy.directory.home.path());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::{App, Directory, TOKENS};
+use crate::{App, Directory, FOREIGN, TOKENS, snapshot};
 
 #[test]
 fn a_generated_key_is_private_and_never_overwrites() {
@@ -52,14 +52,152 @@ fn a_key_is_added_promoted_disabled_enabled_and_destroyed() {
 #[test]
 fn nobody_is_asked_where_nobody_is_there() {
     let app = App::new(TOKENS, 3);
-    app.configure(TOKENS, 2);
+    let vault = |line: &str| app.directory.vault(line);
+    let old = app.primary("main");
     let new = app.add("main");
-    let told = app.directory.vault(&format!("key promote {new}")).fails(23);
+    let told = vault(&format!("key promote {new}")).fails(23);
+    assert!(told.contains("seal under key") && told.contains("add --yes"), "one node is asked too: {told}");
+
+    app.configure(TOKENS, 2);
+    let told = vault(&format!("key promote {new} --yes")).fails(75);
     assert!(
         told.contains("has every process that opens values loaded key") && told.contains("--all-nodes-loaded"),
         "{told}"
     );
-    app.directory.vault(&format!("key promote {new} --all-nodes-loaded")).ok();
+    vault(&format!("key promote {new} --all-nodes-loaded")).fails(23);
+    vault(&format!("key promote {new} --all-nodes-loaded --yes")).ok();
+    vault("rotate run").ok();
+    let told = vault(&format!("key disable {old} --yes")).fails(75);
+    assert!(told.contains("has every process read the states"), "{told}");
+    assert!(!vault("status").ok().contains("fenced"), "and no database refuses what such a process writes");
+    vault(&format!("key disable {old} --yes --all-nodes-loaded")).ok();
+}
+
+/// On a terminal the question is put, whatever `--yes` says.
+#[test]
+fn whether_every_process_has_loaded_a_key_is_asked_on_a_terminal() {
+    let app = App::new(TOKENS, 1);
+    app.configure(TOKENS, 2);
+    let new = app.add("main");
+    let answer = |answer: &[u8]| {
+        let line = format!("{} key promote {new} --yes", crate::binary().display());
+        let mut script = std::process::Command::new("script");
+        crate::finish(script.args(["-qec", &line, "/dev/null"]).current_dir(app.directory.home.path()), answer)
+    };
+    let no = answer(b"n\n");
+    assert!(no.code == 75 && no.out.contains("has every process that opens values loaded key"), "{no:?}");
+    assert_ne!(app.primary("main"), new);
+    let yes = answer(b"y\n");
+    assert_eq!(yes.code, 0, "{yes:?}");
+    assert_eq!(app.primary("main"), new);
+}
+
+#[test]
+fn a_key_that_a_value_came_back_under_is_not_destroyed() {
+    for (column, keyring, file) in [(TOKENS, "main", "kek_1"), (FOREIGN, "text", "text_1")] {
+        let app = App::new(column, 3);
+        let vault = |line: &str| app.directory.vault(&format!("{line} --keyring {keyring}"));
+        let (old, backup) = (app.primary(keyring), app.values());
+        let new = app.add(keyring);
+        vault(&format!("key promote {new} --yes")).ok();
+        vault("rotate run --app-stopped").ok();
+        vault(&format!("key disable {old} --yes")).ok();
+        fs::remove_file(app.directory.path(file)).unwrap();
+        vault("rotate fence --drop").ok();
+        let moved = app.values();
+        app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [&backup[0].1]).unwrap();
+        for line in ["--yes", "-n"] {
+            let told = vault(&format!("key destroy {old} {line}")).fails(23);
+            assert!(told.contains("column app.secrets holds 1 values"), "{told}");
+        }
+        app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [&moved[0].1]).unwrap();
+        let asked = vault(&format!("key destroy {old}")).fails(23);
+        assert!(asked.contains("backups that still need this key become unreadable"), "{asked}");
+        vault(&format!("key destroy {old} --yes")).ok();
+    }
+}
+
+#[test]
+fn a_key_that_is_not_disabled_leaves_no_fence() {
+    let app = App::new(TOKENS, 3);
+    let vault = |line: &str| app.directory.vault(line);
+    let fenced = || {
+        let told: serde_json::Value = serde_json::from_str(&vault("status --json").ok()).unwrap();
+        told["columns"][0]["fenced"].clone()
+    };
+    let old = app.primary("main");
+    vault("key disable kaaaaaaaaaaaaaaaa --yes").fails(20);
+    vault(&format!("key disable {old} --yes")).fails(23);
+    assert_eq!(fenced(), serde_json::json!([]));
+    let second = app.add("main");
+    vault(&format!("key promote {second} --yes")).ok();
+    vault("rotate run").ok();
+    vault(&format!("key disable {old} --yes --out nowhere/next")).fails(18);
+    assert_eq!(fenced(), serde_json::json!([]), "as before");
+    vault("rotate fence").ok();
+    fs::remove_file(app.directory.path("new_main")).unwrap();
+    vault("key generate --out kek_3").ok();
+    fs::rename(app.directory.path("kek_3"), app.directory.path("third")).unwrap();
+    vault("key add third").ok();
+    let listed: serde_json::Value = serde_json::from_str(&vault("key list --json").ok()).unwrap();
+    let third = listed["keys"].as_array().unwrap().iter().find(|key| key["state"] == "active").unwrap()["kid"].clone();
+    let third = third.as_str().unwrap();
+    vault(&format!("key disable {third} --yes --out nowhere/next")).fails(18);
+    assert_eq!(fenced(), serde_json::json!([old]), "only what was fenced before");
+    vault(&format!("key disable {old} --yes")).ok();
+}
+
+#[test]
+fn a_dry_run_of_a_key_command_checks_what_the_command_checks() {
+    let app = App::new(TOKENS, 3);
+    let vault = |line: &str| app.directory.vault(line);
+    let old = app.primary("main");
+    vault("key generate --out fresh").ok();
+    app.directory.write("kek_weak", [0xab; 32]);
+    fs::rename(app.directory.path("kek_weak"), app.directory.path("weak")).unwrap();
+    app.directory.write("bad", "notakey");
+    let before = snapshot(app.directory.home.path());
+    let told: serde_json::Value = serde_json::from_str(&vault("key add fresh -n --json").ok()).unwrap();
+    assert_eq!((told["dry_run"].as_bool(), told["out"].is_null()), (Some(true), true));
+    let kid = told["kid"].as_str().unwrap();
+    assert!(vault("key add fresh -n").ok().contains(&format!("key {kid} would be in keyring main")));
+    vault("key add bad -n").fails(20);
+    vault("key add nowhere -n").fails(18);
+    vault(&format!("key disable {old} -n")).fails(23);
+    vault(&format!("key enable {old} -n")).fails(23);
+    vault(&format!("key destroy {old} -n")).fails(23);
+    assert!(snapshot(app.directory.home.path()) == before, "and nothing is changed");
+
+    vault("key add weak --label 3").ok();
+    let weak = vault("key list --json").ok();
+    let weak: serde_json::Value = serde_json::from_str(&weak).unwrap();
+    let weak = weak["keys"].as_array().unwrap().iter().find(|key| key["state"] == "active").unwrap()["kid"].clone();
+    vault(&format!("key promote {} -n", weak.as_str().unwrap())).fails(12);
+    assert!(vault(&format!("key promote {old} -n")).ok().contains("would be primary; nothing was changed"));
+}
+
+/// As in a container in which both keys are mounted, and whose states are deployed anew.
+#[test]
+fn next_states_are_written_elsewhere() {
+    let app = App::new(TOKENS, 3);
+    let vault = |line: &str| app.directory.vault(line);
+    let only = vault("key add kek_1 --out next").fails(23);
+    assert!(only.contains("first key, and needs no state file"), "{only}");
+    vault("key generate --out kek_2").ok();
+    vault("key list").fails(23);
+    let told = vault("key add kek_2 --out next").ok();
+    assert!(told.contains("next state written to next; the present one is unchanged"), "{told}");
+    assert!(!app.directory.path("main.keyring.toml").exists());
+    fs::rename(app.directory.path("next"), app.directory.path("main.keyring.toml")).unwrap();
+    let old = app.primary("main");
+    let listed: serde_json::Value = serde_json::from_str(&vault("key list --json").ok()).unwrap();
+    let new = listed["keys"].as_array().unwrap().iter().find(|key| key["state"] == "active").unwrap()["kid"].clone();
+    let told = vault(&format!("key promote {} --yes --out next --json", new.as_str().unwrap())).ok();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((told["out"].as_str(), told["dry_run"].as_bool()), (Some("next"), Some(false)));
+    assert_eq!(app.primary("main"), old);
+    fs::rename(app.directory.path("next"), app.directory.path("main.keyring.toml")).unwrap();
+    assert_eq!(app.primary("main"), new);
 }
 
 #[test]
@@ -67,7 +205,10 @@ fn what_people_get_wrong_is_explained() {
     let app = App::new(TOKENS, 1);
     let vault = |line: &str| app.directory.vault(line);
     assert!(vault("key list --keyring nope").fails(16).contains("[keyring.nope]"));
-    vault("key promote kaaaaaaaaaaaaaaaa --yes").fails(20);
+    for line in ["promote", "disable", "enable", "destroy", "promote -n", "disable -n", "enable -n", "destroy -n"] {
+        let told = vault(&format!("key {line} kaaaaaaaaaaaaaaaa --yes")).fails(20);
+        assert!(told.contains("`vault key list` shows the ids"), "{line}: {told}");
+    }
     vault("key promote nonsense").fails(2);
     app.directory.write("bad", "notakey");
     assert!(vault("key add bad").fails(20).contains("unrecognised key text (7 bytes)"));

@@ -70,6 +70,18 @@ fn finish(command: &mut Command, input: &[u8]) -> Ran {
     }
 }
 
+/// Runs a command whose standard output nobody reads.
+fn unread(command: &mut Command) -> Ran {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        out: String::new(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
 /// A directory in which commands are typed.
 struct Directory {
     home: tempfile::TempDir,
@@ -91,6 +103,12 @@ impl Directory {
     /// Runs `vault` with the words of `line`.
     fn vault(&self, line: &str) -> Ran {
         self.vault_with(line, b"")
+    }
+
+    /// The same with a standard output that nobody reads.
+    fn vault_unread(&self, line: &str) -> Ran {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        unread(&mut command(self.home.path(), &words))
     }
 
     fn vault_with(&self, line: &str, input: &[u8]) -> Ran {
@@ -183,4 +201,17 @@ fn context(id: u64) -> Context {
 
 fn secret(id: u64) -> String {
     format!("secret {id}")
+}
+
+/// Every file of a directory with its content.
+fn snapshot(directory: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    files.sort();
+    files
 }

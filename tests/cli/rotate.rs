@@ -1,13 +1,12 @@
 //! `rotate`, `migrate`, `reseal` and `status`.
 
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 use vault_core::foreign;
 use vault_core::{Format, Sealer};
 
-use crate::{App, FOREIGN, TOKENS, context, secret};
+use crate::{App, FOREIGN, TOKENS, context, secret, snapshot};
 
 fn json(told: &str) -> Value {
     let value: Value = serde_json::from_str(told).unwrap();
@@ -15,34 +14,27 @@ fn json(told: &str) -> Value {
     value
 }
 
-/// Every file of a directory with its content.
-fn snapshot(directory: &Path) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| {
-            let entry = entry.unwrap();
-            (entry.file_name().to_string_lossy().into_owned(), fs::read(entry.path()).unwrap())
-        })
-        .collect();
-    files.sort();
-    files
-}
-
 #[test]
 fn rotate_alone_does_all_of_it() {
     let app = App::new(TOKENS, 500);
     let old = app.primary("main");
     let told = app.directory.vault("rotate --yes --retire --batch 60");
-    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(told.code, 75, "the application may still seal under the old key: {told:?}");
+    assert!(told.err.contains("run `vault rotate --retire` again once every process has read"), "{}", told.err);
     assert!(told.out.contains("500 rewritten") && told.out.contains("verified: nothing is stale"), "{}", told.out);
     assert!(
         told.err.contains("was generated") && told.err.contains("app.secrets: pass 1, 60 rows, 60 rewritten"),
         "{}",
         told.err
     );
+    assert_eq!(told.err.matches("back up the file of key").count(), 1, "{}", told.err);
     let new = app.primary("main");
     assert_ne!(new, old);
     assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{new}."))));
+    assert!(app.directory.vault("key list").ok().contains("decrypt-only"));
+    app.directory.vault("rotate --retire").fails(23);
+    app.directory.vault("rotate --yes --retire").ok();
+    assert_eq!(app.primary("main"), new, "and no third key is made");
     let keys = app.directory.vault("key list").ok();
     assert!(keys.contains(&format!("{old}  disabled")), "{keys}");
     let status = json(&app.directory.vault("status --json --deep").ok());
@@ -69,6 +61,106 @@ fn rotate_alone_waits_for_the_other_processes() {
     assert!(!again.contains("was generated"), "one key waits, and no second one is made: {again}");
     app.directory.vault("rotate --yes --all-nodes-loaded").ok();
     assert!(app.directory.vault("status").ok().contains("may go"));
+    let old = app.directory.vault("rotate --yes --retire").fails(75);
+    assert!(old.contains("has every process read the states") && old.contains("--all-nodes-loaded"), "{old}");
+    app.directory.vault("rotate --yes --retire --all-nodes-loaded").ok();
+    assert!(app.directory.vault("key list").ok().contains("disabled"));
+
+    // Nobody can have loaded a key that is not there yet.
+    let told = app.directory.vault("rotate --yes --all-nodes-loaded");
+    assert!(told.code == 75 && told.err.contains("was generated"), "{told:?}");
+}
+
+#[test]
+fn a_stopped_application_is_retired_in_one_go() {
+    let app = App::new(FOREIGN, 20);
+    app.configure(FOREIGN, 3);
+    let old = app.primary("text");
+    // Down to the last step, though nobody reads the first report.
+    assert_eq!(app.directory.vault_unread("rotate --keyring text --app-stopped --yes --retire").code, 0);
+    let keys = app.directory.vault("key list --keyring text").ok();
+    assert!(keys.contains(&format!("{old}  disabled")), "{keys}");
+}
+
+#[test]
+fn nothing_is_generated_before_somebody_said_yes() {
+    let app = App::new(TOKENS, 5);
+    let before = snapshot(app.directory.home.path());
+    let told = app.directory.vault("rotate").fails(23);
+    assert!(told.contains("nobody is there to ask: generate a key") && told.contains("add --yes"), "{told}");
+    assert!(snapshot(app.directory.home.path()) == before);
+    let new = app.add("main");
+    assert!(app.directory.vault("rotate").fails(23).contains(&format!("seal under key {new} from now on")));
+    assert_ne!(app.primary("main"), new);
+}
+
+#[test]
+fn a_dry_run_says_what_the_whole_sequence_would_do_and_ends_as_it_would() {
+    let app = App::new(TOKENS, 40);
+    let steps = |line: &str, code: i32| {
+        let before = snapshot(app.directory.home.path());
+        let ran = app.directory.vault(&format!("{line} --json"));
+        assert_eq!(ran.code, code, "{line}: {ran:?}");
+        assert!(snapshot(app.directory.home.path()) == before, "{line} changed something");
+        let told = json(&ran.out);
+        assert_eq!(told["dry_run"], true);
+        told["steps"].as_array().unwrap().iter().map(|step| step.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let fence_and_verify = ["fence column app.secrets", "verify"];
+    let fresh = ["generate a key", "promote that key", "rewrite 40 values"];
+    assert_eq!(steps("rotate -n", 0), [&fresh[..], &fence_and_verify].concat());
+    assert_eq!(steps("rotate -n --retire", 75), [&fresh[..], &fence_and_verify].concat());
+    let told = app.directory.vault("rotate -n").ok();
+    assert!(told.starts_with("would generate a key\nwould promote that key\nwould rewrite 40 values\n"), "{told}");
+
+    let new = app.add("main");
+    let promote = [format!("promote key {new}"), "rewrite 40 values".to_owned()];
+    assert_eq!(steps("rotate -n", 0)[..2], promote);
+    app.configure(TOKENS, 3);
+    assert_eq!(steps("rotate -n", 75)[..2], promote);
+    assert_eq!(steps("rotate -n --all-nodes-loaded", 0)[..2], promote);
+    app.configure(TOKENS, 1);
+
+    let old = app.primary("main");
+    app.directory.vault(&format!("key promote {new} --yes")).ok();
+    app.directory.vault("rotate run --batch 10 --until 2020-01-01T00:00:00Z").fails(75);
+    assert_eq!(steps("rotate -n", 0)[0], "rewrite 30 values");
+    assert_eq!(steps("rotate -n --retire", 0).last().unwrap(), &format!("disable key {old}"));
+    app.connect().execute("UPDATE secrets SET v = 'damaged' WHERE id = 33", []).unwrap();
+    steps("rotate -n", 23);
+    assert!(app.directory.vault("rotate -n").fails(23).contains("app.secrets, row 33"));
+}
+
+#[test]
+fn a_plan_of_what_would_be_refused_is_refused() {
+    let app = App::new(FOREIGN, 6);
+    for line in ["rotate plan --keyring text", "rotate run -n --keyring text", "migrate app.secrets --to vs1 -n"] {
+        let ran = app.directory.vault(line);
+        assert!(ran.out.contains("6 rows"), "{line}: {ran:?}");
+        assert!(ran.fails(23).contains("--app-stopped"), "{line}");
+    }
+    app.directory.vault("rotate plan --keyring text --app-stopped").ok();
+    assert!(app.directory.vault("rotate -n --keyring text").fails(23).contains("--app-stopped"));
+    assert!(app.directory.vault("rotate -n --keyring text --app-stopped").ok().contains("would rewrite 6 values"));
+}
+
+/// A promotion would leave the run without a way to its target.
+#[test]
+fn an_open_run_is_finished_before_the_next_key_is_promoted() {
+    let app = App::new(TOKENS, 30);
+    let second = app.add("main");
+    app.directory.vault(&format!("key promote {second} --yes")).ok();
+    app.directory.vault("rotate run --batch 10 --until 2020-01-01T00:00:00Z").fails(75);
+    app.directory.vault("key generate --out third").ok();
+    app.directory.vault("key add third --label 3").ok();
+    for line in ["rotate --yes", "rotate -n"] {
+        assert!(app.directory.vault(line).fails(23).contains("open run of rotate"), "{line}");
+        assert_eq!(app.primary("main"), second);
+    }
+    app.directory.vault("rotate run").ok();
+    app.directory.vault("rotate verify").ok();
+    app.directory.vault("rotate --yes").ok();
+    assert_ne!(app.primary("main"), second);
 }
 
 #[test]
@@ -172,6 +264,70 @@ fn a_run_tells_how_it_ended() {
     app.directory.vault("rotate abort").ok();
     app.directory.vault("rotate verify").ok();
     assert!(app.directory.vault("rotate run --until nonsense").fails(2).contains("--until"));
+}
+
+/// One exclusive transaction neither waits nor paces itself: others stand still meanwhile.
+#[test]
+fn what_cannot_be_done_is_refused_before_anything_changes() {
+    let app = App::new(FOREIGN, 3);
+    let before = snapshot(app.directory.home.path());
+    for line in [
+        "rotate --keyring text --app-stopped --yes --rows-per-second 5",
+        "rotate --keyring text --app-stopped --yes --pause-file pause",
+        "rotate run --keyring text --app-stopped --pause-file pause",
+        "rotate --keyring text --app-stopped --yes --until soon",
+        "rotate --keyring text --app-stopped --yes --until +1é",
+        "migrate app.secrets --to vs1 --app-stopped --rows-per-second 5",
+    ] {
+        app.directory.vault(line).fails(2);
+        assert!(snapshot(app.directory.home.path()) == before, "{line} changed something");
+    }
+}
+
+#[test]
+fn a_column_is_rotated_under_its_own_keyring() {
+    let app = App::new(FOREIGN, 30);
+    let (main, text) = (app.primary("main"), app.primary("text"));
+    let disagree = app.directory.vault("rotate --column app.secrets --keyring main --app-stopped --yes").fails(2);
+    assert!(disagree.contains("written under keyring text, not main"), "{disagree}");
+    app.directory.vault("rotate plan --column app.secrets --keyring main").fails(2);
+    app.directory.vault("rotate --column app.secrets --app-stopped --yes").ok();
+    assert_eq!(app.primary("main"), main, "a keyring that the column does not use stays as it is");
+    assert_ne!(app.primary("text"), text);
+    app.directory.vault("rotate verify --column app.secrets --keyring text").ok();
+    assert!(app.directory.vault("rotate plan --keyring nope").fails(16).contains("[keyring.nope]"));
+}
+
+#[test]
+fn what_a_promotion_makes_stale_elsewhere_is_told() {
+    let app = App::new(TOKENS, 20);
+    app.connect().execute_batch("CREATE TABLE more AS SELECT * FROM secrets WHERE id <= 6").unwrap();
+    app.connect().execute_batch("CREATE UNIQUE INDEX more_id ON more (id)").unwrap();
+    let config = fs::read_to_string(app.directory.path("vault.toml")).unwrap();
+    let (_, column) = config.split_once("[[column]]").unwrap();
+    let more = column.replace("app.secrets", "app.more").replace("table = \"secrets\"", "table = \"more\"");
+    app.directory.write("vault.toml", format!("{config}[[column]]{more}"));
+    let told = app.directory.vault("rotate --column app.secrets --yes");
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.err.contains("6 values of other columns under keyring main become stale"), "{}", told.err);
+    app.directory.vault("rotate verify").fails(23);
+    app.directory.vault("rotate run --keyring main").ok();
+    app.directory.vault("rotate verify").ok();
+}
+
+/// Whoever reads what a command says decides neither what it does nor how it ends.
+#[test]
+fn a_reader_that_goes_away_changes_nothing_but_the_output() {
+    let app = App::new(TOKENS, 50);
+    assert_eq!(app.directory.vault_unread("rotate --yes").code, 0);
+    let new = app.primary("main");
+    assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{new}."))));
+    assert!(app.directory.vault("status").ok().contains("fenced against"), "and the steps after the first report");
+
+    app.connect().execute("UPDATE secrets SET v = 'damaged' WHERE id = 7", []).unwrap();
+    app.directory.vault_unread("rotate verify").fails(23);
+    app.directory.vault_unread("rotate fence --column nothing").fails(10);
+    assert_eq!(app.directory.vault_unread("status --watch").code, 0, "it has nobody to tell more");
 }
 
 #[test]

@@ -19,8 +19,7 @@ fn what_is_sealed_opens_byte_for_byte() {
         (b"s3cret\n", b"s3cret"),
         (b"s3cret\r\n", b"s3cret"),
         (b" two\n\n", b" two\n"),
-        (b"", b""),
-        (b"-n\0\xff", b"-n\0\xff"),
+        ("naïve ✓".as_bytes(), "naïve ✓".as_bytes()),
     ] {
         let token = directory.vault_with(&format!("seal --key-file kek {CONTEXT}"), secret).ok();
         assert!(token.starts_with("vs1.k") && token.ends_with('\n'));
@@ -29,6 +28,9 @@ fn what_is_sealed_opens_byte_for_byte() {
     }
     let raw = directory.vault_with(&format!("seal --raw --key-file kek {CONTEXT}"), b"s3cret\n").ok();
     assert_eq!(directory.vault_with(&format!("open --key-file kek {CONTEXT}"), raw.as_bytes()).ok(), "s3cret\n");
+    let binary = directory.vault_with(&format!("seal --raw --key-file kek {CONTEXT}"), b"\xff\0\n").ok();
+    let opened = directory.vault_with(&format!("open --key-file kek {CONTEXT}"), binary.as_bytes());
+    assert_eq!((opened.code, opened.out.as_str()), (0, "\u{fffd}\0\n"));
     let large = vec![b'x'; 10 << 20];
     let token = directory.vault_with(&format!("seal --padded --key-file kek {CONTEXT}"), &large).ok();
     assert_eq!(
@@ -37,6 +39,49 @@ fn what_is_sealed_opens_byte_for_byte() {
     );
     let too_large = vec![b'x'; (16 << 20) + 1];
     directory.vault_with(&format!("seal --key-file kek {CONTEXT}"), &too_large).fails(11);
+}
+
+/// A key file of random bytes whose last one is a line break would lose it.
+#[test]
+fn what_is_no_text_is_sealed_only_where_asked() {
+    let directory = directory();
+    let seal =
+        |flags: &str, input: &[u8]| directory.vault_with(&format!("seal {flags} --key-file kek {CONTEXT}"), input);
+    for input in [&b"\xff\xfe\n"[..], b"nul\0", b"latin \xe9"] {
+        let told = seal("", input).fails(11);
+        assert!(told.contains("not UTF-8") && told.contains("--raw"), "{told}");
+        seal("--format fernet", input).fails(11);
+        seal("--raw", input).ok();
+    }
+    let told = seal("--lines", b"one\n\xff\n").fails(11);
+    assert!(told.contains("line 2"), "{told}");
+    for (flags, input) in [("", &b""[..]), ("", b"\n"), ("--raw", b""), ("--lines", b"\n")] {
+        let told = seal(flags, input).fails(11);
+        assert!(told.contains("it is empty") && told.contains("--allow-empty"), "{told}");
+        let token = seal(&format!("{flags} --allow-empty"), input).ok();
+        assert_eq!(directory.vault_with(&format!("open --key-file kek {CONTEXT}"), token.as_bytes()).ok(), "");
+    }
+}
+
+#[test]
+fn tokens_are_objects_where_asked_and_secrets_never() {
+    let directory = directory();
+    let sealed = directory.vault_with(&format!("seal --json --key-file kek {CONTEXT}"), b"s3cret").ok();
+    let sealed: serde_json::Value = serde_json::from_str(&sealed).unwrap();
+    let token = sealed["token"].as_str().unwrap();
+    assert_eq!((sealed["schema_version"].as_u64(), sealed["kid"].as_str()), (Some(1), Some(&token[4..21])));
+    assert_eq!(directory.vault_with(&format!("open --key-file kek {CONTEXT}"), token.as_bytes()).ok(), "s3cret");
+    let seen = directory.vault_with("inspect --json", token.as_bytes()).ok();
+    let seen: serde_json::Value = serde_json::from_str(&seen).unwrap();
+    assert_eq!((&seen["token"], &seen["kid"]), (&sealed["token"], &sealed["kid"]));
+    let lines = directory.vault_with(&format!("seal --json --lines --key-file kek {CONTEXT}"), b"one\ntwo").ok();
+    assert_eq!(lines.lines().count(), 2);
+    let foreign = directory.vault_with("seal --json --format fernet --key-file kek", b"s3cret").ok();
+    let foreign: serde_json::Value = serde_json::from_str(&foreign).unwrap();
+    assert!(foreign["kid"].as_str().unwrap().starts_with('f'));
+    directory.vault_with(&format!("open --json --key-file kek {CONTEXT}"), token.as_bytes()).fails(2);
+    directory.vault("key generate --json").fails(2);
+    directory.vault_with(&format!("seal --seal-with kaaaaaaaaaaaaaaaa {CONTEXT}"), b"x").fails(2);
 }
 
 #[test]
@@ -142,14 +187,11 @@ fn inspect_needs_no_key() {
     directory.vault_with("inspect", b"no token").fails(11);
 }
 
-/// A reader that goes away is no error.
+/// A reader that goes away is no error, and ends what has nothing else to do.
 #[test]
 fn a_closed_pipe_is_no_error() {
     let directory = directory();
-    let line = format!(
-        "yes s3cret | head -20000 | {} seal --lines --key-file kek {CONTEXT} | head -1",
-        crate::binary().display()
-    );
+    let line = format!("yes s3cret | {} seal --lines --key-file kek {CONTEXT} | head -1", crate::binary().display());
     let ran = crate::finish(
         std::process::Command::new("bash").args(["-o", "pipefail", "-c", &line]).current_dir(directory.home.path()),
         b"",

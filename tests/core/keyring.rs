@@ -54,7 +54,7 @@ impl Ring {
     }
 
     fn add(&self, file: &str) -> vault_core::Result<vault_core::KeyId> {
-        Vault::key_add(&self.config(), "main", &self.path(file), Some("2"))
+        Vault::key_add(&self.config(), "main", &self.path(file), Some("2"), None)
     }
 
     fn state(&self) -> String {
@@ -259,7 +259,7 @@ fn the_first_key_of_all_needs_no_state_file() {
 fn key_texts_have_a_keyring_of_their_own() {
     let ring = Ring::new();
     ring.write("new_text", "another password\n");
-    let kid = Vault::key_add(&ring.config(), "text", &ring.path("new_text"), Some("2")).unwrap();
+    let kid = Vault::key_add(&ring.config(), "text", &ring.path("new_text"), Some("2"), None).unwrap();
     assert_eq!(kid.letter(), 'f');
     assert_eq!(fs::read_to_string(ring.path("text_2")).unwrap(), "another password\n", "the text is kept exactly");
     ring.load().unwrap().key_change("text", &Change::Promote(kid), None).unwrap();

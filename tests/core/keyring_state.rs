@@ -286,7 +286,7 @@ mod vault {
         fn add(&self, key: &MasterKey, name: &str) -> Result<KeyId, Error> {
             let file = self.path(name);
             fs::write(&file, key.text().expose_secret()).unwrap();
-            Vault::key_add(&self.config(), "main", &file, None)
+            Vault::key_add(&self.config(), "main", &file, None, None)
         }
     }
 
@@ -345,7 +345,7 @@ mod vault {
         );
         for (name, text) in [("text_1", old), ("text_2", new)] {
             fs::write(place.path(name), text).unwrap();
-            Vault::key_add(&place.config(), "text", &place.path(name), None).unwrap();
+            Vault::key_add(&place.config(), "text", &place.path(name), None, None).unwrap();
         }
         place.load().unwrap().key_change("text", &Change::Promote(kid(new)), None).unwrap();
 

@@ -20,13 +20,13 @@ fn the_documented_example_is_read_completely() {
     assert_eq!(main.kind, KeyringKind::Kek);
     assert_eq!(main.sources, [KeySource::File("/run/secrets/vault_kek_*".into())]);
     assert_eq!(main.state, Some("/etc/app/main.keyring.toml".into()));
-    assert_eq!((main.min_generation, main.require_backup), (7, true));
+    assert_eq!(main.min_generation, 7);
 
     let flowfile = manifest.keyring("flowfile").unwrap();
     assert_eq!(flowfile.kind, KeyringKind::Text);
     assert_eq!(flowfile.trim, Trim::Python);
     assert_eq!(flowfile.sources[0], KeySource::Secret(name("FLOWFILE_MASTER_KEY")));
-    assert_eq!((flowfile.min_generation, flowfile.require_backup), (0, false));
+    assert_eq!(flowfile.min_generation, 0);
     assert_eq!(manifest.keyrings().count(), 2);
 
     let secrets: Vec<_> = manifest.secrets().collect();
@@ -132,6 +132,11 @@ fn mistakes_are_told_with_place_and_remedy() {
         keyring("sources = ['secret:a b']", ":3:12", "a secret's name is letters"),
         keyring("kind = 'x'\nsources = ['file:a']", ":3:8", "the kinds are \"kek\" and \"text\""),
         keyring("kind = 'text'\nsources = ['file:a']", ":3:8", "[keyring.main] seals tokens and is of kind \"kek\""),
+        keyring(
+            "sources = ['file:a']\nrequire_backup = true",
+            ":4:18",
+            "verified backups of keys are not supported by this build",
+        ),
         keyring(
             "sources = ['file:a']\nstate = 'store'",
             ":4:9",
@@ -419,7 +424,7 @@ nodes = 3
 sources = ["file:/run/secrets/vault_kek_*"]          # a glob; ids are computed, names do not matter
 state = "main.keyring.toml"           # absent: exactly one key may be loaded, and it is primary
 min_generation = 7
-require_backup = true
+require_backup = false
 
 [keyring.flowfile]                    # key texts of a foreign format
 kind = "text"

@@ -80,7 +80,8 @@ impl App {
     /// Adds a key and makes it primary.
     fn promote_new(&self, keyring: &str) -> KeyId {
         self.generate(&format!("new_{keyring}"));
-        let kid = Vault::key_add(&self.config(), keyring, &self.path(&format!("new_{keyring}")), Some("2")).unwrap();
+        let kid =
+            Vault::key_add(&self.config(), keyring, &self.path(&format!("new_{keyring}")), Some("2"), None).unwrap();
         self.vault().key_change(keyring, &Change::Promote(kid), None).unwrap();
         kid
     }

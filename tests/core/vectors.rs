@@ -158,7 +158,7 @@ pub(crate) fn sealer_under(keys: [MasterKey; 2], primary: usize) -> Sealer {
     write("kek_0", &keys[0]);
     write("new_1", &keys[1]);
     let config = || vault_core::Config::from_file(directory.path().join("vault.toml")).unwrap();
-    vault_core::Vault::key_add(&config(), "main", &directory.path().join("new_1"), None).unwrap();
+    vault_core::Vault::key_add(&config(), "main", &directory.path().join("new_1"), None, None).unwrap();
     let vault = vault_core::Vault::load(config()).unwrap();
     if primary == 1 {
         vault.key_change("main", &vault_core::Change::Promote(keys[1].kid()), None).unwrap();

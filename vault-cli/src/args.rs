@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use vault_core::{Format, Generate, KeyId};
+use vault_core::{Format, Generate, KeyId, Timestamp};
 
 use crate::demo::DemoArgs;
 use crate::transfer::Shape;
@@ -299,12 +299,16 @@ pub(crate) struct SealArgs {
     pub(crate) lines: Lines,
 
     /// Which of several key files seals
-    #[arg(long, value_name = "KID")]
+    #[arg(long, value_name = "KID", requires = "key_file")]
     pub(crate) seal_with: Option<KeyId>,
 
     /// Pad to a multiple of 32 bytes, to tell less of the length
     #[arg(long)]
     pub(crate) padded: bool,
+
+    /// Seal a secret that has no bytes at all
+    #[arg(long)]
+    pub(crate) allow_empty: bool,
 }
 
 #[derive(Args, Debug)]
@@ -368,6 +372,9 @@ pub(crate) enum KeyCommand {
         /// A name for people, and part of the key's file name
         #[arg(long)]
         label: Option<String>,
+        /// Write the next state file to FILE, for redeployment, and leave keys and states as they are
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
         /// Change nothing
         #[arg(short = 'n', long)]
         dry_run: bool,
@@ -388,6 +395,9 @@ pub(crate) enum KeyCommand {
         kid: KeyId,
         #[command(flatten)]
         change: ChangeArgs,
+        /// Every process has read the states in which the key no longer seals
+        #[arg(long)]
+        all_nodes_loaded: bool,
     },
     /// Undo disabling
     Enable {
@@ -430,11 +440,11 @@ pub(crate) struct RotateArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
 
-    /// Disable the keys that were replaced
+    /// Disable the keys that were replaced, once every process has read the states that say so
     #[arg(long)]
     pub(crate) retire: bool,
 
-    /// Every process that opens values has loaded the key that waits
+    /// Every process has loaded the key that waits, or with --retire read the present states
     #[arg(long)]
     pub(crate) all_nodes_loaded: bool,
 
@@ -445,9 +455,9 @@ pub(crate) struct RotateArgs {
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ScopeArgs {
-    /// Keyring whose columns are meant
-    #[arg(long, value_name = "NAME", default_value = "main")]
-    pub(crate) keyring: String,
+    /// Keyring whose columns are meant; else that of --column, or main
+    #[arg(long, value_name = "NAME")]
+    pub(crate) keyring: Option<String>,
 
     /// One column only
     #[arg(long, value_name = "NAME")]
@@ -469,15 +479,15 @@ pub(crate) struct RunArgs {
     pub(crate) batch: u16,
 
     /// Most rows in a second
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "app_stopped")]
     pub(crate) rows_per_second: Option<u32>,
 
     /// Stop at this time, such as 2026-02-03T06:00:00Z, or after +30m
-    #[arg(long, value_name = "TIME")]
-    pub(crate) until: Option<String>,
+    #[arg(long, value_name = "TIME", value_parser = crate::rotate::deadline)]
+    pub(crate) until: Option<Timestamp>,
 
     /// Wait while this file exists
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "app_stopped")]
     pub(crate) pause_file: Option<PathBuf>,
 
     /// Change nothing

@@ -11,22 +11,15 @@ pub(crate) struct Failure {
     pub(crate) kind: Kind,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
-    /// The reader of standard output went away, which is no error.
-    pub(crate) silent: bool,
 }
 
 impl Failure {
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self { kind: Kind::Usage, message: message.into(), hint: None, silent: false }
+        Self { kind: Kind::Usage, message: message.into(), hint: None }
     }
 
     pub(crate) fn aborted() -> Self {
-        Self {
-            kind: Kind::Aborted,
-            message: "not confirmed; nothing was changed".to_owned(),
-            hint: None,
-            silent: false,
-        }
+        Self { kind: Kind::Aborted, message: "not confirmed; nothing was changed".to_owned(), hint: None }
     }
 
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
@@ -36,18 +29,12 @@ impl Failure {
 
     /// An error of writing to standard output.
     pub(crate) fn stdout(error: &std::io::Error) -> Self {
-        Self {
-            kind: Kind::Io,
-            message: format!("write to standard output: {error}"),
-            hint: None,
-            silent: error.kind() == std::io::ErrorKind::BrokenPipe,
-        }
+        Self { kind: Kind::Io, message: format!("write to standard output: {error}"), hint: None }
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let silent = matches!(&error, Error::Io { source, .. } if source.kind() == std::io::ErrorKind::BrokenPipe);
-        Self { kind: error.kind(), message: error.to_string(), hint: error.hint().map(str::to_owned), silent }
+        Self { kind: error.kind(), message: error.to_string(), hint: error.hint().map(str::to_owned) }
     }
 }

@@ -1,5 +1,6 @@
 //! What comes from standard input, and where the configuration is.
 
+use core::ops::ControlFlow;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 use vault_core::{Config, Error, HARD_LIMIT, Result, SecretBytes, Vault};
@@ -38,8 +39,9 @@ pub(crate) fn read_all() -> Result<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// The lines of standard input, one after the other, without their line breaks.
-pub(crate) fn each_line(mut work: impl FnMut(usize, &[u8]) -> Result<(), Failure>) -> Result<(), Failure> {
+/// The lines of standard input, one after the other, without their line breaks, until `work` breaks
+/// off.
+pub(crate) fn each_line(mut work: impl FnMut(usize, &[u8]) -> Result<ControlFlow<()>, Failure>) -> Result<(), Failure> {
     let mut stdin = io::stdin().lock();
     let mut line = Zeroizing::new(Vec::with_capacity(64 << 10));
     for number in 1.. {
@@ -47,7 +49,8 @@ pub(crate) fn each_line(mut work: impl FnMut(usize, &[u8]) -> Result<(), Failure
         let limit = u64::try_from(MAX_INPUT).unwrap_or(u64::MAX);
         match stdin.by_ref().take(limit).read_until(b'\n', &mut line) {
             Ok(0) => break,
-            Ok(_) => work(number, without_line_break(&line))?,
+            Ok(_) if work(number, without_line_break(&line))?.is_break() => break,
+            Ok(_) => {}
             Err(source) => return Err(Error::Io { action: "read", path: "standard input".into(), source }.into()),
         }
     }
@@ -91,17 +94,23 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
-        return Err(Failure::from(Error::Refused {
+    match ask(question) {
+        Some(true) => Ok(()),
+        Some(false) => Err(Failure::aborted()),
+        None => Err(Failure::from(Error::Refused {
             reason: format!("nobody is there to ask: {question}"),
             remedy: "add --yes".to_owned(),
-        }));
+        })),
+    }
+}
+
+/// What somebody answers; none where there is no terminal to ask on.
+pub(crate) fn ask(question: &str) -> Option<bool> {
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return None;
     }
     let mut answer = String::new();
     let asked =
         write!(io::stderr(), "vault: {question} [y/N] ").and_then(|()| io::stdin().lock().read_line(&mut answer));
-    match asked {
-        Ok(_) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
-        _ => Err(Failure::aborted()),
-    }
+    Some(asked.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }

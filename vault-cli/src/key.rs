@@ -5,7 +5,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::json;
-use vault_core::{Access, Change, Error, KeyId, KeyState, MasterKey, Scope, Vault};
+use vault_core::rotate::Rotation;
+use vault_core::{Access, Change, Error, KeyId, KeyState, KeyringKind, Kind, MasterKey, Scope, Vault};
 
 use crate::args::{ChangeArgs, Global, KeyArgs, KeyCommand};
 use crate::failure::{Failure, Outcome};
@@ -14,59 +15,139 @@ use crate::output::Output;
 
 /// `vault key`.
 pub(crate) fn run(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
+    run_one(args, global, output).map_err(|failure| match failure.kind {
+        // Here the id was typed, and no token names it.
+        Kind::UnknownKey => failure.with_hint("`vault key list` shows the ids"),
+        _ => failure,
+    })
+}
+
+fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
     let keyring = args.keyring.as_str();
     match &args.command {
-        KeyCommand::Generate { out, dry_run } => generate(out.as_deref(), *dry_run, output),
+        KeyCommand::Generate { out, dry_run } => generate(out.as_deref(), *dry_run, global, output),
         KeyCommand::List => list(keyring, global, output),
-        KeyCommand::Add { file, label, dry_run } => {
+        KeyCommand::Add { file, label, out, dry_run } => {
             let config = input::config(global)?;
-            if *dry_run {
-                config.manifest().keyring(keyring)?.destination(file, "new")?;
-                input::key_file(file)?;
-                return told(output, "the key would be added", "add", None);
+            let (label, out) = (label.as_deref(), out.as_deref());
+            let kid = if *dry_run {
+                Vault::key_add_check(&config, keyring, file, label, out)?
+            } else {
+                Vault::key_add(&config, keyring, file, label, out)?
+            };
+            if !*dry_run && out.is_none() {
+                let placed = input::vault(global)?.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid);
+                let own = file.canonicalize().ok();
+                if placed.and_then(|key| Path::new(&key.place?).canonicalize().ok()) != own {
+                    output.note(&format!("{} is still there; remove it once the key is backed up", file.display()));
+                }
             }
-            let kid = Vault::key_add(&config, keyring, file, label.as_deref())?;
-            let placed = input::vault(global)?.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid);
-            let own = file.canonicalize().ok();
-            if placed.and_then(|key| Path::new(&key.place?).canonicalize().ok()) != own {
-                output.note(&format!("{} is still there; remove it once the key is backed up", file.display()));
-            }
-            told(output, &format!("key {kid} is in keyring {keyring}"), "add", Some(kid))
+            Done { action: "add", kid, becomes: &format!("in keyring {keyring}"), dry_run: *dry_run, out }.tell(output)
         }
         KeyCommand::Promote { kid, change, all_nodes_loaded } => {
             let vault = input::vault(global)?;
-            promote(&vault, keyring, *kid, change, *all_nodes_loaded)?;
-            told(output, &format!("key {kid} is primary{}", dry(change)), "promote", Some(*kid))
+            check_promotion(&vault, keyring, *kid)?;
+            if !change.dry_run {
+                let question = format!("has every process that opens values loaded key {kid}?");
+                nodes_ready(&vault, *all_nodes_loaded, &question)?;
+                input::confirm(&format!("seal under key {kid} from now on?"), change.yes)?;
+                promote(&vault, keyring, *kid, change.out.as_deref(), output)?;
+            }
+            changed("promote", *kid, KeyState::Primary, change).tell(output)
         }
-        KeyCommand::Disable { kid, change } => {
+        KeyCommand::Disable { kid, change, all_nodes_loaded } => {
             let vault = input::vault(global)?;
-            disable(&vault, keyring, *kid, change)?;
-            told(output, &format!("key {kid} is disabled{}", dry(change)), "disable", Some(*kid))
+            vault.key_check(keyring, *kid, KeyState::Disabled)?;
+            if change.dry_run {
+                vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.verified()?.retired(*kid)?;
+            } else {
+                nodes_ready(&vault, *all_nodes_loaded, READ_STATES)?;
+                input::confirm(&format!("stop opening values under key {kid}?"), change.yes)?;
+                disable(&vault, keyring, *kid, change.out.as_deref())?;
+            }
+            changed("disable", *kid, KeyState::Disabled, change).tell(output)
         }
         KeyCommand::Enable { kid, change } => {
             let vault = input::vault(global)?;
+            vault.key_check(keyring, *kid, KeyState::DecryptOnly)?;
             if !change.dry_run {
                 input::confirm(&format!("open values under key {kid} again?"), change.yes)?;
                 vault.key_change(keyring, &Change::Enable(*kid), change.out.as_deref())?;
             }
-            told(output, &format!("key {kid} is decrypt-only{}", dry(change)), "enable", Some(*kid))
+            changed("enable", *kid, KeyState::DecryptOnly, change).tell(output)
         }
         KeyCommand::Destroy { kid, change } => {
             let vault = input::vault(global)?;
-            destroy(&vault, keyring, *kid, change)?;
-            told(output, &format!("key {kid} is destroyed{}", dry(change)), "destroy", Some(*kid))
+            vault.key_check(keyring, *kid, KeyState::Destroyed)?;
+            refuse_needed(&vault, keyring, *kid)?;
+            if !change.dry_run {
+                let question = "give it up for ever? backups that still need this key become unreadable";
+                input::confirm(&format!("key {kid}: {question}"), change.yes)?;
+                vault.key_change(keyring, &Change::Destroy(*kid), change.out.as_deref())?;
+            }
+            changed("destroy", *kid, KeyState::Destroyed, change).tell(output)
         }
     }
 }
 
-/// Makes a key primary, once every process can open what it seals.
-pub(crate) fn promote(
-    vault: &Vault,
-    keyring: &str,
+/// What a command did to a key, or would do.
+struct Done<'a> {
+    action: &'a str,
     kid: KeyId,
-    change: &ChangeArgs,
-    all_loaded: bool,
-) -> Result<(), Failure> {
+    /// What the key is afterwards.
+    becomes: &'a str,
+    dry_run: bool,
+    out: Option<&'a Path>,
+}
+
+fn changed<'a>(action: &'a str, kid: KeyId, state: KeyState, change: &'a ChangeArgs) -> Done<'a> {
+    Done { action, kid, becomes: state.as_str(), dry_run: change.dry_run, out: change.out.as_deref() }
+}
+
+impl Done<'_> {
+    fn tell(&self, output: &mut Output) -> Outcome {
+        let Self { action, kid, becomes, dry_run, out } = self;
+        let text = match out {
+            _ if *dry_run => format!("key {kid} would be {becomes}; nothing was changed"),
+            Some(out) => {
+                format!("key {kid} is {becomes}: next state written to {}; the present one is unchanged", out.display())
+            }
+            None => format!("key {kid} is {becomes}"),
+        };
+        let out = out.map(|out| out.display().to_string());
+        output.result(&text, json!({ "action": action, "kid": kid.as_str(), "dry_run": dry_run, "out": out }))?;
+        Ok(0)
+    }
+}
+
+/// What must be known before a key is disabled: who still seals under it would lose what it seals.
+pub(crate) const READ_STATES: &str = "has every process read the states in which the key no longer seals?";
+
+/// Lets a change of keys pass once every process can follow it. Only somebody who has looked can
+/// say so: `--yes` does not.
+pub(crate) fn nodes_ready(vault: &Vault, all_loaded: bool, question: &str) -> Result<(), Failure> {
+    if nodes_known(vault, all_loaded) || input::ask(question) == Some(true) {
+        Ok(())
+    } else {
+        Err(nodes_unknown(question))
+    }
+}
+
+/// Whether nobody has to be asked.
+pub(crate) fn nodes_known(vault: &Vault, all_loaded: bool) -> bool {
+    all_loaded || vault.manifest().nodes() == Some(1)
+}
+
+pub(crate) fn nodes_unknown(question: &str) -> Failure {
+    Failure::from(Error::Temporary {
+        reason: format!("this waits for the other processes: {question}"),
+        remedy: "deliver keys and states to every process, then add --all-nodes-loaded; or declare `nodes = 1` where there is only one".to_owned(),
+    })
+}
+
+/// Whether a key may become primary.
+pub(crate) fn check_promotion(vault: &Vault, keyring: &str, kid: KeyId) -> Result<(), Failure> {
+    vault.key_check(keyring, kid, KeyState::Primary)?;
     let fenced = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.fenced()?;
     if fenced.contains(&kid) {
         return Err(Error::Refused {
@@ -75,104 +156,116 @@ pub(crate) fn promote(
         }
         .into());
     }
-    if change.dry_run {
-        return Ok(());
-    }
-    if !all_loaded && vault.manifest().nodes() != Some(1) {
-        input::confirm(&format!("has every process that opens values loaded key {kid}?"), change.yes).map_err(
-            |failure| {
-                failure.with_hint("add --all-nodes-loaded when it has, or declare `nodes = 1` where there is only one")
-            },
-        )?;
-    } else {
-        input::confirm(
-            &format!("seal under key {kid} from now on?"),
-            change.yes || all_loaded || vault.manifest().nodes() == Some(1),
-        )?;
-    }
-    vault.key_change(keyring, &Change::Promote(kid), change.out.as_deref())?;
+    Ok(())
+}
+
+/// Makes a key primary.
+pub(crate) fn promote(
+    vault: &Vault,
+    keyring: &str,
+    kid: KeyId,
+    out: Option<&Path>,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    output.note(&format!("back up the file of key {kid} before values depend on it"));
+    vault.key_change(keyring, &Change::Promote(kid), out)?;
     Ok(())
 }
 
 /// Disables a key after fencing it off and proving that no value needs it.
-pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Result<(), Failure> {
-    if vault.keyring(keyring)?.primary_kid() == kid {
-        return Err(Error::Refused {
-            reason: format!("key {kid} is primary"),
-            remedy: "promote another key first".to_owned(),
-        }
-        .into());
-    }
-    if change.dry_run {
-        let mut rotation = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?;
-        rotation.verified()?.retired(kid)?;
-        return Ok(());
-    }
-    input::confirm(&format!("stop opening values under key {kid}?"), change.yes)?;
+pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, out: Option<&Path>) -> Result<(), Failure> {
     let mut rotation = vault.rotation(Scope::UsesKeyring(keyring), Access::Write)?;
+    let fences = fences(vault, &rotation)?;
     // First the proof, whose refusal names column and count, then the fence, then the proof that
     // nothing came in between.
     rotation.verified()?.retired(kid)?;
-    rotation.fence(Some(kid))?;
-    let retired = rotation.verified()?.retired(kid)?;
-    vault.key_change(keyring, &Change::Disable(retired), change.out.as_deref())?;
+    let disabled = rotation
+        .fence(Some(kid))
+        .and_then(|_| rotation.verified()?.retired(kid))
+        .and_then(|retired| vault.key_change(keyring, &Change::Disable(retired), out));
+    let Err(error) = disabled else { return Ok(()) };
+    let failure = Failure::from(error);
+    Err(match put_back(vault, &fences) {
+        Ok(()) => failure,
+        Err(error) => failure.with_hint(format!("the fence against key {kid} still stands: {error}")),
+    })
+}
+
+/// What each column is fenced against.
+fn fences(vault: &Vault, rotation: &Rotation<'_>) -> Result<Vec<(String, Vec<KeyId>)>, Error> {
+    let columns = rotation.columns().into_iter();
+    columns
+        .map(|column| Ok((column.to_owned(), vault.rotation(Scope::Column(column), Access::Read)?.fenced()?)))
+        .collect()
+}
+
+/// Fences columns as they were: a key that is not disabled may be written under again.
+fn put_back(vault: &Vault, fences: &[(String, Vec<KeyId>)]) -> Result<(), Error> {
+    for (column, kids) in fences {
+        let mut rotation = vault.rotation(Scope::Column(column), Access::Write)?;
+        if rotation.fenced()? != *kids {
+            rotation.unfence()?;
+            for kid in kids {
+                rotation.fence(Some(*kid))?;
+            }
+        }
+    }
     Ok(())
 }
 
-fn destroy(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Result<(), Failure> {
-    let key = vault.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid).ok_or(Error::UnknownKey { kid })?;
-    if key.state == KeyState::Destroyed {
-        return Ok(());
-    }
-    if key.state != KeyState::Disabled {
-        return Err(Error::Refused {
-            reason: format!("key {kid} is {}", key.state),
-            remedy: "only a disabled key can be destroyed; `vault key disable` proves first that no value needs it"
-                .to_owned(),
+/// Refuses to give up a key that a value may need: one that came back from a backup, for example.
+fn refuse_needed(vault: &Vault, keyring: &str, kid: KeyId) -> Result<(), Failure> {
+    // A value of a foreign format does not name its key: it opens under another one, or may need
+    // this one.
+    let unnamed = vault.manifest().keyring(keyring)?.kind == KeyringKind::Text;
+    for count in vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.count(false)? {
+        let (needing, what) = match count.under(kid) {
+            0 if unnamed => (count.failed, "open under no loaded key".to_owned()),
+            under => (under, format!("name key {kid}")),
+        };
+        if needing > 0 {
+            return Err(Error::Refused {
+                reason: format!("column {} holds {needing} values that {what}", count.column),
+                remedy: "put its file back, enable it with `vault key enable` and run `vault rotate run`, or remove these values".to_owned(),
+            }
+            .into());
         }
-        .into());
-    }
-    if let Some(place) = key.place {
-        return Err(Error::Refused {
-            reason: format!("the material of key {kid} is still there: {place}"),
-            remedy: "remove or unmount it everywhere; backups older than this need it to be read".to_owned(),
-        }
-        .into());
-    }
-    if !change.dry_run {
-        input::confirm(&format!("give key {kid} up for ever?"), change.yes)?;
-        vault.key_change(keyring, &Change::Destroy(kid), change.out.as_deref())?;
     }
     Ok(())
 }
 
-fn generate(out: Option<&Path>, dry_run: bool, output: &mut Output) -> Outcome {
+fn generate(out: Option<&Path>, dry_run: bool, global: &Global, output: &mut Output) -> Outcome {
+    if global.json && out.is_none() {
+        return Err(Failure::usage("a key is written as its exact text, never as JSON").with_hint("add --out FILE"));
+    }
     let key = MasterKey::generate()?;
-    match out {
-        Some(path) if dry_run => {
-            if path.symlink_metadata().is_ok() {
-                let source = std::io::ErrorKind::AlreadyExists.into();
-                return Err(Error::Io { action: "create", path: path.to_owned(), source }.into());
-            }
-            told(output, &format!("a key would be written to {}", path.display()), "generate", None)
+    let Some(path) = out else {
+        output.bytes(key.text().expose_secret())?;
+        if std::io::stdout().is_terminal() {
+            output.bytes(b"\n")?;
         }
-        Some(path) => {
-            write_new(path, &key)?;
-            told(output, &format!("key {} in {}", key.kid(), path.display()), "generate", Some(key.kid()))
+        output.note(&format!("key {}", key.kid()));
+        return Ok(0);
+    };
+    let (text, kid) = if dry_run {
+        if path.symlink_metadata().is_ok() {
+            let source = std::io::ErrorKind::AlreadyExists.into();
+            return Err(Error::Io { action: "create", path: path.to_owned(), source }.into());
         }
-        None => {
-            output.bytes(key.text().expose_secret())?;
-            if std::io::stdout().is_terminal() {
-                output.bytes(b"\n")?;
-            }
-            output.note(&format!("key {}", key.kid()));
-            Ok(0)
-        }
-    }
+        (format!("a key would be written to {}", path.display()), None)
+    } else {
+        write_new(path, &key)?;
+        (format!("key {} in {}", key.kid(), path.display()), Some(key.kid()))
+    };
+    output.result(
+        &text,
+        json!({ "action": "generate", "kid": kid.as_ref().map(KeyId::as_str), "dry_run": dry_run, "out": path.display().to_string() }),
+    )?;
+    Ok(0)
 }
 
 /// Writes a key to a file that must not exist and that only its owner can read.
-pub(crate) fn write_new(path: &Path, key: &MasterKey) -> Result<(), Error> {
+fn write_new(path: &Path, key: &MasterKey) -> Result<(), Error> {
     std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -205,13 +298,4 @@ fn list(keyring: &str, global: &Global, output: &mut Output) -> Outcome {
     }
     output.result(&lines.join("\n"), json!({ "keyring": keyring, "generation": loaded.generation(), "keys": keys }))?;
     Ok(0)
-}
-
-fn told(output: &mut Output, text: &str, action: &str, kid: Option<KeyId>) -> Outcome {
-    output.result(text, json!({ "action": action, "kid": kid.as_ref().map(KeyId::as_str) }))?;
-    Ok(0)
-}
-
-fn dry(change: &ChangeArgs) -> &'static str {
-    if change.dry_run { " (dry run: nothing was changed)" } else { "" }
 }

@@ -1,5 +1,6 @@
 //! The only file that prints. Standard output is data; standard error is for people.
 
+use core::ops::ControlFlow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -13,11 +14,14 @@ use crate::failure::Failure;
 pub(crate) struct Output {
     json: bool,
     bar: Option<ProgressBar>,
+    /// The reader of standard output went away. That is no error: what is being done goes on, and
+    /// how it ends decides the exit status.
+    gone: bool,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, bar: None }
+        Self { json, bar: None, gone: false }
     }
 
     /// Whether `--json` was given.
@@ -48,8 +52,23 @@ impl Output {
 
     /// Exact bytes of data.
     pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| Failure::stdout(&error))
+        self.write_all(bytes).and_then(|()| self.flush()).map_err(|error| Failure::stdout(&error))
+    }
+
+    /// Whether what does nothing but write to standard output may end: nobody reads it any more.
+    pub(crate) fn flow(&self) -> ControlFlow<()> {
+        if self.gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// The result of a write to standard output, where a reader that went away is none of ours.
+    fn unless_gone<T>(&mut self, written: io::Result<T>, done: T) -> io::Result<T> {
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.gone = true;
+                Ok(done)
+            }
+            other => other,
+        }
     }
 
     /// A word to people beside the data.
@@ -94,9 +113,6 @@ impl Output {
     /// Tells why a command failed; returns its exit status.
     pub(crate) fn failure(&mut self, failure: &Failure) -> u8 {
         self.done();
-        if failure.silent {
-            return 0;
-        }
         let mut stderr = io::stderr();
         let told = if self.json {
             let error = json!({
@@ -118,10 +134,18 @@ impl Output {
 
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        io::stdout().lock().write(bytes)
+        if self.gone {
+            return Ok(bytes.len());
+        }
+        let written = io::stdout().lock().write(bytes);
+        self.unless_gone(written, bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stdout().lock().flush()
+        if self.gone {
+            return Ok(());
+        }
+        let flushed = io::stdout().lock().flush();
+        self.unless_gone(flushed, ())
     }
 }

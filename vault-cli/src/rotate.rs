@@ -1,16 +1,15 @@
 //! `rotate`, `migrate` and `reseal`: moving the values of applications' columns.
 
 use core::ops::ControlFlow;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use vault_core::column::ContextTemplate;
+use vault_core::column::{ContextTemplate, RowKey};
 use vault_core::rotate::{ColumnCount, End, Job, Rotation, RunOptions, Summary, Verification};
-use vault_core::{Access, Error, Format, KeyId, KeyState, Kind, MasterKey, Scope, Timestamp, Vault};
+use vault_core::{Access, Error, Format, KeyId, KeyState, Kind, Scope, Timestamp, Vault};
 
-use crate::args::{ChangeArgs, Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs};
+use crate::args::{Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs};
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::{input, key, status};
@@ -113,53 +112,32 @@ fn move_column(column: &str, job: &Job, run: &RunArgs, global: &Global, output: 
     Ok(code)
 }
 
+/// What the whole sequence begins with.
+enum Next {
+    /// An interrupted one is gone on with.
+    GoOn,
+    /// A key is generated.
+    Generate,
+    /// The key that waits is promoted.
+    Promote(KeyId),
+}
+
 /// The whole sequence: a new key, promoted, all values under it, proved.
 fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
-    let keyring = args.scope.keyring.as_str();
     let job = job(&args.run);
-    let options = options(&args.run);
     let vault = input::vault(global)?;
+    let keyring = keyring_of(&vault, &args.scope)?;
     let mut before = rotation(&vault, &args.scope, if args.run.dry_run { Access::Read } else { Access::Write })?;
-    before.check(&job, &options)?;
+    before.check(&job, &options(&args.run))?;
     if before.columns().is_empty() {
         return Err(Error::NotFound { what: format!("a column that is written under keyring {keyring}") }.into());
     }
-    let replaced = keys_in(&vault, keyring, KeyState::DecryptOnly)?;
-    let left = |count: &ColumnCount| !count.immutable && replaced.iter().any(|kid| count.under(*kid) > 0);
-    let unfinished = !before.runs()?.is_empty() || before.count(false)?.iter().any(left);
+    let next = next(&vault, keyring, args.retire, &mut before)?;
     if args.run.dry_run {
-        return plan(&mut before, &job, &args.run, output);
+        return rehearse(&next, &vault, args, &mut before, output);
     }
     drop(before);
-
-    let waiting = keys_in(&vault, keyring, KeyState::Active)?;
-    let next = match waiting.as_slice() {
-        [kid] => Some(*kid),
-        [] if unfinished => None,
-        [] => Some(new_key(&vault, keyring, global, output)?),
-        _ => {
-            return Err(Error::Refused {
-                reason: format!("several keys of keyring {keyring} wait to be promoted"),
-                remedy: "promote one with `vault key promote`, then run `vault rotate run`".to_owned(),
-            }
-            .into());
-        }
-    };
-    let vault = input::vault(global)?;
-    if let Some(kid) = next {
-        if !args.all_nodes_loaded && !args.run.app_stopped && vault.manifest().nodes() != Some(1) {
-            return Err(Error::Temporary {
-                reason: format!("key {kid} waits as active until every process has loaded it"),
-                remedy: "deliver the key and the state file to every process, then run again with --all-nodes-loaded"
-                    .to_owned(),
-            }
-            .into());
-        }
-        let change = ChangeArgs { out: None, yes: args.yes, dry_run: false };
-        input::confirm(&format!("seal under key {kid} from now on, and move every value to it?"), args.yes)?;
-        key::promote(&vault, keyring, kid, &change, true)?;
-        output.note(&format!("key {kid} is primary"));
-    }
+    let promoted = begin(&next, &vault, args, global, output)?;
 
     let vault = input::vault(global)?;
     let mut rotation = rotation(&vault, &args.scope, Access::Write)?;
@@ -170,15 +148,157 @@ fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
     rotation.fence(None)?;
     let verification = rotation.verify()?;
     let code = tell_verification(&verification, output)?;
-    if code == 0 && args.retire {
-        let change = ChangeArgs { out: None, yes: args.yes, dry_run: false };
-        for old in keys_in(&vault, keyring, KeyState::DecryptOnly)? {
-            // Each disabling is a new generation of the state file.
-            key::disable(&input::vault(global)?, keyring, old, &change)?;
-            output.note(&format!("key {old} is disabled"));
+    if code != 0 || !args.retire {
+        return Ok(code);
+    }
+    if promoted && !args.run.app_stopped {
+        return Err(retire_later());
+    }
+    key::nodes_ready(&vault, args.all_nodes_loaded || args.run.app_stopped, key::READ_STATES)?;
+    for old in keys_in(&vault, keyring, KeyState::DecryptOnly)? {
+        // Each disabling is a new generation of the state file.
+        key::disable(&input::vault(global)?, keyring, old, None)?;
+        output.note(&format!("key {old} is disabled"));
+    }
+    Ok(0)
+}
+
+fn next(vault: &Vault, keyring: &str, retire: bool, before: &mut Rotation<'_>) -> Result<Next, Failure> {
+    let replaced = keys_in(vault, keyring, KeyState::DecryptOnly)?;
+    let runs = before.runs()?;
+    match keys_in(vault, keyring, KeyState::Active)?.as_slice() {
+        [kid] => {
+            key::check_promotion(vault, keyring, *kid)?;
+            match runs.first() {
+                Some((column, run)) => Err(Failure::from(Error::Refused {
+                    reason: format!("column {column} has an open run of {} to {}", run.job, run.target),
+                    remedy: format!(
+                        "finish it with `vault rotate run` and `vault rotate verify`, or forget it with `vault rotate abort`, before key {kid} is promoted"
+                    ),
+                })),
+                None => Ok(Next::Promote(*kid)),
+            }
+        }
+        [] => {
+            let left = |count: &ColumnCount| !count.immutable && replaced.iter().any(|kid| count.under(*kid) > 0);
+            let unfinished =
+                retire && !replaced.is_empty() || !runs.is_empty() || before.count(false)?.iter().any(left);
+            Ok(if unfinished { Next::GoOn } else { Next::Generate })
+        }
+        _ => Err(Failure::from(Error::Refused {
+            reason: format!("several keys of keyring {keyring} wait to be promoted"),
+            remedy: "promote one with `vault key promote`, then run `vault rotate run`".to_owned(),
+        })),
+    }
+}
+
+/// Asks, and makes the next key primary; whether there was one.
+fn begin(next: &Next, vault: &Vault, args: &RotateArgs, global: &Global, output: &mut Output) -> Result<bool, Failure> {
+    let keyring = keyring_of(vault, &args.scope)?;
+    let stopped = args.run.app_stopped;
+    let then =
+        if args.retire && stopped { ", and then stop opening values under the keys that were replaced" } else { "" };
+    match next {
+        Next::GoOn => {
+            if args.retire {
+                input::confirm("stop opening values under the keys that were replaced?", args.yes)?;
+            }
+            return Ok(false);
+        }
+        Next::Generate => {
+            tell_stale_outside(vault, &args.scope, output)?;
+            let question = format!(
+                "generate a key for keyring {keyring}, seal under it from now on, and move every value to it{then}?"
+            );
+            input::confirm(&question, args.yes)?;
+            let kid = Vault::key_generate(&input::config(global)?, keyring, None)?;
+            output.note(&format!("key {kid} was generated and added to keyring {keyring}"));
+            let vault = input::vault(global)?;
+            // Nobody can have loaded it before.
+            key::nodes_ready(&vault, stopped, &has_loaded(kid))?;
+            key::promote(&vault, keyring, kid, None, output)?;
+            output.note(&format!("key {kid} is primary"));
+        }
+        Next::Promote(kid) => {
+            key::nodes_ready(vault, args.all_nodes_loaded || stopped, &has_loaded(*kid))?;
+            tell_stale_outside(vault, &args.scope, output)?;
+            let question = format!("seal under key {kid} from now on, and move every value to it{then}?");
+            input::confirm(&question, args.yes)?;
+            key::promote(vault, keyring, *kid, None, output)?;
+            output.note(&format!("key {kid} is primary"));
         }
     }
-    Ok(code)
+    Ok(true)
+}
+
+/// Says what the sequence would do, and ends as it would.
+fn rehearse(next: &Next, vault: &Vault, args: &RotateArgs, before: &mut Rotation<'_>, output: &mut Output) -> Outcome {
+    let keyring = keyring_of(vault, &args.scope)?;
+    let stopped = args.run.app_stopped;
+    let counts = before.count(true)?;
+    let to_move = |count: &ColumnCount| match next {
+        _ if count.immutable => 0,
+        Next::GoOn => count.stale,
+        // What is current now is stale then.
+        Next::Generate => count.values() - count.failed - count.unmigrated,
+        Next::Promote(kid) => count.values() - count.failed - count.unmigrated - count.under(*kid),
+    };
+    let (values, failed): (u64, u64) =
+        (counts.iter().map(to_move).sum(), counts.iter().map(|count| count.failed).sum());
+    let mut steps = match next {
+        Next::GoOn => Vec::new(),
+        Next::Generate => vec!["generate a key".to_owned(), "promote that key".to_owned()],
+        Next::Promote(kid) => vec![format!("promote key {kid}")],
+    };
+    steps.push(format!("rewrite {values} values"));
+    for count in &counts {
+        let spec = vault.manifest().column(&count.column)?;
+        if spec.writes == Format::Vs1 && !spec.immutable {
+            steps.push(format!("fence column {}", spec.name));
+        }
+        tell_failures(&count.column, &count.failures, output);
+    }
+    steps.push("verify".to_owned());
+    let promotes = !matches!(next, Next::GoOn);
+    if args.retire && (!promotes || stopped) {
+        let mut going = keys_in(vault, keyring, KeyState::DecryptOnly)?;
+        going.extend(promotes.then_some(vault.keyring(keyring)?.primary_kid()));
+        steps.extend(going.iter().map(|kid| format!("disable key {kid}")));
+    }
+    if promotes {
+        tell_stale_outside(vault, &args.scope, output)?;
+    }
+    let text: Vec<_> = steps.iter().map(|step| format!("would {step}")).collect();
+    output.result(
+        &text.join("\n"),
+        json!({ "dry_run": true, "keyring": keyring, "steps": steps, "values": values, "failed": failed }),
+    )?;
+    match next {
+        Next::Generate if !key::nodes_known(vault, stopped) => {
+            return Err(key::nodes_unknown("has every process that opens values loaded the new key?"));
+        }
+        Next::Promote(kid) if !key::nodes_known(vault, args.all_nodes_loaded || stopped) => {
+            return Err(key::nodes_unknown(&has_loaded(*kid)));
+        }
+        _ if failed > 0 => return Ok(Kind::Refused.exit_code()),
+        _ if args.retire && promotes && !stopped => return Err(retire_later()),
+        _ if args.retire && !key::nodes_known(vault, args.all_nodes_loaded || stopped) => {
+            return Err(key::nodes_unknown(key::READ_STATES));
+        }
+        _ => {}
+    }
+    Ok(0)
+}
+
+fn has_loaded(kid: KeyId) -> String {
+    format!("key {kid} waits as active; has every process that opens values loaded it?")
+}
+
+fn retire_later() -> Failure {
+    Failure::from(Error::Temporary {
+        reason: "everything is moved, and the keys that were replaced still open: a process that has not read the new states may seal under them".to_owned(),
+        remedy: "run `vault rotate --retire` again once every process has read the new states".to_owned(),
+    })
 }
 
 /// The keys of a keyring that are in a state and were found.
@@ -187,32 +307,23 @@ fn keys_in(vault: &Vault, keyring: &str, state: KeyState) -> Result<Vec<KeyId>, 
     Ok(keys.filter(|key| key.state == state && key.place.is_some()).map(|key| key.kid).collect())
 }
 
-/// Generates a key where nothing matches it yet, and adds it. An interrupted run is gone on with.
-fn new_key(vault: &Vault, keyring: &str, global: &Global, output: &mut Output) -> Result<KeyId, Failure> {
-    let spec = vault.manifest().keyring(keyring)?;
-    let file = spec.destination(Path::new(""), "new")?.with_file_name(format!(".vault-generated-{keyring}"));
-    if !file.exists() {
-        key::write_new(&file, &MasterKey::generate()?)?;
-    }
-    let kid = Vault::key_add(&input::config(global)?, keyring, &file, None)?;
-    std::fs::remove_file(&file).map_err(|source| Error::Io { action: "remove", path: file.clone(), source })?;
-    output.note(&format!("key {kid} was generated and added to keyring {keyring}; back its file up"));
-    Ok(kid)
-}
-
 fn plan(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Output) -> Outcome {
-    let summaries = rotation.plan(job, &options(run))?;
-    tell(&summaries, true, output)
+    let options = options(run);
+    let allowed = rotation.check(job, &options);
+    let summaries = rotation.plan(job, &options)?;
+    let code = tell(&summaries, true, output)?;
+    // What is refused is planned all the same, and ends as the run would.
+    allowed?;
+    Ok(code)
 }
 
 fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Output) -> Outcome {
-    let until = run.until.as_deref().map(deadline).transpose()?;
     let result = rotation.run(job, &options(run), &mut |step| {
         output.step(step);
         while run.pause_file.as_ref().is_some_and(|file| file.exists()) {
             thread::sleep(Duration::from_millis(200));
         }
-        if until.is_some_and(|until| Timestamp::now() >= until) {
+        if run.until.is_some_and(|until| Timestamp::now() >= until) {
             ControlFlow::Break(())
         } else {
             ControlFlow::Continue(())
@@ -270,9 +381,7 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
         for finding in &summary.findings {
             output.note(&format!("warning: {}: {finding}", summary.column));
         }
-        for (row, reason) in summary.failed.iter().take(MAX_TOLD) {
-            output.note(&format!("warning: {}, row {row}: {reason}", summary.column));
-        }
+        tell_failures(&summary.column, &summary.failed, output);
         let failures: Vec<Value> =
             summary.failed.iter().map(|(row, reason)| json!({ "row": row.to_string(), "reason": reason })).collect();
         objects.push(json!({
@@ -305,9 +414,7 @@ fn tell_verification(verification: &Verification, output: &mut Output) -> Outcom
             count.failed
         ));
         lines.extend(status::breakdown(count));
-        for (row, reason) in count.failures.iter().take(MAX_TOLD) {
-            output.note(&format!("warning: {}, row {row}: {reason}", count.column));
-        }
+        tell_failures(&count.column, &count.failures, output);
     }
     let clean = verification.is_clean();
     lines.push(if clean { "verified: nothing is stale" } else { "not verified" }.to_owned());
@@ -316,9 +423,49 @@ fn tell_verification(verification: &Verification, output: &mut Output) -> Outcom
     Ok(if clean { 0 } else { Kind::Refused.exit_code() })
 }
 
-fn rotation<'a>(vault: &'a Vault, scope: &'a ScopeArgs, access: Access) -> Result<Rotation<'a>, Error> {
-    vault.keyring(&scope.keyring)?;
-    vault.rotation(scope.column.as_deref().map_or(Scope::Keyring(&scope.keyring), Scope::Column), access)
+fn rotation<'a>(vault: &'a Vault, scope: &'a ScopeArgs, access: Access) -> Result<Rotation<'a>, Failure> {
+    let keyring = keyring_of(vault, scope)?;
+    Ok(vault.rotation(scope.column.as_deref().map_or(Scope::Keyring(keyring), Scope::Column), access)?)
+}
+
+/// The keyring that is meant: a column is written under one, and no key of another moves it.
+fn keyring_of<'a>(vault: &'a Vault, scope: &'a ScopeArgs) -> Result<&'a str, Failure> {
+    let manifest = vault.manifest();
+    let named = scope.keyring.as_deref();
+    let Some(column) = &scope.column else {
+        return Ok(manifest.keyring(named.unwrap_or("main"))?.name.as_str());
+    };
+    let column = manifest.column(column)?;
+    let own = &manifest.keyring_for(column, column.writes)?.name;
+    match named {
+        Some(named) if named != own => Err(Failure::usage(format!(
+            "column {} is written under keyring {own}, not {named}: leave --keyring out",
+            column.name
+        ))),
+        _ => Ok(own),
+    }
+}
+
+/// Says how many values of other columns the promotion of another key makes stale.
+fn tell_stale_outside(vault: &Vault, scope: &ScopeArgs, output: &mut Output) -> Result<(), Failure> {
+    let Some(column) = &scope.column else { return Ok(()) };
+    let keyring = keyring_of(vault, scope)?;
+    let primary = vault.keyring(keyring)?.primary_kid();
+    let counts = vault.rotation(Scope::Keyring(keyring), Access::Read)?.count(false)?;
+    let outside: u64 = counts.iter().filter(|count| count.column != *column).map(|count| count.under(primary)).sum();
+    if outside > 0 {
+        output.note(&format!(
+            "{outside} values of other columns under keyring {keyring} become stale; `vault rotate run --keyring {keyring}` moves them"
+        ));
+    }
+    Ok(())
+}
+
+/// Tells the first of the rows that failed.
+fn tell_failures(column: &str, failures: &[(RowKey, String)], output: &mut Output) {
+    for (row, reason) in failures.iter().take(MAX_TOLD) {
+        output.note(&format!("warning: {column}, row {row}: {reason}"));
+    }
 }
 
 fn job(run: &RunArgs) -> Job {
@@ -334,15 +481,15 @@ fn options(run: &RunArgs) -> RunOptions {
 }
 
 /// A time of day in UTC, or a span from now such as `+30m`.
-fn deadline(text: &str) -> Result<Timestamp, Failure> {
-    let wrong = || Failure::usage("--until takes a time such as 2026-02-03T06:00:00Z, or a span such as +30m");
-    let Some(span) = text.strip_prefix('+') else { return Timestamp::parse(text).ok_or_else(wrong) };
+pub(crate) fn deadline(text: &str) -> Result<Timestamp, &'static str> {
+    let wrong = "it is neither a time such as 2026-02-03T06:00:00Z nor a span such as +30m";
+    let Some(span) = text.strip_prefix('+') else { return Timestamp::parse(text).ok_or(wrong) };
     let unit = match span.chars().last() {
         Some('s') => 1,
         Some('m') => 60,
         Some('h') => 3_600,
-        _ => return Err(wrong()),
+        _ => return Err(wrong),
     };
-    let number: u64 = span.get(..span.len() - 1).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+    let number: u64 = span.get(..span.len() - 1).and_then(|number| number.parse().ok()).ok_or(wrong)?;
     Ok(Timestamp(Timestamp::now().0.saturating_add(number.saturating_mul(unit))))
 }

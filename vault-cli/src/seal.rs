@@ -22,25 +22,35 @@ pub(crate) fn seal(args: &SealArgs, global: &Global, output: &mut Output) -> Out
     }
     let context = context(&args.context, args.keys.format)?;
     let opener = Opener::load(&args.keys, args.seal_with, global)?;
-    filter(
-        &args.lines,
-        output,
-        |secret| {
-            let text = match &opener {
-                Opener::Tokens(sealers) => {
-                    let sealer = sealers.first().ok_or_else(no_key)?.clone();
-                    let sealer = if args.padded { sealer.with_padding() } else { sealer };
-                    sealer.seal(&context, secret)?.to_string()
-                }
-                Opener::Foreign(format, keys) => {
-                    let key = keys.first().ok_or_else(no_key)?;
-                    foreign::seal(*format, key, context.tenant_value(), secret)?
-                }
-            };
-            Ok(SecretBytes::copy_of(text.as_bytes()))
-        },
-        true,
-    )
+    each_value(&args.lines, output, |secret, output| {
+        check_secret(args, secret)?;
+        let (token, kid) = match &opener {
+            Opener::Tokens(sealers) => {
+                let sealer = sealers.first().ok_or_else(no_key)?.clone();
+                let sealer = if args.padded { sealer.with_padding() } else { sealer };
+                let token = sealer.seal(&context, secret)?;
+                (token.to_string(), token.kid())
+            }
+            Opener::Foreign(format, keys) => {
+                let key = keys.first().ok_or_else(no_key)?;
+                (foreign::seal(*format, key, context.tenant_value(), secret)?, key.kid())
+            }
+        };
+        output.result(&token, json!({ "token": token, "kid": kid.as_str() }))
+    })
+}
+
+/// What is sealed is text unless the caller says otherwise, and not empty by accident.
+fn check_secret(args: &SealArgs, secret: &[u8]) -> Result<(), Failure> {
+    if secret.is_empty() && !args.allow_empty {
+        let failure = Failure::from(Error::Malformed { what: "standard input: it is empty" });
+        return Err(failure.with_hint("--allow-empty seals it all the same"));
+    }
+    if !args.lines.raw && (secret.contains(&0) || core::str::from_utf8(secret).is_err()) {
+        let failure = Failure::from(Error::Malformed { what: "standard input: it is not UTF-8 text without NUL" });
+        return Err(failure.with_hint("--raw takes it byte for byte"));
+    }
+    Ok(())
 }
 
 /// `vault open`.
@@ -48,54 +58,33 @@ pub(crate) fn open(args: &OpenArgs, global: &Global, output: &mut Output) -> Out
     if args.keys.format == Format::Plaintext {
         return Err(Failure::usage("plaintext needs no opening"));
     }
+    if global.json {
+        return Err(
+            Failure::usage("a secret is written as its exact bytes, never as JSON").with_hint("leave --json out")
+        );
+    }
     let context = context(&args.context, args.keys.format)?;
     let opener = Opener::load(&args.keys, None, global)?;
     if !args.keys.format.authenticated() {
         output
             .note(&format!("warning: {} is not authenticated; a wrong key can give a wrong secret", args.keys.format));
     }
-    filter(
-        &args.lines,
-        output,
-        |value| match &opener {
-            Opener::Tokens(sealers) => {
-                let text =
-                    core::str::from_utf8(value).map_err(|_| Error::Malformed { what: "token: it is not text" })?;
-                let token = Token::parse(text, HARD_LIMIT)?;
-                let sealer = sealers.iter().find(|sealer| sealer.keyring().opening(token.kid()).is_ok());
-                sealer.or(sealers.first()).ok_or_else(no_key)?.open(&context, &token)
-            }
-            Opener::Foreign(format, keys) => {
-                let mut failure = no_key();
-                let mut found = None;
-                for key in keys {
-                    match foreign::open(*format, key, context.tenant_value(), value) {
-                        Ok(secret) if format.authenticated() => return Ok(secret),
-                        Ok(_) if found.is_some() => {
-                            return Err(Error::Corrupt {
-                                what: "value, which gives a plausible secret under two keys,",
-                            });
-                        }
-                        Ok(secret) => found = Some(secret),
-                        Err(error) => failure = error,
-                    }
-                }
-                found.ok_or(failure)
-            }
-        },
-        false,
-    )
+    each_value(&args.lines, output, |value, output| {
+        let secret = opener.open(&context, value)?;
+        if !args.lines.lines {
+            return output.bytes(secret.expose_secret());
+        }
+        if secret.expose_secret().contains(&b'\n') {
+            return Err(Failure::usage("the secret has a line break in it; open it without --lines"));
+        }
+        output.bytes(secret.expose_secret())?;
+        output.bytes(b"\n")
+    })
 }
 
 /// `vault inspect`.
 pub(crate) fn inspect(args: &InspectArgs, output: &mut Output) -> Outcome {
-    if args.lines.lines {
-        input::each_line(|number, value| describe(value, output).map_err(|failure| at_line(number, failure)))?;
-    } else {
-        let content = input::read_all()?;
-        describe(input::without_line_break(&content), output)?;
-    }
-    Ok(0)
+    each_value(&args.lines, output, describe)
 }
 
 fn describe(value: &[u8], output: &mut Output) -> Result<(), Failure> {
@@ -105,7 +94,7 @@ fn describe(value: &[u8], output: &mut Output) -> Result<(), Failure> {
         let line = format!("vk1: key {} under key {}", wrapped.inner(), wrapped.kid());
         return output.result(
             &line,
-            json!({ "format": "vk1", "kid": wrapped.kid().as_str(), "wrapped": wrapped.inner().as_str() }),
+            json!({ "token": text, "format": "vk1", "kid": wrapped.kid().as_str(), "wrapped": wrapped.inner().as_str() }),
         );
     }
     let candidates = foreign::identify(value);
@@ -121,7 +110,7 @@ fn describe(value: &[u8], output: &mut Output) -> Result<(), Failure> {
         );
         return output.result(
             &line,
-            json!({ "format": "vs1", "kid": seen.kid.as_str(), "sealed_at": seen.sealed_at.to_string(), "payload": seen.payload, "padded": seen.padded }),
+            json!({ "token": text, "format": "vs1", "kid": seen.kid.as_str(), "sealed_at": seen.sealed_at.to_string(), "payload": seen.payload, "padded": seen.padded }),
         );
     }
     let names: Vec<_> = candidates.iter().map(|format| format.as_str()).collect();
@@ -179,6 +168,32 @@ impl Opener {
         put_first(&mut loaded, seal_with, |sealer| sealer.keyring().primary_kid())?;
         Ok(Self::Tokens(loaded))
     }
+
+    fn open(&self, context: &Context, value: &[u8]) -> Result<SecretBytes> {
+        let (format, keys) = match self {
+            Self::Tokens(sealers) => {
+                let text =
+                    core::str::from_utf8(value).map_err(|_| Error::Malformed { what: "token: it is not text" })?;
+                let token = Token::parse(text, HARD_LIMIT)?;
+                let sealer = sealers.iter().find(|sealer| sealer.keyring().opening(token.kid()).is_ok());
+                return sealer.or(sealers.first()).ok_or_else(no_key)?.open(context, &token);
+            }
+            Self::Foreign(format, keys) => (*format, keys),
+        };
+        let mut failure = no_key();
+        let mut found = None;
+        for key in keys {
+            match foreign::open(format, key, context.tenant_value(), value) {
+                Ok(secret) if format.authenticated() => return Ok(secret),
+                Ok(_) if found.is_some() => {
+                    return Err(Error::Corrupt { what: "value, which gives a plausible secret under two keys," });
+                }
+                Ok(secret) => found = Some(secret),
+                Err(error) => failure = error,
+            }
+        }
+        found.ok_or(failure)
+    }
 }
 
 fn put_first<T>(keys: &mut [T], wanted: Option<KeyId>, kid: impl Fn(&T) -> KeyId) -> Result<(), Failure> {
@@ -190,27 +205,15 @@ fn put_first<T>(keys: &mut [T], wanted: Option<KeyId>, kid: impl Fn(&T) -> KeyId
 }
 
 /// Applies `work` to all of standard input, or to each of its lines.
-fn filter(lines: &Lines, output: &mut Output, work: impl Fn(&[u8]) -> Result<SecretBytes>, sealing: bool) -> Outcome {
+fn each_value(lines: &Lines, output: &mut Output, work: impl Fn(&[u8], &mut Output) -> Result<(), Failure>) -> Outcome {
     if lines.lines {
         input::each_line(|number, line| {
-            let result = work(line).map_err(|error| at_line(number, error.into()))?;
-            if result.expose_secret().contains(&b'\n') {
-                return Err(at_line(
-                    number,
-                    Failure::usage("the secret has a line break in it; open it without --lines"),
-                ));
-            }
-            output.bytes(result.expose_secret())?;
-            output.bytes(b"\n")
+            work(line, output).map_err(|failure| at_line(number, failure))?;
+            Ok(output.flow())
         })?;
-        return Ok(0);
-    }
-    let content = input::read_all()?;
-    let value = if lines.raw { content.as_slice() } else { input::without_line_break(&content) };
-    let result = work(value)?;
-    output.bytes(result.expose_secret())?;
-    if sealing {
-        output.bytes(b"\n")?;
+    } else {
+        let content = input::read_all()?;
+        work(if lines.raw { &content } else { input::without_line_break(&content) }, output)?;
     }
     Ok(0)
 }

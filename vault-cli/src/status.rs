@@ -17,7 +17,7 @@ pub(crate) fn run(args: &StatusArgs, global: &Global, output: &mut Output) -> Ou
     loop {
         let vault = input::vault(global)?;
         show(&vault, args, output)?;
-        if !args.watch {
+        if !args.watch || output.flow().is_break() {
             return Ok(0);
         }
         thread::sleep(Duration::from_secs(2));

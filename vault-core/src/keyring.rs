@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 pub use change::Retired;
 #[cfg(feature = "foreign")]
-pub(crate) use change::{NewKey, add, change};
+pub(crate) use change::{NewKey, add, change, check, check_addition, hidden};
 pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
 
 /// A key that a keyring can hold: [`MasterKey`] or `ForeignKey`.

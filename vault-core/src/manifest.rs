@@ -175,8 +175,6 @@ pub struct KeyringSpec {
     pub state: Option<PathBuf>,
     /// Least generation that is accepted of the state file.
     pub min_generation: u64,
-    /// A key is promoted only with a verified backup of it.
-    pub require_backup: bool,
     /// What is removed from key texts, by the formats of the columns that use them.
     pub trim: Trim,
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::foreign::ForeignKey;
 use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
-use crate::keyring::{self, Change, Found, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey};
+use crate::keyring::{self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey};
 use crate::manifest::{KeyringSpec, MAIN, Manifest};
 use crate::resolver::{self, Resolver};
 use crate::sealer::Sealer;
@@ -239,19 +239,57 @@ impl Vault {
     /// Adds the key in `file` to a keyring: as its first and primary key, or waiting as active
     /// until it is promoted. Run again after an interruption, it finishes.
     ///
+    /// With `out`, the next state file is written there for redeployment, the present one stays,
+    /// and the key's file is left to whoever deploys it.
+    ///
     /// # Errors
     ///
     /// [`Error::KeyMalformed`]; [`Error::Config`] if the keyring declares no state file or no
     /// source that takes another file; [`Error::Refused`]; [`Error::Io`].
-    pub fn key_add(config: &Config, keyring: &str, file: &Path, label: Option<&str>) -> Result<KeyId> {
-        let manifest = &config.manifest;
-        let spec = manifest.keyring(keyring)?;
-        let resolver = Resolver::new(manifest);
-        let content = file::read(file, file::MAX_KEY_FILE)?;
-        match spec.kind {
-            KeyringKind::Kek => add(spec, &resolver, file, &content, label, master_key),
-            KeyringKind::Text => add(spec, &resolver, file, &content, label, text_key),
-        }
+    pub fn key_add(
+        config: &Config,
+        keyring: &str,
+        file: &Path,
+        label: Option<&str>,
+        out: Option<&Path>,
+    ) -> Result<KeyId> {
+        let content = &file::read(file, file::MAX_KEY_FILE)?;
+        add_either(config, keyring, &New { file, content, label, out, dry_run: false })
+    }
+
+    /// The id of the key in `file`, after everything that [`key_add`](Self::key_add) does but
+    /// write.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn key_add_check(
+        config: &Config,
+        keyring: &str,
+        file: &Path,
+        label: Option<&str>,
+        out: Option<&Path>,
+    ) -> Result<KeyId> {
+        let content = &file::read(file, file::MAX_KEY_FILE)?;
+        add_either(config, keyring, &New { file, content, label, out, dry_run: true })
+    }
+
+    /// Generates a key and adds it to a keyring, as [`key_add`](Self::key_add) does. Run again
+    /// after an interruption, it goes on with the key that the state file lists by then.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::CannotSeal`] if the operating system gives no randomness.
+    pub fn key_generate(config: &Config, keyring: &str, label: Option<&str>) -> Result<KeyId> {
+        let spec = config.manifest.keyring(keyring)?;
+        let resolver = Resolver::new(&config.manifest);
+        let left = match spec.kind {
+            KeyringKind::Kek => interrupted(spec, &resolver, master_key)?,
+            KeyringKind::Text => interrupted(spec, &resolver, text_key)?,
+        };
+        let key = MasterKey::generate()?;
+        let content = left.as_ref().unwrap_or(key.text());
+        add_either(config, keyring, &New { file: Path::new(""), content, label, out: None, dry_run: false })
     }
 
     /// Changes the state of a key: under the lock of the state file, after reading it again. With
@@ -283,6 +321,17 @@ impl Vault {
         }
     }
 
+    /// Whether [`key_change`](Self::key_change) could put a key into the state `to`, by the states
+    /// and the material that are loaded. Whether values need the key is not asked.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn key_check(&self, keyring: &str, kid: KeyId, to: KeyState) -> Result<()> {
+        state_path(self.manifest.keyring(keyring)?)?;
+        of_either!(self.keyring(keyring)?, loaded => keyring::check(loaded, kid, to))
+    }
+
     fn read(&self, spec: &KeyringSpec) -> Result<AnyKeyring> {
         Ok(match spec.kind {
             KeyringKind::Kek => AnyKeyring::Kek(load(spec, &self.resolver, None, master_key)?),
@@ -294,21 +343,57 @@ impl Vault {
 /// How a key is made of what a source has: place, content, declaration.
 type Parse<K> = fn(&str, &SecretBytes, &KeyringSpec) -> Result<K>;
 
-fn add<K: Material>(
-    spec: &KeyringSpec,
-    resolver: &Resolver,
-    file: &Path,
-    content: &SecretBytes,
-    label: Option<&str>,
-    parse: Parse<K>,
-) -> Result<KeyId> {
+/// A key that is to be added.
+struct New<'a> {
+    /// Where it is; empty for one that is nowhere yet.
+    file: &'a Path,
+    content: &'a SecretBytes,
+    label: Option<&'a str>,
+    out: Option<&'a Path>,
+    dry_run: bool,
+}
+
+fn add_either(config: &Config, keyring: &str, new: &New<'_>) -> Result<KeyId> {
+    let spec = config.manifest.keyring(keyring)?;
+    let resolver = Resolver::new(&config.manifest);
+    match spec.kind {
+        KeyringKind::Kek => add(spec, &resolver, new, master_key),
+        KeyringKind::Text => add(spec, &resolver, new, text_key),
+    }
+}
+
+fn add<K: Material>(spec: &KeyringSpec, resolver: &Resolver, new: &New<'_>, parse: Parse<K>) -> Result<KeyId> {
+    let New { file, content, label, out, dry_run } = *new;
     let key = parse(&file.display().to_string(), content, spec)?;
     let kid = key.kid();
     let stem = label.filter(|label| label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')));
-    let destination = spec.destination(file, stem.unwrap_or(kid.as_str()))?;
-    let new = NewKey { key: &key, content, label: label.map(str::to_owned) };
-    keyring::add(state_path(spec)?, None, &destination, new, || load(spec, resolver, Some(&destination), parse))?;
+    let destination = &spec.destination(file, stem.unwrap_or(kid.as_str()))?;
+    let state = state_path(spec)?;
+    let new = &NewKey { key: &key, content, label: label.map(str::to_owned) };
+    let load = |except: Option<&Path>| load(spec, resolver, except, parse);
+    if dry_run {
+        keyring::check_addition(out, destination, new, load)?;
+    } else {
+        keyring::add(state, out, destination, new, load)?;
+    }
     Ok(kid)
+}
+
+/// The content of a key that the state file lists and whose file an interrupted run did not put
+/// where a source finds it.
+fn interrupted<K: Material>(spec: &KeyringSpec, resolver: &Resolver, parse: Parse<K>) -> Result<Option<SecretBytes>> {
+    let loaded = match load(spec, resolver, None, parse) {
+        Err(Error::KeyMissing { .. }) => return Ok(None),
+        other => other?,
+    };
+    for key in loaded.keys().filter(|key| key.state == KeyState::Active && key.place.is_none()) {
+        let destination = spec.destination(Path::new(""), key.kid.as_str())?;
+        match file::read(&keyring::hidden(&destination, key.kid), file::MAX_KEY_FILE) {
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
+            other => return other.map(Some),
+        }
+    }
+    Ok(None)
 }
 
 /// The keyring as its sources and its state file have it, but for the key in the file `except`.

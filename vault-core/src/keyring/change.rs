@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use crate::error::{Error, Result};
 use crate::file::{self, Lock};
@@ -83,29 +86,44 @@ pub(crate) fn change<K: Material>(
     let _lock = Lock::of(target)?;
     let keyring = load()?;
     let now = current(&keyring)?;
-    if now.is_after(change) {
+    let (kid, to) = change.goal();
+    if now.is(kid, to) {
         // The command again after an interruption that came too late to matter.
         return Ok(now);
     }
     let mut next = now.after(change)?;
-    match change {
-        Change::Promote(kid) if keyring.opening(*kid)?.flaw().is_some() => {
-            return Err(Error::CannotSeal { why: "the key is weak or published" });
-        }
-        Change::Destroy(kid) => {
-            // Every process that still finds the material would refuse to load the next state.
-            if let Some(place) = keyring.inner.keys.get(kid).and_then(|entry| entry.place.as_ref()) {
-                return Err(refused(
-                    format!("the material of key {kid} is still there: {place}"),
-                    "remove or unmount it everywhere; backups older than this need it to be read",
-                ));
-            }
-        }
-        _ => {}
-    }
+    check_material(&keyring, kid, to)?;
     next.sign(signers(&keyring, None));
     write(target, &next)?;
     Ok(next)
+}
+
+/// Whether [`change`] would put a key into a state, but for the proof that no value needs it.
+pub(crate) fn check<K: Material>(keyring: &Keyring<K>, kid: KeyId, to: KeyState) -> Result<()> {
+    let now = current(keyring)?;
+    if now.is(kid, to) {
+        return Ok(());
+    }
+    now.moved(kid, to)?;
+    check_material(keyring, kid, to)
+}
+
+/// What a state demands of a key's material.
+fn check_material<K: Material>(keyring: &Keyring<K>, kid: KeyId, to: KeyState) -> Result<()> {
+    match to {
+        KeyState::Primary if keyring.opening(kid)?.flaw().is_some() => {
+            Err(Error::CannotSeal { why: "the key is weak or published" })
+        }
+        KeyState::Destroyed => match keyring.inner.keys.get(&kid).and_then(|entry| entry.place.as_ref()) {
+            // Every process that still finds the material would refuse to load the next state.
+            Some(place) => Err(refused(
+                format!("the material of key {kid} is still there: {place}"),
+                "remove or unmount it everywhere; backups older than this need it to be read",
+            )),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }
 
 /// Adds a key so that no moment is an error to a process that loads the keyring: the key's file
@@ -115,42 +133,90 @@ pub(crate) fn change<K: Material>(
 /// With `out`, the next state file is written there for redeployment, and the key's file is left
 /// to whoever deploys it.
 ///
-/// `load` reads keys and states anew, without the key's file at `destination`; without any other
-/// key it says so with [`Error::KeyMissing`].
+/// `load` reads keys and states anew, without the key's file at a path where one is given; without
+/// any other key it says so with [`Error::KeyMissing`].
 pub(crate) fn add<K: Material>(
     path: &Path,
     out: Option<&Path>,
     destination: &Path,
-    new: NewKey<'_, K>,
-    load: impl FnOnce() -> Result<Keyring<K>>,
+    new: &NewKey<'_, K>,
+    load: impl Fn(Option<&Path>) -> Result<Keyring<K>>,
 ) -> Result<Added> {
-    let NewKey { key, content, label } = new;
-    let kid = key.kid();
     let target = out.unwrap_or(path);
     let _lock = Lock::of(target)?;
-    refuse_overwriting(destination, content)?;
-    let hidden = destination.with_file_name(format!(".vault-new-{kid}"));
-    let keyring = match load() {
-        Ok(keyring) => keyring,
-        Err(Error::KeyMissing { .. }) => {
-            // There is no state yet that could miss it.
-            if out.is_none() {
-                write_hidden(&hidden, content)?;
-                show(&hidden, destination, content)?;
-            }
-            return Ok(Added::First);
-        }
-        Err(other) => return Err(other),
-    };
-    if keyring.state().is_none() && keyring.primary_kid() == kid {
-        return Ok(Added::First);
+    let Addition { added, next, place } = addition(out, destination, new, load)?;
+    let hidden = hidden(destination, new.key.kid());
+    if place {
+        write_hidden(&hidden, new.content)?;
     }
+    if let Some(next) = next {
+        write(target, &next)?;
+    }
+    if place {
+        show(&hidden, destination, new.content)?;
+    } else if out.is_none() && hidden.symlink_metadata().is_ok() {
+        remove(&hidden)?;
+    }
+    Ok(added)
+}
+
+/// Whether [`add`] would add the key, and nothing is written.
+pub(crate) fn check_addition<K: Material>(
+    out: Option<&Path>,
+    destination: &Path,
+    new: &NewKey<'_, K>,
+    load: impl Fn(Option<&Path>) -> Result<Keyring<K>>,
+) -> Result<Added> {
+    addition(out, destination, new, load).map(|addition| addition.added)
+}
+
+/// The name that no source matches, which the key's file has before the state file lists the key.
+pub(crate) fn hidden(destination: &Path, kid: KeyId) -> PathBuf {
+    destination.with_file_name(format!(".vault-new-{kid}"))
+}
+
+/// What adding a key comes to, before anything is written.
+struct Addition {
+    added: Added,
+    /// The next state, signed; none where the present one stays.
+    next: Option<KeyringState>,
+    /// Whether the key's file has to be put where a source finds it.
+    place: bool,
+}
+
+fn addition<K: Material>(
+    out: Option<&Path>,
+    destination: &Path,
+    new: &NewKey<'_, K>,
+    load: impl Fn(Option<&Path>) -> Result<Keyring<K>>,
+) -> Result<Addition> {
+    let (key, kid) = (new.key, new.key.kid());
+    let there = is_there(destination, new.content)?;
+    // A file that is there belongs to a key that is listed, which the others may not do without,
+    // or was put there by hand before the key is listed.
+    let listed = if there { load(None).ok() } else { None };
+    let loaded = listed.map_or_else(|| load(Some(destination)), Ok);
+    let keyring = match loaded {
+        Err(Error::KeyMissing { .. }) => None,
+        other => Some(other?),
+    };
+    let keyring = match keyring {
+        Some(keyring) if keyring.state().is_some() || keyring.primary_kid() != kid => keyring,
+        _ if out.is_some() => {
+            return Err(refused(
+                format!("key {kid} is the keyring's first key, and needs no state file"),
+                "put its file where a source of the keyring finds it",
+            ));
+        }
+        // There is no state that could miss it.
+        other => return Ok(Addition { added: Added::First, next: None, place: other.is_none() && !there }),
+    };
     let current = current(&keyring)?;
     let signed = current.check_macs([key]).is_ok();
     let (next, added) = match current.keys().get(&kid).map(|record| record.state) {
         None => {
             let source = Some(format!("file:{}", destination.display()));
-            (Some(current.with(kid, label, source)?), Added::Waiting)
+            (Some(current.with(kid, new.label.clone(), source)?), Added::Waiting)
         }
         Some(KeyState::Destroyed) => {
             return Err(refused(format!("key {kid} is destroyed"), "generate another one"));
@@ -159,27 +225,22 @@ pub(crate) fn add<K: Material>(
         Some(KeyState::Active) => ((!signed).then(|| current.next()), Added::Waiting),
         Some(_) => ((!signed).then(|| current.next()), Added::Signed),
     };
-    if out.is_none() {
-        write_hidden(&hidden, content)?;
-    }
-    if let Some(mut next) = next {
+    let next = next.map(|mut next| {
         next.sign(signers(&keyring, Some(key)));
-        write(target, &next)?;
-    }
-    if out.is_none() {
-        show(&hidden, destination, content)?;
-    }
-    Ok(added)
+        next
+    });
+    Ok(Addition { added, next, place: out.is_none() && !there })
 }
 
-fn refuse_overwriting(destination: &Path, content: &SecretBytes) -> Result<()> {
+/// Whether the key's file is there already; one that holds something else is not overwritten.
+fn is_there(destination: &Path, content: &SecretBytes) -> Result<bool> {
     let there = match file::read(destination, file::MAX_KEY_FILE) {
         Ok(there) => there,
-        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(other) => return Err(other),
     };
     if primitives::equal(there.expose_secret(), content.expose_secret()) {
-        return Ok(());
+        return Ok(true);
     }
     Err(refused(
         format!("{} exists and holds something else", destination.display()),
@@ -220,20 +281,32 @@ fn write_hidden(hidden: &Path, content: &SecretBytes) -> Result<()> {
 
 /// Gives the key's file the name that a source matches; nothing that exists is overwritten.
 fn show(hidden: &Path, destination: &Path, content: &SecretBytes) -> Result<()> {
-    match fs::hard_link(hidden, destination) {
+    let named = match renameat_with(CWD, hidden, CWD, destination, RenameFlags::NOREPLACE) {
+        // Not every file system can; two names leave a copy where this is interrupted.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+            fs::hard_link(hidden, destination).and_then(|()| fs::remove_file(hidden))
+        }
+        renamed => renamed.map_err(io::Error::from),
+    };
+    match named {
         // An interrupted run got this far, or the key's file was put there by hand.
-        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => refuse_overwriting(destination, content)?,
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => {
+            is_there(destination, content)?;
+            remove(hidden)?;
+        }
         Err(source) => return Err(Error::io("create", destination, source)),
         Ok(()) => {}
     }
-    fs::remove_file(hidden).map_err(|source| Error::io("remove", hidden, source))?;
     file::flush_directory(destination)
+}
+
+fn remove(hidden: &Path) -> Result<()> {
+    fs::remove_file(hidden).map_err(|source| Error::io("remove", hidden, source))
 }
 
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::MetadataExt;
-    use std::path::PathBuf;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use tempfile::TempDir;
@@ -286,7 +359,7 @@ mod tests {
         fn add(&self, key: &MasterKey, name: &str, out: Option<&Path>) -> Result<Added> {
             let destination = self.path(name);
             let new = NewKey { key, content: key.text(), label: Some("new".to_owned()) };
-            add(&self.path("state.toml"), out, &destination, new, || self.load(Some(&destination)))
+            add(&self.path("state.toml"), out, &destination, &new, |except| self.load(except))
         }
 
         fn change(&self, what: &Change) -> Result<KeyringState> {
@@ -494,6 +567,30 @@ mod tests {
         assert_eq!(fs::read(machine.path("kek_1")).unwrap(), before);
     }
 
+    #[test]
+    fn a_key_that_is_in_use_is_added_again_without_harm() {
+        let (machine, old, new) = Machine::with_one_key();
+        machine.add(&new, "kek_2", None).unwrap();
+        machine.change(&Change::Promote(new.kid())).unwrap();
+        let names = machine.names();
+        // A copy that an interrupted run left goes.
+        fs::write(machine.path(&format!(".vault-new-{}", new.kid())), "left").unwrap();
+        for (key, file) in [(&new, "kek_2"), (&old, "kek_1")] {
+            assert_eq!(machine.add(key, file, None).unwrap(), Added::Signed);
+        }
+        assert_eq!(machine.names(), names);
+        let keyring = machine.load(None).unwrap();
+        assert_eq!((keyring.primary_kid(), keyring.generation()), (new.kid(), 2));
+    }
+
+    #[test]
+    fn a_first_key_has_no_next_state() {
+        let (machine, old, _) = Machine::with_one_key();
+        let out = machine.path("next.toml");
+        assert!(matches!(machine.add(&old, "kek_1", Some(&out)), Err(Error::Refused { .. })));
+        assert!(!out.exists());
+    }
+
     /// As in a container with both keys mounted, whose state file is deployed anew.
     #[test]
     fn the_next_state_can_be_written_elsewhere() {
@@ -521,7 +618,7 @@ mod tests {
         let (machine, old, new) = Machine::with_one_key();
         let destination = machine.path("kek_2");
         let long = NewKey { key: &new, content: new.text(), label: Some("x".repeat(1 << 20)) };
-        let added = add(&machine.path("state.toml"), None, &destination, long, || machine.load(Some(&destination)));
+        let added = add(&machine.path("state.toml"), None, &destination, &long, |except| machine.load(except));
         assert!(matches!(added, Err(Error::TooLarge { .. })));
         assert_eq!(machine.load(None).unwrap().primary_kid(), old.kid());
         machine.add(&new, "kek_2", None).unwrap();

@@ -147,6 +147,18 @@ pub enum Change {
     Promote(KeyId),
 }
 
+impl Change {
+    /// The key that it is about, and what that becomes.
+    pub(super) fn goal(&self) -> (KeyId, KeyState) {
+        match self {
+            Self::Disable(retired) => (retired.kid(), KeyState::Disabled),
+            Self::Destroy(kid) => (*kid, KeyState::Destroyed),
+            Self::Enable(kid) => (*kid, KeyState::DecryptOnly),
+            Self::Promote(kid) => (*kid, KeyState::Primary),
+        }
+    }
+}
+
 /// The content of a state file.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeyringState {
@@ -338,45 +350,47 @@ impl KeyringState {
         Ok(next)
     }
 
-    /// Whether a change has been made already.
-    pub(super) fn is_after(&self, change: &Change) -> bool {
-        let (kid, state) = match change {
-            Change::Disable(retired) => (retired.kid(), KeyState::Disabled),
-            Change::Destroy(kid) => (*kid, KeyState::Destroyed),
-            Change::Enable(kid) => (*kid, KeyState::DecryptOnly),
-            Change::Promote(kid) => (*kid, KeyState::Primary),
-        };
+    /// Whether a key is in a state already.
+    pub(super) fn is(&self, kid: KeyId, state: KeyState) -> bool {
         self.keys.get(&kid).is_some_and(|record| record.state == state)
     }
 
     /// The next state. It carries no MACs yet.
     pub(super) fn after(&self, change: &Change) -> Result<Self> {
+        if let Change::Disable(retired) = change {
+            retired.check(self)?;
+        }
+        let (kid, to) = change.goal();
+        self.moved(kid, to)
+    }
+
+    /// The next state, in which a key is in another state. Whether values need the key is not
+    /// asked.
+    pub(super) fn moved(&self, kid: KeyId, to: KeyState) -> Result<Self> {
         let mut next = self.next();
         let now = Some(next.updated);
-        match change {
-            Change::Promote(kid) => {
-                next.record(*kid, &[KeyState::Active, KeyState::DecryptOnly], KeyState::Primary)?.promoted = now;
+        let record = next.record(kid, to)?;
+        match to {
+            KeyState::Primary => {
+                record.promoted = now;
                 if let Some(old) = next.keys.get_mut(&self.primary()) {
                     old.state = KeyState::DecryptOnly;
                     old.demoted = now;
                 }
             }
-            Change::Disable(retired) => {
-                retired.check(self)?;
-                next.record(retired.kid(), &[KeyState::Active, KeyState::DecryptOnly], KeyState::Disabled)?.disabled =
-                    now;
-            }
-            Change::Enable(kid) => {
-                next.record(*kid, &[KeyState::Disabled], KeyState::DecryptOnly)?;
-            }
-            Change::Destroy(kid) => {
-                next.record(*kid, &[KeyState::Disabled], KeyState::Destroyed)?.destroyed = now;
-            }
+            KeyState::Disabled => record.disabled = now,
+            KeyState::Destroyed => record.destroyed = now,
+            KeyState::Active | KeyState::DecryptOnly => {}
         }
         Ok(next)
     }
 
-    fn record(&mut self, kid: KeyId, from: &[KeyState], to: KeyState) -> Result<&mut KeyRecord> {
+    fn record(&mut self, kid: KeyId, to: KeyState) -> Result<&mut KeyRecord> {
+        let from: &[KeyState] = match to {
+            KeyState::Active => &[],
+            KeyState::Primary | KeyState::Disabled => &[KeyState::Active, KeyState::DecryptOnly],
+            KeyState::DecryptOnly | KeyState::Destroyed => &[KeyState::Disabled],
+        };
         let record = self.keys.get_mut(&kid).ok_or(Error::UnknownKey { kid })?;
         if !from.contains(&record.state) {
             let remedy = match (record.state, to) {

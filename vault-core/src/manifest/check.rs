@@ -166,13 +166,15 @@ impl Reader<'_> {
             Some(state) => Some(self.path(state)?),
             None => None,
         };
+        if let Some(required) = raw.require_backup.as_ref().filter(|required| *required.get_ref()) {
+            return Err(self.wrong(required, "verified backups of keys are not supported by this build; leave it out, and back up each key's file before it is promoted"));
+        }
         Ok(KeyringSpec {
             name: name.get_ref().clone(),
             kind,
             sources: raw.sources.get_ref().iter().map(source).collect::<Result<_>>()?,
             state,
             min_generation: raw.min_generation,
-            require_backup: raw.require_backup,
             trim: Trim::default(),
         })
     }

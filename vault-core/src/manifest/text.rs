@@ -42,8 +42,7 @@ pub(super) struct Keyring {
     pub(super) state: Option<Text>,
     #[serde(default)]
     pub(super) min_generation: u64,
-    #[serde(default)]
-    pub(super) require_backup: bool,
+    pub(super) require_backup: Option<Spanned<bool>>,
 }
 
 #[derive(Deserialize)]
