@@ -107,7 +107,7 @@ fn init_survives_faults_at_every_call() {
 #[test]
 fn rotate_survives_faults_at_every_call() {
     let campaign = Campaign {
-        line: "rotate --all-nodes-loaded --yes",
+        line: "rotate --yes",
         prepare: with_secrets,
         done: |directory, when| {
             let values = opened(directory, when).unwrap_or_else(|| panic!("{when}: it does not load"));

@@ -191,7 +191,7 @@ fn keyring_of_two(directory: &Path) {
     let second = directory.join("second");
     fs::rename(directory.join("kek_2"), &second).unwrap();
     let config = Config::from_file(directory.join("vault.toml")).unwrap();
-    Vault::key_add(&config, "main", &second, Some("2")).unwrap();
+    Vault::key_add(&config, "main", &second, Some("2"), None).unwrap();
 }
 
 /// A process under test.

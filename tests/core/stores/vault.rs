@@ -20,7 +20,7 @@ fn get(vault: &Vault, what: &str) -> String {
 
 fn add_key(home: &Home, file: &str) -> KeyId {
     home.new_key(&format!("new_{file}"));
-    Vault::key_add(&home.config(), "main", &home.path(&format!("new_{file}")), Some(file)).unwrap()
+    Vault::key_add(&home.config(), "main", &home.path(&format!("new_{file}")), Some(file), None).unwrap()
 }
 
 fn promote(home: &Home, kid: KeyId) {
