@@ -430,6 +430,72 @@ fn mixed_columns_of_a_format_without_a_mac_are_moved_or_left() {
     assert_eq!(opened(2).expose_secret(), v1["plaintext"].as_str().unwrap().as_bytes());
 }
 
+/// A ciphertext that does not open must never become the secret.
+#[test]
+fn what_does_not_open_is_not_taken_for_plain_text() {
+    let reads = |formats: &str| {
+        format!(
+            "reads = [\"vs1\", {formats} \"plaintext\"]\nwrites = \"vs1\"\nkeyring = \"main\"\nreads_keyring = \"text\"\nlinked = true\n"
+        )
+    };
+    let app = App::new(&reads(""));
+    let key = app.text_key("text_1");
+    let sealed = |format: Format| seal(format, &key, Some("7"), b"{\"secret\": 1}").unwrap();
+    let other = MasterKey::generate().unwrap();
+    fs::write(app.path("text_1"), other.text().expose_secret()).unwrap();
+    let cbc = "0123456789abcdef".repeat(2);
+    let own = app.vault().seal(&context(1), b"x").unwrap().to_string();
+    let mut formats: Vec<(String, String)> = [
+        Format::FaceJson,
+        Format::Fernet,
+        Format::FlowfileLegacyUser,
+        Format::FlowfileStore,
+        Format::FlowfileV1,
+        Format::SocialGcm16,
+        Format::SocialV1,
+    ]
+    .map(|format| (format!("\"{format}\","), sealed(format)))
+    .into();
+    formats.push(("\"social-cbc-legacy\",".to_owned(), cbc.clone()));
+    formats.push((String::new(), own));
+    for (format, value) in &formats {
+        app.configure(&reads(format));
+        app.connect().execute_batch("DELETE FROM secrets").unwrap();
+        app.insert(0, "in the clear");
+        // Under a key that is not there, and with each byte wrong in turn.
+        if !format.is_empty() {
+            app.insert(1, value);
+        }
+        for at in 0..value.len() {
+            let mut flipped = value.clone().into_bytes();
+            flipped[at] ^= 1;
+            app.insert(2 + at as u64, core::str::from_utf8(&flipped).unwrap());
+        }
+        let before = app.values();
+        let vault = app.vault();
+        let mut rotation = vault.rotation(Scope::All, Access::Write).unwrap();
+        let counted = rotation.count(true).unwrap().remove(0);
+        assert_eq!((counted.unmigrated, counted.failed), (1, before.len() as u64 - 1), "{format}");
+        let summary = run(&mut rotation, &Job::Migrate(Format::Vs1), &RunOptions::default()).unwrap();
+        assert_eq!((summary.rewritten, summary.end), (1, End::Stale), "{format}");
+        assert_eq!(app.values()[1..], before[1..], "{format}: they are left as they are");
+        rotation.abort().unwrap();
+    }
+
+    // Not listed, but plainly sealed; and bare hex, which providers give out as well.
+    app.configure(&reads(""));
+    app.connect().execute_batch("DELETE FROM secrets").unwrap();
+    let future = ["vs2.kaaaaaaaaaaaaaaaa.x", "vk10.x"].map(str::to_owned);
+    let foreign = formats[..7].iter().map(|(_, value)| value.clone());
+    let plain = [cbc.as_str(), "v1:x", "vs.x", "vsx1.y", "EAAAAAYsX7TsBAPZB", "a:b:c", "$ffsec"].map(str::to_owned);
+    for (id, value) in future.into_iter().chain(foreign).chain(plain).enumerate() {
+        app.insert(id as u64, &value);
+    }
+    let summary = app.run(&Job::Migrate(Format::Vs1), &RunOptions::default()).unwrap();
+    assert_eq!((summary.rewritten, summary.failed.len()), (7, 9));
+    assert!(summary.failed.iter().all(|(row, _)| row.to_string().parse::<u64>().unwrap() < 9));
+}
+
 #[test]
 fn a_changed_context_is_resealed() {
     let app = App::new(TOKENS);

@@ -218,24 +218,46 @@ impl<'a> Converter<'a> {
     /// decides. Plain text is read last, and only where the caller asks for it.
     fn open_foreign(&self, row: &Row, plaintext: bool) -> Result<Opened> {
         let value = row.value.as_bytes();
-        let mut failure = Error::Malformed { what: "value: in none of the formats that the column reads" };
-        for format in self.spec.reads.iter().copied().filter(|format| format.fits(value)) {
-            let opened = match format {
-                Format::Vs1 => continue,
-                Format::Plaintext if plaintext => {
-                    let recognised = Recognised { format, kid: None };
-                    return Ok(Opened { secret: SecretBytes::copy_of(value), recognised });
-                }
-                Format::Plaintext => Err(Error::Malformed { what: "value: plain text; migrate the column first" }),
-                _ if format.authenticated() => self.open_authenticated(format, row),
-                _ => self.open_unauthenticated(format, row),
+        let mut failure = None;
+        let formats = self.spec.reads.iter().copied();
+        for format in formats.filter(|format| format.is_foreign() && format.fits(value)) {
+            let opened = if format.authenticated() {
+                self.open_authenticated(format, row)
+            } else {
+                self.open_unauthenticated(format, row)
             };
             match opened {
                 Ok(opened) => return Ok(opened),
-                Err(error) => failure = error,
+                Err(error) => failure = Some(error),
             }
         }
-        Err(failure)
+        match failure {
+            Some(failure) => Err(failure),
+            None if !self.spec.reads.contains(&Format::Plaintext) || !Format::Plaintext.fits(value) => {
+                Err(Error::Malformed { what: "value: in none of the formats that the column reads" })
+            }
+            None if self.seems_sealed(value) => Err(Error::Malformed {
+                what: "value: it looks sealed, and is damaged or in a format that the column does not read",
+            }),
+            None if plaintext => {
+                let recognised = Recognised { format: Format::Plaintext, kid: None };
+                Ok(Opened { secret: SecretBytes::copy_of(value), recognised })
+            }
+            None => Err(Error::Malformed { what: "value: plain text; migrate the column first" }),
+        }
+    }
+
+    /// Whether a value that did not open is to be left alone, and not taken for plain text: it has
+    /// the syntax of a format that the column reads, even with one byte wrong, or plainly that of
+    /// another one. A token of nothing but hex digits is a sealed value only where the column
+    /// reads `social-cbc-legacy`: it may as well be what a provider gave out.
+    fn seems_sealed(&self, value: &[u8]) -> bool {
+        Format::ALL.into_iter().any(|format| match format {
+            Format::Plaintext => false,
+            _ if format == Format::Vs1 || self.spec.reads.contains(&format) => format.resembles(value),
+            Format::SocialCbcLegacy => false,
+            _ => format.fits(value),
+        })
     }
 
     fn open_authenticated(&self, format: Format, row: &Row) -> Result<Opened> {
