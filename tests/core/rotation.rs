@@ -578,6 +578,28 @@ fn the_proof_that_a_key_may_go_expires_with_the_keyring() {
     assert!(matches!(vault.key_change("main", &Change::Disable(proof), None), Err(Error::Temporary { .. })));
 }
 
+/// A backup that is restored may bring values under a disabled key back: its tombstone would lose
+/// them.
+#[test]
+fn a_key_that_a_value_needs_again_is_not_destroyed() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(3);
+    let backup = app.values().remove(0).1;
+    let old = app.vault().sealer().unwrap().primary().unwrap();
+    app.promote_new("main");
+    app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    let verified = || app.vault().rotation(Scope::UsesKeyring("main"), Access::Write).unwrap().verified().unwrap();
+    app.vault().key_change("main", &Change::Disable(verified().retired(old).unwrap()), None).unwrap();
+    fs::remove_file(app.path("kek_1")).unwrap();
+    let proof = verified().retired(old).unwrap();
+    app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [&backup]).unwrap();
+    let refused = verified().retired(old).unwrap_err();
+    assert!(refused.to_string().contains("column c holds 1 values"), "{refused}");
+    app.connect().execute("DELETE FROM secrets WHERE id = 1", []).unwrap();
+    assert_eq!(proof.kid(), old);
+    app.vault().key_change("main", &Change::Destroy(proof), None).unwrap();
+}
+
 #[test]
 fn a_plan_changes_nothing() {
     let app = App::new(TOKENS);

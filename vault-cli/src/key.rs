@@ -141,7 +141,11 @@ fn destroy(vault: &Vault, keyring: &str, kid: KeyId, change: &ChangeArgs) -> Res
     }
     if !change.dry_run {
         input::confirm(&format!("give key {kid} up for ever?"), change.yes)?;
-        vault.key_change(keyring, &Change::Destroy(kid), change.out.as_deref())?;
+    }
+    // A backup that was restored since may have brought values under the key back.
+    let retired = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.verified()?.retired(kid)?;
+    if !change.dry_run {
+        vault.key_change(keyring, &Change::Destroy(retired), change.out.as_deref())?;
     }
     Ok(())
 }

@@ -138,8 +138,9 @@ impl KeyRecord {
 pub enum Change {
     /// From decrypt-only or active to disabled. Demands the proof that no value needs the key.
     Disable(Retired),
-    /// From disabled to destroyed, for ever.
-    Destroy(KeyId),
+    /// From disabled to destroyed, for ever. The proof says that no value, restored from a backup
+    /// perhaps, needs the key.
+    Destroy(Retired),
     /// From disabled back to decrypt-only.
     Enable(KeyId),
     /// From active, or as a rollback from decrypt-only, to primary; the key that was becomes
@@ -341,8 +342,8 @@ impl KeyringState {
     /// Whether a change has been made already.
     pub(super) fn is_after(&self, change: &Change) -> bool {
         let (kid, state) = match change {
+            Change::Destroy(retired) => (retired.kid(), KeyState::Destroyed),
             Change::Disable(retired) => (retired.kid(), KeyState::Disabled),
-            Change::Destroy(kid) => (*kid, KeyState::Destroyed),
             Change::Enable(kid) => (*kid, KeyState::DecryptOnly),
             Change::Promote(kid) => (*kid, KeyState::Primary),
         };
@@ -369,8 +370,9 @@ impl KeyringState {
             Change::Enable(kid) => {
                 next.record(*kid, &[KeyState::Disabled], KeyState::DecryptOnly)?;
             }
-            Change::Destroy(kid) => {
-                next.record(*kid, &[KeyState::Disabled], KeyState::Destroyed)?.destroyed = now;
+            Change::Destroy(retired) => {
+                retired.check(self)?;
+                next.record(retired.kid(), &[KeyState::Disabled], KeyState::Destroyed)?.destroyed = now;
             }
         }
         Ok(next)
@@ -704,12 +706,12 @@ mod tests {
             if from == Primary {
                 state.keys.get_mut(&other).unwrap().state = DecryptOnly;
             }
-            let proof = Retired::new(subject, state.keyring_id.clone(), state.generation);
+            let proof = || Retired::new(subject, state.keyring_id.clone(), state.generation);
             for (change, to) in [
                 (Change::Promote(subject), Primary),
-                (Change::Disable(proof), Disabled),
+                (Change::Disable(proof()), Disabled),
                 (Change::Enable(subject), DecryptOnly),
-                (Change::Destroy(subject), Destroyed),
+                (Change::Destroy(proof()), Destroyed),
             ] {
                 let allowed = matches!(
                     (from, to),
@@ -737,7 +739,13 @@ mod tests {
         };
         assert!(matches!(disable(&"0".repeat(32), state.generation), Err(Error::Refused { .. })));
         assert!(matches!(disable(&state.keyring_id, state.generation - 1), Err(Error::Temporary { .. })));
-        disable(&state.keyring_id, state.generation).unwrap();
+        let state = disable(&state.keyring_id, state.generation).unwrap();
+        let destroy = |keyring_id: &str, generation| {
+            state.after(&Change::Destroy(Retired::new(old, keyring_id.to_owned(), generation)))
+        };
+        assert!(matches!(destroy(&"0".repeat(32), state.generation), Err(Error::Refused { .. })));
+        assert!(matches!(destroy(&state.keyring_id, state.generation - 1), Err(Error::Temporary { .. })));
+        destroy(&state.keyring_id, state.generation).unwrap();
     }
 
     proptest! {
@@ -767,12 +775,13 @@ mod tests {
             let mut state = KeyringState::first(KeyringKind::Kek, KEYS[0].kid()).unwrap();
             for (key, action) in moves {
                 let kid = KEYS[key].kid();
+                let proof = Retired::new(kid, state.keyring_id.clone(), state.generation);
                 let next = match action {
                     0 => state.with(kid, None, None),
                     1 => state.after(&Change::Promote(kid)),
-                    2 => state.after(&Change::Disable(Retired::new(kid, state.keyring_id.clone(), state.generation))),
+                    2 => state.after(&Change::Disable(proof)),
                     3 => state.after(&Change::Enable(kid)),
-                    _ => state.after(&Change::Destroy(kid)),
+                    _ => state.after(&Change::Destroy(proof)),
                 };
                 let Ok(next) = next else { continue };
                 prop_assert_eq!(next.generation, state.generation + 1);
