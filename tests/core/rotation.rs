@@ -578,6 +578,58 @@ fn the_proof_that_a_key_may_go_expires_with_the_keyring() {
     assert!(matches!(vault.key_change("main", &Change::Disable(proof), None), Err(Error::Temporary { .. })));
 }
 
+#[test]
+fn where_nothing_is_verified_nothing_is_clean() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(1);
+    let config = fs::read_to_string(app.path("vault.toml")).unwrap();
+    fs::write(
+        app.path("vault.toml"),
+        config.replace("[[column]]", "[keyring.other]\nsources = [\"file:other_*\"]\n[[column]]"),
+    )
+    .unwrap();
+    app.generate("other_1");
+    let vault = app.vault();
+    let clean = |scope| vault.rotation(scope, Access::Write).unwrap().verify().unwrap().is_clean();
+    assert!(clean(Scope::Keyring("main")));
+    assert!(!clean(Scope::Keyring("other")));
+}
+
+/// What is left of a migration is told, and its record stays.
+#[test]
+fn verification_forgets_finished_rotations_only() {
+    let app = App::new(TOKENS);
+    app.fill_foreign(3);
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::All, Access::Write).unwrap();
+    let jobs = |rotation: &mut Rotation<'_>, job: &Job| {
+        run(rotation, job, &RunOptions::default()).unwrap();
+        let verification = rotation.verify().unwrap();
+        assert!(verification.is_clean());
+        let left: Vec<_> = rotation.runs().unwrap().into_iter().map(|(_, run)| run.job).collect();
+        (verification.unmigrated(), left)
+    };
+    app.connect().execute_batch("UPDATE secrets SET v = v || 'x' WHERE id = 2").unwrap();
+    run(&mut rotation, &Job::Migrate(Format::Vs1), &RunOptions::default()).unwrap();
+    app.connect().execute_batch("DELETE FROM secrets WHERE id = 2").unwrap();
+    app.insert(9, &seal(Format::FlowfileV1, &app.text_key("text_1"), Some("2"), b"late").unwrap());
+    let verification = rotation.verify().unwrap();
+    assert_eq!((verification.is_clean(), verification.unmigrated()), (true, 1));
+    assert_eq!(rotation.runs().unwrap()[0].1.job, "migrate");
+    assert_eq!(jobs(&mut rotation, &Job::Migrate(Format::Vs1)), (0, vec!["migrate".to_owned()]));
+    rotation.abort().unwrap();
+    assert_eq!(jobs(&mut rotation, &Job::Rotate), (0, vec![]));
+
+    // A record of a rotation to a key that is primary no more.
+    run(&mut rotation, &Job::Rotate, &RunOptions::default()).unwrap();
+    app.promote_new("main");
+    let later = app.vault();
+    let mut later = later.rotation(Scope::All, Access::Write).unwrap();
+    app.connect().execute_batch("DELETE FROM secrets").unwrap();
+    assert!(later.verify().unwrap().is_clean());
+    assert_eq!(later.runs().unwrap().len(), 1);
+}
+
 /// A backup that is restored may bring values under a disabled key back: its tombstone would lose
 /// them.
 #[test]

@@ -270,8 +270,8 @@ impl<'a> Rotation<'a> {
         self.targets.iter_mut().map(|target| target.count(deep)).collect()
     }
 
-    /// Opens every value, and where none is stale or failed forgets the open runs: the tables
-    /// that they were recorded in are removed.
+    /// Opens every value, and where none is stale or failed forgets the open rotations to the
+    /// present primary key: the tables that they were recorded in are removed. Other runs stay.
     ///
     /// # Errors
     ///
@@ -279,7 +279,7 @@ impl<'a> Rotation<'a> {
     pub fn verify(&mut self) -> Result<Verification> {
         let verification = self.verified()?;
         if verification.is_clean() {
-            self.abort()?;
+            self.targets.iter_mut().try_for_each(Target::close_rotation)?;
         }
         Ok(verification)
     }
@@ -299,10 +299,7 @@ impl<'a> Rotation<'a> {
     ///
     /// [`Error::Database`].
     pub fn abort(&mut self) -> Result<()> {
-        self.targets.iter_mut().try_for_each(|target| {
-            target.column.close_run()?;
-            target.column.finish()
-        })
+        self.targets.iter_mut().try_for_each(Target::close_run)
     }
 
     /// The open runs, with their columns.

@@ -72,11 +72,18 @@ impl Verification {
         Self { columns, generation, covers }
     }
 
-    /// Whether nothing is stale and nothing failed. Stale rows of immutable columns are pinned and
-    /// do not count.
+    /// Whether there are columns, nothing is stale and nothing failed. Stale rows of immutable
+    /// columns are pinned and do not count.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.columns.iter().all(|column| column.failed == 0 && (column.stale == 0 || column.immutable))
+        let clean = |column: &ColumnCount| column.failed == 0 && (column.stale == 0 || column.immutable);
+        !self.columns.is_empty() && self.columns.iter().all(clean)
+    }
+
+    /// Values in a foreign format in columns that write tokens: each opens, and has to be migrated.
+    #[must_use]
+    pub fn unmigrated(&self) -> u64 {
+        self.columns.iter().map(|column| column.unmigrated).sum()
     }
 
     /// The proof that no value needs `kid`, which disabling it demands.

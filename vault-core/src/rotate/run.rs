@@ -132,6 +132,22 @@ impl Target {
         Ok(Summary::new(spec.name, tally, 1, stale, started, findings, end))
     }
 
+    /// Forgets the open run if it is a rotation to the present primary key.
+    pub(super) fn close_rotation(&mut self) -> Result<()> {
+        let spec = self.column.spec().clone();
+        let converter = Converter::new(&spec, &self.keys, &Job::Rotate);
+        let Some(run) = self.column.run()? else { return Ok(()) };
+        let rotations = [Job::Rotate, Job::RotateDeep];
+        let is_done = rotations.iter().any(|job| run.job == job.as_str())
+            && target(&converter).is_ok_and(|target| run.target == target);
+        if is_done { self.close_run() } else { Ok(()) }
+    }
+
+    pub(super) fn close_run(&mut self) -> Result<()> {
+        self.column.close_run()?;
+        self.column.finish()
+    }
+
     /// Rows that the job would still have to move, whatever the filter says.
     fn stale_left(&mut self, job: &Job, select: &Selection, options: &RunOptions) -> Result<u64> {
         let spec = self.column.spec().clone();
@@ -276,7 +292,7 @@ fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run>
     Ok(Run {
         id: String::new(),
         job: job.as_str().to_owned(),
-        target: format!("{} {}", converter.goal(), converter.target()?),
+        target: target(converter)?,
         generation,
         cursor: None,
         rewritten: 0,
@@ -284,6 +300,11 @@ fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run>
         started: now,
         heartbeat: now,
     })
+}
+
+/// What a run makes of values, as it is recorded.
+fn target(converter: &Converter<'_>) -> Result<String> {
+    Ok(format!("{} {}", converter.goal(), converter.target()?))
 }
 
 /// What the values of a column under `kid` begin with.
