@@ -579,6 +579,28 @@ fn the_proof_that_a_key_may_go_expires_with_the_keyring() {
 }
 
 #[test]
+fn columns_that_have_no_fence_are_no_obstacle_to_one() {
+    for (column, obstacles) in [(TOKENS.to_owned(), 1), (format!("{TOKENS}immutable = true\n"), 0)] {
+        let app = App::new(&column);
+        app.fill_tokens(2);
+        let old = app.vault().sealer().unwrap().primary().unwrap();
+        app.promote_new("main");
+        let vault = app.vault();
+        let mut rotation = vault.rotation(Scope::All, Access::Write).unwrap();
+        for kid in [None, Some(old)] {
+            let found = rotation.fence_obstacles(kid).unwrap();
+            assert_eq!(found.len(), obstacles, "{found:?}");
+            assert_eq!(rotation.fence(kid).is_err(), obstacles > 0);
+        }
+        run(&mut rotation, &Job::Rotate, &RunOptions::default()).unwrap();
+        assert!(rotation.fence_obstacles(None).unwrap().is_empty());
+        rotation.fence(None).unwrap();
+        let fences = if obstacles > 0 { vec![("c".to_owned(), vec![old])] } else { vec![] };
+        assert_eq!(rotation.fences().unwrap(), fences);
+    }
+}
+
+#[test]
 fn where_nothing_is_verified_nothing_is_clean() {
     let app = App::new(TOKENS);
     app.fill_tokens(1);

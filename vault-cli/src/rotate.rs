@@ -224,10 +224,28 @@ fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut O
 
 fn fence(vault: &Vault, scope: &ScopeArgs, down: bool, dry_run: bool, output: &mut Output) -> Outcome {
     let mut rotation = rotation(vault, scope, if dry_run { Access::Read } else { Access::Write })?;
+    if dry_run && down {
+        let fences = rotation.fences()?;
+        let columns: Vec<_> = fences.iter().map(|(column, _)| column.as_str()).collect();
+        let text = match columns.as_slice() {
+            [] => "no column is fenced".to_owned(),
+            columns => format!("these fences would go: {}", columns.join(", ")),
+        };
+        output.result(&text, json!({ "fenced": columns }))?;
+        return Ok(0);
+    }
     if dry_run {
-        let stale: u64 = rotation.count(false)?.iter().map(|count| count.stale).sum();
-        output.result(&format!("{stale} stale values stand in the way of a fence"), json!({ "stale": stale }))?;
-        return Ok(if stale == 0 || down { 0 } else { Kind::Refused.exit_code() });
+        let obstacles = rotation.fence_obstacles(None)?;
+        let text = match obstacles.as_slice() {
+            [] => "nothing stands in the way of a fence".to_owned(),
+            found => found.iter().map(|(_, obstacle)| obstacle.to_string()).collect::<Vec<_>>().join("\n"),
+        };
+        let objects: Vec<_> = obstacles
+            .iter()
+            .map(|(column, obstacle)| json!({ "column": column, "reason": obstacle.to_string(), "hint": obstacle.hint() }))
+            .collect();
+        output.result(&text, json!({ "obstacles": objects }))?;
+        return Ok(if obstacles.is_empty() { 0 } else { Kind::Refused.exit_code() });
     }
     if down {
         rotation.unfence()?;

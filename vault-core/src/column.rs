@@ -111,11 +111,19 @@ pub trait Column: Send {
     /// [`Error::Database`].
     fn failures(&mut self) -> Result<Vec<(RowKey, String)>>;
 
+    /// What keeps a fence against `kids` from being put up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn fence_obstacle(&mut self, kids: &[KeyId]) -> Result<Option<Error>>;
+
     /// Makes the database refuse values under `kids` from now on, in place of any fence before.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] while a row holds such a value.
+    /// [`Error::Refused`] with what [`fence_obstacle`](Self::fence_obstacle) finds, asked again in
+    /// the transaction.
     fn fence(&mut self, kids: &[KeyId]) -> Result<()>;
 
     /// The keys that the database refuses.

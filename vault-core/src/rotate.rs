@@ -13,7 +13,6 @@ use core::ops::ControlFlow;
 
 use crate::column::{Column, Finding, RowKey, Run};
 use crate::error::{Error, Result};
-use crate::format::Format;
 use crate::key::KeyId;
 
 use run::{by_database, run_exclusively};
@@ -215,25 +214,31 @@ impl<'a> Rotation<'a> {
     pub fn fence(&mut self, kid: Option<KeyId>) -> Result<Vec<String>> {
         let mut fenced = Vec::new();
         for target in &mut self.targets {
-            let mut kids = match kid {
-                // A value of a foreign format does not say which key it is under.
-                Some(kid) if kid.letter() == 'f' => Vec::new(),
-                Some(kid) => vec![kid],
-                None => target.replaced_keys(),
-            };
-            let spec = target.column.spec();
-            if spec.writes != Format::Vs1 || spec.immutable || kids.is_empty() {
-                continue;
+            let kids = target.kids_to_fence(kid)?;
+            if !kids.is_empty() {
+                target.column.fence(&kids)?;
+                fenced.push(target.column.spec().name.clone());
             }
-            if kid.is_some() {
-                kids.extend(target.column.fenced()?);
-                kids.sort();
-                kids.dedup();
-            }
-            target.column.fence(&kids)?;
-            fenced.push(target.column.spec().name.clone());
         }
         Ok(fenced)
+    }
+
+    /// What would keep [`fence`](Self::fence) from its work: columns, and why each refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn fence_obstacles(&mut self, kid: Option<KeyId>) -> Result<Vec<(String, Error)>> {
+        let mut obstacles = Vec::new();
+        for target in &mut self.targets {
+            let kids = target.kids_to_fence(kid)?;
+            if !kids.is_empty()
+                && let Some(obstacle) = target.column.fence_obstacle(&kids)?
+            {
+                obstacles.push((target.column.spec().name.clone(), obstacle));
+            }
+        }
+        Ok(obstacles)
     }
 
     /// Takes the fences down.
@@ -245,16 +250,29 @@ impl<'a> Rotation<'a> {
         self.targets.iter_mut().try_for_each(|target| target.column.unfence())
     }
 
+    /// The columns that have a fence, and the keys that each refuses to take.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn fences(&mut self) -> Result<Vec<(String, Vec<KeyId>)>> {
+        let mut fences = Vec::new();
+        for target in &mut self.targets {
+            let kids = target.column.fenced()?;
+            if !kids.is_empty() {
+                fences.push((target.column.spec().name.clone(), kids));
+            }
+        }
+        Ok(fences)
+    }
+
     /// The keys that some column refuses to take.
     ///
     /// # Errors
     ///
     /// [`Error::Database`].
     pub fn fenced(&mut self) -> Result<Vec<KeyId>> {
-        let mut kids = Vec::new();
-        for target in &mut self.targets {
-            kids.extend(target.column.fenced()?);
-        }
+        let mut kids: Vec<_> = self.fences()?.into_iter().flat_map(|(_, kids)| kids).collect();
         kids.sort();
         kids.dedup();
         Ok(kids)

@@ -220,6 +220,10 @@ impl Column for SqliteColumn {
         runs::failures(&self.database.lock(), &self.spec.name)
     }
 
+    fn fence_obstacle(&mut self, kids: &[KeyId]) -> Result<Option<Error>> {
+        fence::obstacle(&self.database.lock(), &self.spec, &self.sql, kids)
+    }
+
     fn fence(&mut self, kids: &[KeyId]) -> Result<()> {
         self.transact("fence", |connection| fence::put_up(connection, &self.spec, &self.sql, kids))
     }

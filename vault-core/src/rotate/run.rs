@@ -201,8 +201,24 @@ impl Target {
 
     /// The keys that a promotion replaced: a key that still waits may become primary, and is not
     /// among them.
-    pub(super) fn replaced_keys(&self) -> Vec<KeyId> {
+    fn replaced_keys(&self) -> Vec<KeyId> {
         self.keys_in(|state| !matches!(state, KeyState::Primary | KeyState::Active))
+    }
+
+    /// The keys of a fence that refuses those that were replaced, or beside what is refused already
+    /// only `kid`; none for a column that has no fence.
+    pub(super) fn kids_to_fence(&mut self, kid: Option<KeyId>) -> Result<Vec<KeyId>> {
+        let spec = self.column.spec();
+        // A value of a foreign format does not say which key it is under.
+        if spec.writes != Format::Vs1 || spec.immutable || kid.is_some_and(|kid| kid.letter() == 'f') {
+            return Ok(Vec::new());
+        }
+        let Some(kid) = kid else { return Ok(self.replaced_keys()) };
+        let mut kids = self.column.fenced()?;
+        kids.push(kid);
+        kids.sort();
+        kids.dedup();
+        Ok(kids)
     }
 
     fn keys_in(&self, wanted: impl Fn(KeyState) -> bool) -> Vec<KeyId> {
