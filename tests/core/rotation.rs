@@ -601,6 +601,28 @@ fn columns_that_have_no_fence_are_no_obstacle_to_one() {
 }
 
 #[test]
+fn what_stands_in_the_way_is_told_with_what_helps_against_it() {
+    let app = App::new(TOKENS);
+    app.fill_foreign(2);
+    let key = app.text_key("text_1").kid();
+    app.promote_new("text");
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::UsesKeyring("text"), Access::Write).unwrap();
+    let refused = rotation.verified().unwrap().retired(key).unwrap_err();
+    assert!(refused.hint().unwrap().contains("vault migrate c --to vs1"), "{refused:?}");
+
+    app.configure(&format!("{TOKENS}member = \"x\"\n"));
+    app.connect().execute_batch("INSERT INTO secrets (id, v) VALUES (8, '{\"x\": \"\"}')").unwrap();
+    for job in [Job::Rotate, Job::Migrate(Format::Vs1)] {
+        let vault = app.vault();
+        let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+        let failed = run(&mut rotation, &job, &RunOptions::default()).unwrap().failed;
+        assert!(failed.len() == 2 && failed[0].1.contains("repair or remove the row"), "{failed:?}");
+        rotation.abort().unwrap();
+    }
+}
+
+#[test]
 fn where_nothing_is_verified_nothing_is_clean() {
     let app = App::new(TOKENS);
     app.fill_tokens(1);

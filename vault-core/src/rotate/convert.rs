@@ -126,7 +126,7 @@ impl<'a> Converter<'a> {
 
     /// What the value is, after it was proved to open (a token: to be authentic).
     pub(super) fn recognise(&self, row: &Row) -> Result<Recognised> {
-        let value = row.value.as_bytes();
+        let value = text(row)?;
         match Shape::of(value) {
             Shape::Token => {
                 let token = token(value)?;
@@ -134,7 +134,7 @@ impl<'a> Converter<'a> {
                 Ok(Recognised { format: Format::Vs1, kid: Some(token.kid()) })
             }
             Shape::WrappedKey => {
-                let wrapped: WrappedKey = text(value)?.parse()?;
+                let wrapped: WrappedKey = value.parse()?;
                 let sealer = self.sealer()?;
                 sealer.rewrap_key(&wrapped)?;
                 Ok(Recognised { format: Format::Vs1, kid: Some(wrapped.kid()) })
@@ -145,11 +145,11 @@ impl<'a> Converter<'a> {
 
     /// The new text, or none where the value is what it should be.
     fn try_convert(&self, row: &Row) -> Result<Option<String>> {
-        let value = row.value.as_bytes();
+        let value = text(row)?;
         match (Shape::of(value), self.goal()) {
             (Shape::Token, Format::Vs1) => self.convert_token(row, &token(value)?),
             (Shape::WrappedKey, Format::Vs1) => {
-                let wrapped: WrappedKey = text(value)?.parse()?;
+                let wrapped: WrappedKey = value.parse()?;
                 let moved = self.sealer()?.rewrap_key(&wrapped)?;
                 Ok((moved != wrapped).then(|| moved.to_string()))
             }
@@ -309,10 +309,10 @@ enum Shape {
 }
 
 impl Shape {
-    fn of(value: &[u8]) -> Self {
-        if value.starts_with(b"vs1.") {
+    fn of(value: &str) -> Self {
+        if value.starts_with("vs1.") {
             Self::Token
-        } else if value.starts_with(b"vk1.") {
+        } else if value.starts_with("vk1.") {
             Self::WrappedKey
         } else {
             Self::Other
@@ -320,10 +320,13 @@ impl Shape {
     }
 }
 
-fn token(value: &[u8]) -> Result<Token> {
-    Token::parse(text(value)?, HARD_LIMIT)
+fn token(value: &str) -> Result<Token> {
+    Token::parse(value, HARD_LIMIT)
 }
 
-fn text(value: &[u8]) -> Result<&str> {
-    core::str::from_utf8(value).map_err(|_| Error::Malformed { what: "token: it is not text" })
+/// The value, which is text in every format.
+fn text(row: &Row) -> Result<&str> {
+    core::str::from_utf8(row.value.as_bytes()).map_err(|_| Error::Malformed {
+        what: "value: it is no text, or in a document that is no JSON; repair or remove the row",
+    })
 }

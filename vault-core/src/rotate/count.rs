@@ -22,6 +22,8 @@ const MAX_LISTED: usize = 1_000;
 pub struct ColumnCount {
     /// The column.
     pub column: String,
+    /// The format that it is written in.
+    pub writes: Format,
     /// Values by format and key.
     pub by: BTreeMap<Recognised, u64>,
     /// Values that did not open, all of them.
@@ -48,6 +50,13 @@ impl ColumnCount {
     #[must_use]
     pub fn under(&self, kid: KeyId) -> u64 {
         self.by.iter().filter(|(recognised, _)| recognised.kid == Some(kid)).map(|(_, rows)| rows).sum()
+    }
+
+    /// Whether values under `kid` are in a format from which only a migration takes them: tokens
+    /// where none are written, or the other way round.
+    fn to_migrate(&self, kid: KeyId) -> bool {
+        let is_token = |format| format == Format::Vs1;
+        self.by.keys().any(|found| found.kid == Some(kid) && is_token(found.format) != is_token(self.writes))
     }
 
     /// All values.
@@ -101,6 +110,8 @@ impl Verification {
                     reason: format!("column {} holds {under} values under key {kid}{kept}", column.column),
                     remedy: if column.immutable {
                         "keep the key: without it these values cannot be read".to_owned()
+                    } else if column.to_migrate(kid) {
+                        format!("run `vault migrate {} --to {}`, then try again", column.column, column.writes)
                     } else {
                         "run `vault rotate run`, then try again".to_owned()
                     },
@@ -133,6 +144,7 @@ impl Target {
         let survey = self.column.survey()?;
         let mut count = ColumnCount {
             column: spec.name.clone(),
+            writes: spec.writes,
             by: BTreeMap::new(),
             failed: 0,
             failures: Vec::new(),
