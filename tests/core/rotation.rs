@@ -263,6 +263,9 @@ fn a_keyring_that_changes_under_a_run_ends_it() {
         ControlFlow::Continue(())
     });
     assert!(matches!(result, Err(Error::Temporary { .. })), "{result:?}");
+    let old_prefix = format!("vs1.{old}.");
+    let moved = app.values().iter().filter(|(_, value)| !value.starts_with(&old_prefix)).count();
+    assert_eq!(moved, 40, "the batch after the change is undone");
     app.all_open();
     let error = app.run(&Job::Rotate, &RunOptions::default()).unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "the other run is finished or forgotten first: {error}");

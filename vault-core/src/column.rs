@@ -58,8 +58,8 @@ pub trait Column: Send {
     ///
     /// # Errors
     ///
-    /// [`Error::Temporary`] if the database stays locked or the run was forgotten meanwhile;
-    /// [`Error::Database`]. Nothing of the batch is written then.
+    /// [`Error::Temporary`] if the database stays locked or the run was forgotten meanwhile; what
+    /// the guard of `progress` says; [`Error::Database`]. Nothing of the batch is written then.
     fn write(&mut self, changes: &[RowChange], progress: &Progress<'_>) -> Result<Written>;
 
     /// Begins a transaction that nobody else can write beside.
@@ -323,7 +323,7 @@ pub struct RowChange {
 }
 
 /// The record of a batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Progress<'a> {
     /// The run that it belongs to.
     pub run: &'a str,
@@ -331,6 +331,15 @@ pub struct Progress<'a> {
     pub cursor: &'a RowKey,
     /// Rows that could not be converted, and why.
     pub failed: &'a [(RowKey, String)],
+    /// Whether the batch may be written at all, asked inside its transaction before it is
+    /// committed.
+    pub guard: &'a dyn Fn() -> Result<()>,
+}
+
+impl core::fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Progress").field("run", &self.run).field("cursor", &self.cursor).finish_non_exhaustive()
+    }
 }
 
 /// What became of a batch.

@@ -128,8 +128,8 @@ impl core::fmt::Debug for Rotation<'_> {
 }
 
 impl<'a> Rotation<'a> {
-    /// A rotation over `targets`, begun at `generation` of the keyring. `guard` is called before
-    /// every batch and says whether the keyring is still the one that was begun with.
+    /// A rotation over `targets`, begun at `generation` of the keyring. `guard` is called inside the
+    /// transaction of every batch and says whether the keyring is still the one that was begun with.
     pub fn new(targets: Vec<Target>, generation: u64, guard: impl Fn() -> Result<()> + 'a) -> Self {
         Self { targets, generation, covers: None, guard: Box::new(guard) }
     }
@@ -196,8 +196,7 @@ impl<'a> Rotation<'a> {
         }
         let mut summaries = Vec::new();
         for mut group in by_database(&mut self.targets) {
-            guard()?;
-            summaries.extend(run_exclusively(&mut group, job, options, generation, observe)?);
+            summaries.extend(run_exclusively(&mut group, job, options, generation, guard, observe)?);
         }
         Ok(summaries)
     }

@@ -170,6 +170,7 @@ impl Column for SqliteColumn {
             let written = self.transact("write", |connection| -> Result<Written, Stop> {
                 let written = write::batch(connection, &self.spec, &self.sql, self.table.exact, changes, &refused)?;
                 runs::record(connection, &self.spec.name, progress, changes, &written)?;
+                (progress.guard)()?;
                 Ok(written)
             });
             match written {

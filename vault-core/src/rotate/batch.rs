@@ -23,8 +23,17 @@ pub(super) struct Pass<'a> {
     pub(super) filtered: bool,
     pub(super) batch: usize,
     pub(super) rows_per_second: Option<u32>,
-    /// The run that batches are recorded in; without one, nothing is written.
-    pub(super) run: Option<&'a str>,
+    /// Without a record, nothing is written.
+    pub(super) record: Option<Record<'a>>,
+}
+
+/// How batches are recorded.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    /// The run that they belong to.
+    pub(super) run: &'a str,
+    /// Whether the keyring is still the one that the run began with.
+    pub(super) guard: &'a dyn Fn() -> Result<()>,
 }
 
 /// What a pass did.
@@ -56,7 +65,7 @@ impl Pass<'_> {
         column: &mut dyn Column,
         converter: &Converter<'_>,
         after: Option<RowKey>,
-        observe: &mut dyn FnMut(&Tally) -> Result<ControlFlow<()>>,
+        observe: &mut dyn FnMut(&Tally) -> ControlFlow<()>,
     ) -> Result<Tally> {
         let started = Instant::now();
         let mut tally = Tally::default();
@@ -97,7 +106,7 @@ impl Pass<'_> {
                 let page = converted.recv().map_err(|_| worker_gone())?;
                 under_way -= 1;
                 self.write(column, &page, &mut tally)?;
-                if observe(&tally)?.is_break() {
+                if observe(&tally).is_break() {
                     tally.stopped = true;
                     return Ok(tally);
                 }
@@ -112,14 +121,15 @@ impl Pass<'_> {
         tally.rows += page.rows;
         tally.current += page.rows - changes - failed;
         tally.failed.extend(page.failed.iter().cloned());
-        let Some(run) = self.run else {
+        let Some(Record { run, guard }) = self.record else {
             tally.rewritten += changes;
             return Ok(());
         };
         if changes == 0 && failed == 0 {
             return Ok(());
         }
-        let written = column.write(&page.changes, &Progress { run, cursor: &page.last, failed: &page.failed })?;
+        let progress = Progress { run, cursor: &page.last, failed: &page.failed, guard };
+        let written = column.write(&page.changes, &progress)?;
         tally.rewritten += written.rewritten;
         tally.lost += written.lost;
         tally.failed.extend(written.failed);

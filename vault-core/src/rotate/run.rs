@@ -10,7 +10,7 @@ use crate::key::KeyId;
 use crate::keyring::KeyState;
 use crate::time::Timestamp;
 
-use super::batch::{Pass, Tally};
+use super::batch::{Pass, Record, Tally};
 use super::convert::{Converter, Job};
 use super::{End, RunOptions, Step, Summary, Target};
 
@@ -28,8 +28,8 @@ impl Target {
         let select = self.selection(job)?;
         let spec = self.column.spec().clone();
         let converter = Converter::new(&spec, &self.keys, job);
-        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: None };
-        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| Ok(ControlFlow::Continue(())))?;
+        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, record: None };
+        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| ControlFlow::Continue(()))?;
         let end = match (spec.immutable, tally.failed.is_empty()) {
             (true, _) => End::Pinned,
             (_, true) => End::Clean,
@@ -62,7 +62,7 @@ impl Target {
             filtered: true,
             batch: options.batch,
             rows_per_second: options.rows_per_second,
-            run: Some(&run.id),
+            record: Some(Record { run: &run.id, guard }),
         };
         let mut total = Tally::default();
         let mut passes = 0;
@@ -71,8 +71,7 @@ impl Target {
             let from_start = cursor.is_none();
             passes += 1;
             let tally = pass.run(&mut *self.column, &converter, cursor.take(), &mut |tally| {
-                guard()?;
-                Ok(observe(Step { column: &spec.name, pass: passes, rows: tally.rows, rewritten: tally.rewritten }))
+                observe(Step { column: &spec.name, pass: passes, rows: tally.rows, rewritten: tally.rewritten })
             })?;
             total.rows = total.rows.max(tally.rows);
             total.rewritten += tally.rewritten;
@@ -106,6 +105,7 @@ impl Target {
         job: &Job,
         options: &RunOptions,
         generation: u64,
+        guard: &dyn Fn() -> Result<()>,
         findings: Vec<Finding>,
         observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Summary> {
@@ -118,10 +118,15 @@ impl Target {
         let select = self.selection(job)?;
         let converter = Converter::new(&spec, &self.keys, job);
         let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
-        let pass =
-            Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: Some(&run.id) };
+        let pass = Pass {
+            select: &select,
+            filtered: true,
+            batch: options.batch,
+            rows_per_second: None,
+            record: Some(Record { run: &run.id, guard }),
+        };
         let tally = pass.run(&mut *self.column, &converter, None, &mut |tally| {
-            Ok(observe(Step { column: &spec.name, pass: 1, rows: tally.rows, rewritten: tally.rewritten }))
+            observe(Step { column: &spec.name, pass: 1, rows: tally.rows, rewritten: tally.rewritten })
         })?;
         let stale = self.stale_left(job, &select, options)?;
         let end = match stale {
@@ -152,8 +157,8 @@ impl Target {
     fn stale_left(&mut self, job: &Job, select: &Selection, options: &RunOptions) -> Result<u64> {
         let spec = self.column.spec().clone();
         let converter = Converter::new(&spec, &self.keys, job);
-        let pass = Pass { select, filtered: false, batch: options.batch, rows_per_second: None, run: None };
-        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| Ok(ControlFlow::Continue(())))?;
+        let pass = Pass { select, filtered: false, batch: options.batch, rows_per_second: None, record: None };
+        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| ControlFlow::Continue(()))?;
         Ok(tally.rewritten + u64::try_from(tally.failed.len()).unwrap_or(u64::MAX))
     }
 
@@ -259,16 +264,18 @@ pub(super) fn run_exclusively(
     job: &Job,
     options: &RunOptions,
     generation: u64,
+    guard: &dyn Fn() -> Result<()>,
     observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Summary>> {
     let findings = group.iter_mut().map(|target| target.column.check()).collect::<Result<Vec<_>>>()?;
     let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
     first.column.begin_exclusive()?;
-    let moved = group
-        .iter_mut()
-        .zip(findings)
-        .map(|(target, findings)| target.run_inside(job, options, generation, findings, observe))
-        .collect::<Result<Vec<_>>>();
+    let moved = guard().and_then(|()| {
+        let targets = group.iter_mut().zip(findings);
+        targets
+            .map(|(target, findings)| target.run_inside(job, options, generation, guard, findings, observe))
+            .collect::<Result<Vec<_>>>()
+    });
     let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
     match moved {
         Ok(summaries) if summaries.iter().any(|summary| summary.end == End::Stopped) => {
