@@ -169,6 +169,7 @@ fn a_run_tells_how_it_ended() {
     let stale = app.directory.vault("rotate run");
     assert_eq!(stale.code, 23, "{stale:?}");
     assert!(stale.err.contains("row 150"), "{}", stale.err);
+    assert!(app.directory.vault("rotate status").ok().contains("app.secrets, row 150: "));
     app.connect().execute("DELETE FROM secrets WHERE id = 150", []).unwrap();
     app.directory.vault("rotate run").ok();
     app.directory.vault("rotate abort").ok();

@@ -642,6 +642,35 @@ fn where_nothing_is_verified_nothing_is_clean() {
     assert!(!clean(Scope::Keyring("other")));
 }
 
+#[test]
+fn failed_rows_are_all_counted_and_listed_while_they_fail() {
+    let app = App::new(FOREIGN);
+    app.configure(TOKENS);
+    app.fill_foreign(2);
+    let connection = app.connect();
+    connection
+        .execute_batch(
+            "WITH RECURSIVE n (i) AS (VALUES (10) UNION ALL SELECT i + 1 FROM n WHERE i < 1210)
+             INSERT INTO secrets (id, user_id, name, v) SELECT i, 1, 'x', 'nothing' FROM n;
+             CREATE TRIGGER t BEFORE UPDATE ON secrets WHEN OLD.id = 2 BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .unwrap();
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let migrate = Job::Migrate(Format::Vs1);
+    let summary = run(&mut rotation, &migrate, &batches_of(100)).unwrap();
+    assert_eq!((summary.rewritten, summary.failed_rows, summary.failed.len()), (1, 1_202, 1_000));
+    assert_eq!(summary.stale, 1_202);
+    connection.execute_batch("DELETE FROM secrets WHERE id > 30; DROP TRIGGER t").unwrap();
+    connection.execute("UPDATE secrets SET v = ?1 WHERE id = 20", [&app.values()[0].1]).unwrap();
+    let summary = run(&mut rotation, &migrate, &batches_of(100)).unwrap();
+    let failures: Vec<_> = rotation.failures().unwrap().into_iter().map(|(_, row, _)| row.to_string()).collect();
+    let expected: Vec<_> = (10..=30).filter(|id| *id != 20).map(|id: u64| id.to_string()).collect();
+    assert_eq!((summary.rewritten, failures.clone()), (1, expected), "what vanished or was repaired is not listed");
+    let listed: Vec<_> = summary.failed.iter().map(|(row, _)| row.to_string()).collect();
+    assert_eq!(listed, failures);
+}
+
 /// What is left of a migration is told, and its record stays.
 #[test]
 fn verification_forgets_finished_rotations_only() {

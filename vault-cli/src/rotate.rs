@@ -58,8 +58,9 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
         }
         Some(RotateCommand::Status { scope }) => {
             let vault = input::vault(global)?;
-            let runs = rotation(&vault, scope, Access::Read)?.runs()?;
-            let lines: Vec<_> = runs
+            let mut rotation = rotation(&vault, scope, Access::Read)?;
+            let (runs, failures) = (rotation.runs()?, rotation.failures()?);
+            let mut lines: Vec<_> = runs
                 .iter()
                 .map(|(column, run)| {
                     format!(
@@ -68,12 +69,18 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
                     )
                 })
                 .collect();
+            let rows = failures.iter().take(MAX_TOLD);
+            lines.extend(rows.map(|(column, row, reason)| format!("{column}, row {row}: {reason}")));
             let text = if lines.is_empty() { "no run is open".to_owned() } else { lines.join("\n") };
             let runs: Vec<_> = runs
                 .iter()
                 .map(|(column, run)| json!({ "column": column, "job": run.job, "target": run.target, "rewritten": run.rewritten, "lost": run.lost }))
                 .collect();
-            output.result(&text, json!({ "runs": runs }))?;
+            let failures: Vec<_> = failures
+                .iter()
+                .map(|(column, row, reason)| json!({ "column": column, "row": row.to_string(), "reason": reason }))
+                .collect();
+            output.result(&text, json!({ "runs": runs, "failures": failures }))?;
             Ok(0)
         }
     }

@@ -104,6 +104,14 @@ pub trait Column: Send {
     /// [`Error::Database`].
     fn close_run(&mut self) -> Result<()>;
 
+    /// Lists the rows that fail, and why, in place of those that were listed before: a whole pass
+    /// of the run met these. Does nothing if the run is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Temporary`] if the database stays locked; [`Error::Database`].
+    fn list_failures(&mut self, run: &str, failed: &[(RowKey, String)]) -> Result<()>;
+
     /// The rows that failed when the open run met them last, and why.
     ///
     /// # Errors

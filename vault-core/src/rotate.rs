@@ -15,7 +15,7 @@ use crate::column::{Column, Finding, RowKey, Run};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 
-use run::{by_database, run_exclusively};
+use run::{Order, by_database, run_exclusively};
 
 pub use convert::{ColumnKeys, Job, Recognised};
 pub use count::{ColumnCount, Verification};
@@ -95,7 +95,9 @@ pub struct Summary {
     pub rewritten: u64,
     /// Rows that somebody else changed in between; a later pass met them again.
     pub lost: u64,
-    /// Rows that could not be moved, and why.
+    /// Rows that could not be moved, all of them.
+    pub failed_rows: u64,
+    /// The first thousand of these, and why.
     pub failed: Vec<(RowKey, String)>,
     /// Rows that are still stale, by a count after the last pass.
     pub stale: u64,
@@ -186,17 +188,17 @@ impl<'a> Rotation<'a> {
         for target in &mut self.targets {
             target.refuse_unsafe(job, options)?;
         }
-        let (guard, generation) = (&self.guard, self.generation);
-        if !options.app_stopped {
-            return self
-                .targets
-                .iter_mut()
-                .map(|target| target.run(job, options, generation, guard, observe))
-                .collect();
-        }
+        let order = Order { job, options, generation: self.generation, guard: &self.guard };
         let mut summaries = Vec::new();
-        for mut group in by_database(&mut self.targets) {
-            summaries.extend(run_exclusively(&mut group, job, options, generation, guard, observe)?);
+        if options.app_stopped {
+            for mut group in by_database(&mut self.targets) {
+                summaries.extend(run_exclusively(&mut group, &order, observe)?);
+            }
+            return Ok(summaries);
+        }
+        for target in &mut self.targets {
+            let findings = target.column.check()?;
+            summaries.push(target.run(&order, findings, observe)?);
         }
         Ok(summaries)
     }
@@ -317,6 +319,22 @@ impl<'a> Rotation<'a> {
     /// [`Error::Database`].
     pub fn abort(&mut self) -> Result<()> {
         self.targets.iter_mut().try_for_each(Target::close_run)
+    }
+
+    /// The rows that failed when the open runs met them last: column, row and reason. What became
+    /// current or vanished since is among them until the command is typed again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn failures(&mut self) -> Result<Vec<(String, RowKey, String)>> {
+        let mut failures = Vec::new();
+        for target in &mut self.targets {
+            let column = target.column.spec().name.clone();
+            let rows = target.column.failures()?.into_iter();
+            failures.extend(rows.map(|(row, reason)| (column.clone(), row, reason)));
+        }
+        Ok(failures)
     }
 
     /// The open runs, with their columns.

@@ -217,6 +217,15 @@ impl Column for SqliteColumn {
         self.transact("forget the run over", |connection| runs::close(connection, &self.spec.name))
     }
 
+    fn list_failures(&mut self, run: &str, failed: &[(RowKey, String)]) -> Result<()> {
+        if failed.is_empty() && self.failures()?.is_empty() {
+            return Ok(());
+        }
+        self.transact("list the failed rows of", |connection| {
+            runs::list_failures(connection, &self.spec.name, run, failed)
+        })
+    }
+
     fn failures(&mut self) -> Result<Vec<(RowKey, String)>> {
         runs::failures(&self.database.lock(), &self.spec.name)
     }

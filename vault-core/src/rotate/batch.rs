@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 
 use super::convert::{Converter, Outcome};
 
+/// Most failed rows that are listed one by one.
+pub(super) const MAX_LISTED: usize = 1_000;
+
 /// How a pass goes about its work.
 pub(super) struct Pass<'a> {
     pub(super) select: &'a Selection,
@@ -40,14 +43,42 @@ pub(super) struct Record<'a> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) rows: u64,
-    pub(super) current: u64,
     /// Written, or in a dry run to be written.
     pub(super) rewritten: u64,
     /// Changed by somebody else between reading and writing.
     pub(super) lost: u64,
-    pub(super) failed: Vec<(RowKey, String)>,
+    /// Could not be converted.
+    pub(super) failed: Failures,
+    /// Were refused by the database.
+    pub(super) refused: Failures,
     /// The observer asked to stop.
     pub(super) stopped: bool,
+}
+
+/// Rows that failed, and why: all are counted, the first are listed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failures {
+    pub(super) rows: u64,
+    pub(super) listed: Vec<(RowKey, String)>,
+}
+
+impl Failures {
+    fn add(&mut self, failed: impl IntoIterator<Item = (RowKey, String)>) {
+        for row in failed {
+            self.rows += 1;
+            if self.listed.len() < MAX_LISTED {
+                self.listed.push(row);
+            }
+        }
+    }
+
+    /// These and others.
+    pub(super) fn and(mut self, others: Self) -> Self {
+        self.rows += others.rows;
+        self.listed.extend(others.listed);
+        self.listed.truncate(MAX_LISTED);
+        self
+    }
 }
 
 /// A converted page.
@@ -117,22 +148,20 @@ impl Pass<'_> {
 
     fn write(&self, column: &mut dyn Column, page: &Converted, tally: &mut Tally) -> Result<()> {
         let changes = u64::try_from(page.changes.len()).unwrap_or(u64::MAX);
-        let failed = u64::try_from(page.failed.len()).unwrap_or(u64::MAX);
         tally.rows += page.rows;
-        tally.current += page.rows - changes - failed;
-        tally.failed.extend(page.failed.iter().cloned());
+        tally.failed.add(page.failed.iter().cloned());
         let Some(Record { run, guard }) = self.record else {
             tally.rewritten += changes;
             return Ok(());
         };
-        if changes == 0 && failed == 0 {
+        if changes == 0 && page.failed.is_empty() {
             return Ok(());
         }
         let progress = Progress { run, cursor: &page.last, failed: &page.failed, guard };
         let written = column.write(&page.changes, &progress)?;
         tally.rewritten += written.rewritten;
         tally.lost += written.lost;
-        tally.failed.extend(written.failed);
+        tally.refused.add(written.failed);
         Ok(())
     }
 

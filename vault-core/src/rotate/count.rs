@@ -9,12 +9,11 @@ use crate::key::KeyId;
 use crate::keyring::Retired;
 
 use super::Target;
+use super::batch::MAX_LISTED;
 use super::convert::{Converter, Job, Recognised};
 
 /// Rows read at a time while counting.
 const PAGE: usize = 1_000;
-/// Most failed rows that are listed one by one.
-const MAX_LISTED: usize = 1_000;
 
 /// What one column holds.
 #[derive(Clone, Debug)]

@@ -18,6 +18,16 @@ use super::{End, RunOptions, Step, Summary, Target};
 /// overtaking it.
 const MAX_PASSES: u64 = 100;
 
+/// What is asked of every column.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    pub(super) job: &'a Job,
+    pub(super) options: &'a RunOptions,
+    pub(super) generation: u64,
+    /// Whether the keyring is still of this generation.
+    pub(super) guard: &'a dyn Fn() -> Result<()>,
+}
+
 impl Target {
     pub(super) fn plan(&mut self, job: &Job, options: &RunOptions) -> Result<Summary> {
         let started = Instant::now();
@@ -30,7 +40,7 @@ impl Target {
         let converter = Converter::new(&spec, &self.keys, job);
         let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, record: None };
         let tally = pass.run(&mut *self.column, &converter, None, &mut |_| ControlFlow::Continue(()))?;
-        let end = match (spec.immutable, tally.failed.is_empty()) {
+        let end = match (spec.immutable, tally.failed.rows == 0) {
             (true, _) => End::Pinned,
             (_, true) => End::Clean,
             (_, false) => End::Stale,
@@ -39,16 +49,17 @@ impl Target {
         Ok(Summary::new(spec.name, tally, 1, stale, started, findings, end))
     }
 
+    /// Passes until one from the start changes nothing; inside the open transaction of the column's
+    /// database, beside which nobody writes, just one.
     pub(super) fn run(
         &mut self,
-        job: &Job,
-        options: &RunOptions,
-        generation: u64,
-        guard: &dyn Fn() -> Result<()>,
+        order: &Order<'_>,
+        findings: Vec<Finding>,
         observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Summary> {
         let started = Instant::now();
-        let findings = self.column.check()?;
+        let Order { job, options, generation, guard } = *order;
+        let alone = options.app_stopped;
         let spec = self.column.spec().clone();
         if spec.immutable {
             let count = self.count(false)?;
@@ -61,12 +72,12 @@ impl Target {
             select: &select,
             filtered: true,
             batch: options.batch,
-            rows_per_second: options.rows_per_second,
+            rows_per_second: options.rows_per_second.filter(|_| !alone),
             record: Some(Record { run: &run.id, guard }),
         };
         let mut total = Tally::default();
         let mut passes = 0;
-        let mut cursor = run.cursor;
+        let mut cursor = run.cursor.filter(|_| !alone);
         let settled = loop {
             let from_start = cursor.is_none();
             passes += 1;
@@ -76,65 +87,34 @@ impl Target {
             total.rows = total.rows.max(tally.rows);
             total.rewritten += tally.rewritten;
             total.lost += tally.lost;
+            total.refused = tally.refused;
             total.stopped = tally.stopped;
             let changed = tally.rewritten + tally.lost > 0;
-            total.failed = tally.failed;
-            if total.stopped || !changed && from_start {
+            if total.stopped || from_start && (alone || !changed) {
                 break true;
             }
             if passes >= MAX_PASSES {
                 break false;
             }
         };
-        self.column.finish()?;
-        let stale = self.stale_left(job, &select, options)?;
+        if !alone {
+            self.column.finish()?;
+        }
+        let left = self.left(job, &select, options)?;
+        let stale = left.rewritten + left.failed.rows;
+        total.failed = left.failed.and(core::mem::take(&mut total.refused));
+        if !total.stopped {
+            self.column.list_failures(&run.id, &total.failed.listed)?;
+        }
         let end = match stale {
             _ if total.stopped => End::Stopped,
-            0 if total.failed.is_empty() => End::Clean,
+            0 if total.failed.rows == 0 => End::Clean,
             _ if !settled => End::Locked,
             // Written since the last pass, unless the filter keeps the run from ever seeing it.
-            _ if total.failed.is_empty() && spec.filter.is_none() => End::Locked,
+            _ if total.failed.rows == 0 && spec.filter.is_none() => End::Locked,
             _ => End::Stale,
         };
         Ok(Summary::new(spec.name, total, passes, stale, started, findings, end))
-    }
-
-    /// The same inside the open transaction of the column's database, in one pass.
-    fn run_inside(
-        &mut self,
-        job: &Job,
-        options: &RunOptions,
-        generation: u64,
-        guard: &dyn Fn() -> Result<()>,
-        findings: Vec<Finding>,
-        observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-    ) -> Result<Summary> {
-        let started = Instant::now();
-        let spec = self.column.spec().clone();
-        if spec.immutable {
-            let count = self.count(false)?;
-            return Ok(Summary::new(spec.name, Tally::default(), 0, count.stale, started, findings, End::Pinned));
-        }
-        let select = self.selection(job)?;
-        let converter = Converter::new(&spec, &self.keys, job);
-        let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
-        let pass = Pass {
-            select: &select,
-            filtered: true,
-            batch: options.batch,
-            rows_per_second: None,
-            record: Some(Record { run: &run.id, guard }),
-        };
-        let tally = pass.run(&mut *self.column, &converter, None, &mut |tally| {
-            observe(Step { column: &spec.name, pass: 1, rows: tally.rows, rewritten: tally.rewritten })
-        })?;
-        let stale = self.stale_left(job, &select, options)?;
-        let end = match stale {
-            _ if tally.stopped => End::Stopped,
-            0 => End::Clean,
-            _ => End::Stale,
-        };
-        Ok(Summary::new(spec.name, tally, 1, stale, started, findings, end))
     }
 
     /// Forgets the open run if it is a rotation to the present primary key.
@@ -153,13 +133,12 @@ impl Target {
         self.column.finish()
     }
 
-    /// Rows that the job would still have to move, whatever the filter says.
-    fn stale_left(&mut self, job: &Job, select: &Selection, options: &RunOptions) -> Result<u64> {
+    /// Looks for rows that the job would still have to move, whatever the filter says.
+    fn left(&mut self, job: &Job, select: &Selection, options: &RunOptions) -> Result<Tally> {
         let spec = self.column.spec().clone();
         let converter = Converter::new(&spec, &self.keys, job);
         let pass = Pass { select, filtered: false, batch: options.batch, rows_per_second: None, record: None };
-        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| ControlFlow::Continue(()))?;
-        Ok(tally.rewritten + u64::try_from(tally.failed.len()).unwrap_or(u64::MAX))
+        pass.run(&mut *self.column, &converter, None, &mut |_| ControlFlow::Continue(()))
     }
 
     /// A value that is rewritten under the feet of an application that cannot read it is lost to
@@ -247,7 +226,8 @@ impl Summary {
             rows: tally.rows,
             rewritten: tally.rewritten,
             lost: tally.lost,
-            failed: tally.failed,
+            failed_rows: tally.failed.rows,
+            failed: tally.failed.listed,
             stale,
             passes,
             seconds: started.elapsed().as_secs_f64(),
@@ -261,20 +241,15 @@ impl Summary {
 /// they were, or all of them moved.
 pub(super) fn run_exclusively(
     group: &mut [&mut Target],
-    job: &Job,
-    options: &RunOptions,
-    generation: u64,
-    guard: &dyn Fn() -> Result<()>,
+    order: &Order<'_>,
     observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
 ) -> Result<Vec<Summary>> {
     let findings = group.iter_mut().map(|target| target.column.check()).collect::<Result<Vec<_>>>()?;
     let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
     first.column.begin_exclusive()?;
-    let moved = guard().and_then(|()| {
+    let moved = (order.guard)().and_then(|()| {
         let targets = group.iter_mut().zip(findings);
-        targets
-            .map(|(target, findings)| target.run_inside(job, options, generation, guard, findings, observe))
-            .collect::<Result<Vec<_>>>()
+        targets.map(|(target, findings)| target.run(order, findings, observe)).collect::<Result<Vec<_>>>()
     });
     let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
     match moved {

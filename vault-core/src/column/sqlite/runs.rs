@@ -129,11 +129,39 @@ pub(super) fn record(
                 .map_err(fail)?;
         }
     }
-    for (key, reason) in progress.failed.iter().chain(&written.failed) {
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO main.vault_core_rotation_failure VALUES (?1, ?2, ?3)")
-            .and_then(|mut insert| insert.execute(params![column, key.to_text(), reason]))
-            .map_err(fail)?;
+    insert_failures(connection, column, &mut progress.failed.iter().chain(&written.failed)).map_err(fail)
+}
+
+/// Lists `failed` in place of what was listed before, if the run is still open.
+pub(super) fn list_failures(
+    connection: &Connection,
+    column: &str,
+    run: &str,
+    failed: &[(RowKey, String)],
+) -> Result<()> {
+    if !exist(connection)? {
+        return Ok(());
+    }
+    let replace = || -> rusqlite::Result<()> {
+        let open = "SELECT EXISTS (SELECT 1 FROM main.vault_core_rotation WHERE column_name = ?1 AND run_id = ?2)";
+        if connection.query_row(open, [column, run], |row| row.get(0))? {
+            connection.execute("DELETE FROM main.vault_core_rotation_failure WHERE column_name = ?1", [column])?;
+            insert_failures(connection, column, &mut failed.iter())?;
+        }
+        Ok(())
+    };
+    replace().map_err(fail)
+}
+
+fn insert_failures(
+    connection: &Connection,
+    column: &str,
+    failed: &mut dyn Iterator<Item = &(RowKey, String)>,
+) -> rusqlite::Result<()> {
+    let mut insert =
+        connection.prepare_cached("INSERT OR REPLACE INTO main.vault_core_rotation_failure VALUES (?1, ?2, ?3)")?;
+    for (key, reason) in failed {
+        insert.execute(params![column, key.to_text(), reason])?;
     }
     Ok(())
 }
