@@ -287,8 +287,9 @@ fn values_that_cannot_be_moved_are_listed_and_left() {
     let old = app.vault().sealer().unwrap().primary().unwrap();
     app.promote_new("main");
     let summary = app.run(&Job::Rotate, &batches_of(7)).unwrap();
-    assert_eq!((summary.rewritten, summary.stale, summary.end), (49, 1, End::Stale));
-    assert_eq!(summary.failed[0].0.to_string(), "10");
+    assert_eq!((summary.rewritten, summary.stale, summary.end), (49, 2, End::Stale));
+    let failed: Vec<_> = summary.failed.iter().map(|(row, _)| row.to_string()).collect();
+    assert_eq!(failed, ["10", "51"], "also a value under a key that nobody knows");
     assert_eq!(app.values()[9].1, damaged);
     assert_eq!(app.values()[50].1, foreign);
     let vault = app.vault();
@@ -669,6 +670,60 @@ fn failed_rows_are_all_counted_and_listed_while_they_fail() {
     assert_eq!((summary.rewritten, failures.clone()), (1, expected), "what vanished or was repaired is not listed");
     let listed: Vec<_> = summary.failed.iter().map(|(row, _)| row.to_string()).collect();
     assert_eq!(listed, failures);
+}
+
+#[test]
+fn a_plan_tells_what_a_run_could_not_finish() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(9);
+    let old = app.vault().sealer().unwrap().primary().unwrap();
+    app.promote_new("main");
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let mut plan = |job: &Job| rotation.plan(job, &RunOptions::default()).unwrap().remove(0);
+    let good = plan(&Job::Rotate);
+    let count = good.count.unwrap();
+    assert_eq!((good.end, good.rewritten, good.stale, count.under(old), count.stale), (End::Clean, 9, 9, 9, 9));
+
+    // A key that nobody knows, an unknown version, a foreign value.
+    let stranger = Sealer::new(Keyring::single(MasterKey::generate().unwrap()));
+    for value in [stranger.seal(&context(1), b"x").unwrap().to_string(), "vs9.x".to_owned()] {
+        app.insert(20, &value);
+        let bad = plan(&Job::Rotate);
+        assert_eq!((bad.end, bad.rewritten, bad.failed_rows), (End::Stale, 9, 1), "{value}");
+        app.connect().execute_batch("DELETE FROM secrets WHERE id = 20").unwrap();
+    }
+    app.insert(20, &seal(Format::FlowfileV1, &app.text_key("text_1"), Some("6"), b"x").unwrap());
+    app.insert(21, "nothing");
+    let bad = plan(&Job::Rotate);
+    assert_eq!((bad.end, bad.unmigrated, bad.failed_rows), (End::Stale, 1, 1));
+    let count = bad.count.unwrap();
+    assert_eq!((count.unmigrated, count.failed), (1, 1));
+    app.connect().execute_batch("DELETE FROM secrets WHERE id = 21").unwrap();
+    assert_eq!((plan(&Job::Rotate).end, plan(&Job::Migrate(Format::Vs1)).rewritten), (End::Clean, 1));
+    let done = app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    assert_eq!((done.end, done.rewritten, done.unmigrated), (End::Clean, 9, 1));
+    app.vault().rotation(Scope::Column("c"), Access::Write).unwrap().abort().unwrap();
+
+    // What the applications would not read, and another run.
+    let refused = plan(&Job::Migrate(Format::FlowfileV1));
+    assert!(refused.end == End::Stale && refused.findings.iter().any(|finding| finding.to_string().contains("writes")));
+    let old_context = Job::Reseal(ContextTemplate::default().with("name", "{name}").unwrap());
+    app.run(&old_context, &RunOptions::default()).unwrap();
+    app.connect().execute_batch("DELETE FROM secrets WHERE id = 20").unwrap();
+    let refused = plan(&Job::Rotate);
+    assert!(refused.end == End::Stale && refused.findings.iter().any(|finding| finding.to_string().contains("abort")));
+}
+
+#[test]
+fn a_plan_tells_of_rows_outside_the_filter() {
+    let app = App::new(&format!("{TOKENS}filter = \"user_id = 3\"\n"));
+    app.fill_tokens(14);
+    app.promote_new("main");
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Read).unwrap();
+    let plan = rotation.plan(&Job::Rotate, &RunOptions::default()).unwrap().remove(0);
+    assert_eq!((plan.rewritten, plan.stale, plan.end), (2, 14, End::Stale));
 }
 
 /// What is left of a migration is told, and its record stays.

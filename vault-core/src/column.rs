@@ -315,6 +315,8 @@ pub struct Page<'a> {
 pub enum Selection {
     /// Every value that is neither NULL nor empty.
     All,
+    /// Every value but those whose first 22 characters are one of these. Takes a scan.
+    Except(Vec<String>),
     /// Values whose first 22 characters are one of these.
     Prefixes(Vec<String>),
 }
@@ -393,6 +395,19 @@ pub struct Run {
     pub started: Timestamp,
     /// When its last batch was written.
     pub heartbeat: Timestamp,
+}
+
+impl Run {
+    /// Refuses to join `self`, the open run over `column`, with a run of another job or target.
+    pub(crate) fn refuse_other(&self, column: &str, other: &Self) -> Result<()> {
+        if (&self.job, &self.target) == (&other.job, &other.target) {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            reason: format!("column {column} has an open run of {} to {}", self.job, self.target),
+            remedy: "finish it, or forget it with `vault rotate abort`".to_owned(),
+        })
+    }
 }
 
 /// Something that people should know about a column.

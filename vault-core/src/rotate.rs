@@ -95,11 +95,15 @@ pub struct Summary {
     pub rewritten: u64,
     /// Rows that somebody else changed in between; a later pass met them again.
     pub lost: u64,
+    /// Rows in a foreign format where tokens are written, which a rotation met and a migration
+    /// moves.
+    pub unmigrated: u64,
     /// Rows that could not be moved, all of them.
     pub failed_rows: u64,
     /// The first thousand of these, and why.
     pub failed: Vec<(RowKey, String)>,
-    /// Rows that are still stale, by a count after the last pass.
+    /// Rows that are still stale, whatever the filter says: by a count after the last pass, and
+    /// in a dry run now.
     pub stale: u64,
     /// Passes made.
     pub passes: u64,
@@ -107,7 +111,9 @@ pub struct Summary {
     pub seconds: f64,
     /// What the database said about the column.
     pub findings: Vec<Finding>,
-    /// How it ended.
+    /// What the column holds, by format and key; of a dry run only.
+    pub count: Option<ColumnCount>,
+    /// How it ended; of a dry run, how the run would.
     pub end: End,
 }
 
@@ -167,7 +173,8 @@ impl<'a> Rotation<'a> {
     /// # Errors
     ///
     /// [`Error::Refused`] and [`Error::Database`] where a column could not be worked on at all.
-    /// Values that cannot be moved are listed in the summary.
+    /// Values that cannot be moved are listed in the summary, and what would keep the run from its
+    /// work is among the findings: it ends as [`End::Stale`] then.
     pub fn plan(&mut self, job: &Job, options: &RunOptions) -> Result<Vec<Summary>> {
         self.targets.iter_mut().map(|target| target.plan(job, options)).collect()
     }

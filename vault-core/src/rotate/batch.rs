@@ -47,6 +47,8 @@ pub(super) struct Tally {
     pub(super) rewritten: u64,
     /// Changed by somebody else between reading and writing.
     pub(super) lost: u64,
+    /// Open in a foreign format where tokens are written.
+    pub(super) unmigrated: u64,
     /// Could not be converted.
     pub(super) failed: Failures,
     /// Were refused by the database.
@@ -87,6 +89,7 @@ struct Converted {
     rows: u64,
     changes: Vec<RowChange>,
     failed: Vec<(RowKey, String)>,
+    unmigrated: u64,
 }
 
 impl Pass<'_> {
@@ -110,7 +113,7 @@ impl Pass<'_> {
                     }
                 }
             });
-            let columns = converter.columns();
+            let columns = converter.columns(self.select);
             let mut cursor = after;
             let mut ended = false;
             let mut under_way = 0_u32;
@@ -149,6 +152,7 @@ impl Pass<'_> {
     fn write(&self, column: &mut dyn Column, page: &Converted, tally: &mut Tally) -> Result<()> {
         let changes = u64::try_from(page.changes.len()).unwrap_or(u64::MAX);
         tally.rows += page.rows;
+        tally.unmigrated += page.unmigrated;
         tally.failed.add(page.failed.iter().cloned());
         let Some(Record { run, guard }) = self.record else {
             tally.rewritten += changes;
@@ -179,11 +183,13 @@ fn convert(converter: &Converter<'_>, rows: Vec<Row>) -> Converted {
         rows: u64::try_from(rows.len()).unwrap_or(u64::MAX),
         changes: Vec::with_capacity(rows.len()),
         failed: Vec::new(),
+        unmigrated: 0,
     };
     for row in rows {
         match converter.convert(&row) {
             Outcome::Current => {}
             Outcome::Failed(error) => page.failed.push((row.key, error.to_string())),
+            Outcome::Unmigrated => page.unmigrated += 1,
             Outcome::Rewrite(new) => page.changes.push(RowChange { key: row.key, old: row.value, new }),
         }
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::column::{ColumnSpec, ContextTemplate, Row};
+use crate::column::{ColumnSpec, ContextTemplate, Row, Selection};
 use crate::error::{Error, Result};
 use crate::foreign::{self, ForeignKey};
 use crate::format::Format;
@@ -57,6 +57,14 @@ pub(super) enum Outcome {
     Failed(Error),
     /// It should become this text.
     Rewrite(String),
+    /// It opens, in a foreign format where tokens are written: no affair of a rotation.
+    Unmigrated,
+}
+
+impl From<Option<String>> for Outcome {
+    fn from(new: Option<String>) -> Self {
+        new.map_or(Self::Current, Self::Rewrite)
+    }
 }
 
 /// A value that was recognised: its format, and the key that it is under.
@@ -99,17 +107,14 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// The columns whose cells the job needs.
-    pub(super) fn columns(&self) -> Arc<[String]> {
-        let mut columns = match self.job {
-            // The rest of a rewrap is the same whatever the context.
-            Job::Rotate if self.goal() == Format::Vs1 => Vec::new(),
-            Job::Reseal(old) => old.columns(),
-            _ => Vec::new(),
+    /// The columns whose cells the job needs for the values that `select` gives.
+    pub(super) fn columns(&self, select: &Selection) -> Arc<[String]> {
+        let mut columns = match (self.job, select) {
+            // Tokens alone, and a rewrap is the same whatever the context.
+            (Job::Rotate, Selection::Prefixes(_)) => Vec::new(),
+            (Job::Reseal(old), _) => [old.columns(), self.spec.context.columns()].concat(),
+            _ => self.spec.context.columns(),
         };
-        if !matches!(self.job, Job::Rotate) || self.goal() != Format::Vs1 {
-            columns.extend(self.spec.context.columns());
-        }
         columns.sort();
         columns.dedup();
         columns.into()
@@ -121,7 +126,7 @@ impl<'a> Converter<'a> {
     }
 
     pub(super) fn convert(&self, row: &Row) -> Outcome {
-        self.try_convert(row).map_or_else(Outcome::Failed, |new| new.map_or(Outcome::Current, Outcome::Rewrite))
+        self.try_convert(row).unwrap_or_else(Outcome::Failed)
     }
 
     /// What the value is, after it was proved to open (a token: to be authentic).
@@ -143,15 +148,14 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// The new text, or none where the value is what it should be.
-    fn try_convert(&self, row: &Row) -> Result<Option<String>> {
+    fn try_convert(&self, row: &Row) -> Result<Outcome> {
         let value = text(row)?;
         match (Shape::of(value), self.goal()) {
-            (Shape::Token, Format::Vs1) => self.convert_token(row, &token(value)?),
+            (Shape::Token, Format::Vs1) => self.convert_token(row, &token(value)?).map(Outcome::from),
             (Shape::WrappedKey, Format::Vs1) => {
                 let wrapped: WrappedKey = value.parse()?;
                 let moved = self.sealer()?.rewrap_key(&wrapped)?;
-                Ok((moved != wrapped).then(|| moved.to_string()))
+                Ok((moved != wrapped).then(|| moved.to_string()).into())
             }
             (Shape::WrappedKey, _) => Err(Error::Unsupported { what: "format for a wrapped key: it can only be vk1" }),
             (Shape::Token, goal) => {
@@ -161,26 +165,29 @@ impl<'a> Converter<'a> {
                     });
                 }
                 let secret = self.sealer()?.open(&row.context(&self.spec.context)?, &token(value)?)?;
-                self.write_foreign(goal, row, &secret).map(Some)
+                self.write_foreign(goal, row, &secret).map(Outcome::Rewrite)
             }
-            (Shape::Other, Format::Vs1) => {
-                if !matches!(self.job, Job::Migrate(_)) {
-                    return Err(Error::Malformed { what: "value: not a token; migrate the column first" });
+            (Shape::Other, Format::Vs1) => match self.job {
+                Job::Migrate(_) => {
+                    let opened = self.open_foreign(row, true)?;
+                    let token =
+                        self.sealer()?.seal(&row.context(&self.spec.context)?, opened.secret.expose_secret())?;
+                    Ok(Outcome::Rewrite(token.to_string()))
                 }
-                let opened = self.open_foreign(row, matches!(self.job, Job::Migrate(_)))?;
-                let token = self.sealer()?.seal(&row.context(&self.spec.context)?, opened.secret.expose_secret())?;
-                Ok(Some(token.to_string()))
-            }
+                Job::Reseal(_) => Err(Error::Malformed { what: "value: not a token; migrate the column first" }),
+                Job::Rotate | Job::RotateDeep => self.open_foreign(row, true).map(|_| Outcome::Unmigrated),
+            },
             (Shape::Other, goal) => {
                 let opened = self.open_foreign(row, matches!(self.job, Job::Migrate(_)))?;
                 if opened.recognised == (Recognised { format: goal, kid: Some(self.target()?) }) {
-                    return Ok(None);
+                    return Ok(Outcome::Current);
                 }
-                self.write_foreign(goal, row, &opened.secret).map(Some)
+                self.write_foreign(goal, row, &opened.secret).map(Outcome::Rewrite)
             }
         }
     }
 
+    /// The new text, or none where the token is what it should be.
     fn convert_token(&self, row: &Row, token: &Token) -> Result<Option<String>> {
         let sealer = self.sealer()?;
         let stale = token.kid() != sealer.primary()?;

@@ -31,22 +31,35 @@ pub(super) struct Order<'a> {
 impl Target {
     pub(super) fn plan(&mut self, job: &Job, options: &RunOptions) -> Result<Summary> {
         let started = Instant::now();
-        let mut findings = self.column.check()?;
-        if let Err(Error::Refused { reason, .. }) = self.refuse_unsafe(job, options) {
-            findings.push(Finding::new(reason));
-        }
-        let select = self.selection(job)?;
         let spec = self.column.spec().clone();
-        let converter = Converter::new(&spec, &self.keys, job);
-        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, record: None };
-        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| ControlFlow::Continue(()))?;
-        let end = match (spec.immutable, tally.failed.rows == 0) {
-            (true, _) => End::Pinned,
-            (_, true) => End::Clean,
-            (_, false) => End::Stale,
-        };
-        let stale = tally.rewritten;
-        Ok(Summary::new(spec.name, tally, 1, stale, started, findings, end))
+        let mut findings = self.column.check()?;
+        let count = self.count(false)?;
+        if spec.immutable {
+            let stale = count.stale;
+            let summary = Summary::new(spec.name, Tally::default(), 0, stale, started, findings, End::Pinned);
+            return Ok(Summary { count: Some(count), ..summary });
+        }
+        let mut hindered = false;
+        let open = self.column.run()?;
+        let wanted = new_run(job, &Converter::new(&spec, &self.keys, job), 0)?;
+        let joined = open.map_or(Ok(()), |open| open.refuse_other(&spec.name, &wanted));
+        for refusal in [self.refuse_unsafe(job, options), joined] {
+            match refusal {
+                Err(Error::Refused { reason, remedy }) => {
+                    hindered = true;
+                    findings.push(Finding::new(format!("{reason}; {remedy}")));
+                }
+                other => other?,
+            }
+        }
+        let left = self.left(job, false, options)?;
+        let tally = if spec.filter.is_some() { self.left(job, true, options)? } else { left.clone() };
+        // The filter keeps a run from what is outside of it.
+        let all = !hindered && left.failed.rows == 0 && left.rewritten == tally.rewritten;
+        let end = if all { End::Clean } else { End::Stale };
+        let stale = left.rewritten + left.failed.rows;
+        let summary = Summary::new(spec.name, tally, 1, stale, started, findings, end);
+        Ok(Summary { count: Some(count), ..summary })
     }
 
     /// Passes until one from the start changes nothing; inside the open transaction of the column's
@@ -65,7 +78,7 @@ impl Target {
             let count = self.count(false)?;
             return Ok(Summary::new(spec.name, Tally::default(), 0, count.stale, started, findings, End::Pinned));
         }
-        let select = self.selection(job)?;
+        let select = self.selection(job);
         let converter = Converter::new(&spec, &self.keys, job);
         let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
         let pass = Pass {
@@ -100,8 +113,9 @@ impl Target {
         if !alone {
             self.column.finish()?;
         }
-        let left = self.left(job, &select, options)?;
+        let left = self.left(job, false, options)?;
         let stale = left.rewritten + left.failed.rows;
+        total.unmigrated = left.unmigrated;
         total.failed = left.failed.and(core::mem::take(&mut total.refused));
         if !total.stopped {
             self.column.list_failures(&run.id, &total.failed.listed)?;
@@ -133,11 +147,16 @@ impl Target {
         self.column.finish()
     }
 
-    /// Looks for rows that the job would still have to move, whatever the filter says.
-    fn left(&mut self, job: &Job, select: &Selection, options: &RunOptions) -> Result<Tally> {
+    /// Looks for rows that the job would still have to move, and for those that it cannot. What is
+    /// not current is looked at, known or not.
+    fn left(&mut self, job: &Job, filtered: bool, options: &RunOptions) -> Result<Tally> {
         let spec = self.column.spec().clone();
         let converter = Converter::new(&spec, &self.keys, job);
-        let pass = Pass { select, filtered: false, batch: options.batch, rows_per_second: None, record: None };
+        let select = match self.selection(job) {
+            Selection::Prefixes(_) => Selection::Except(prefixes(&converter.target()?).into()),
+            select => select,
+        };
+        let pass = Pass { select: &select, filtered, batch: options.batch, rows_per_second: None, record: None };
         pass.run(&mut *self.column, &converter, None, &mut |_| ControlFlow::Continue(()))
     }
 
@@ -168,13 +187,13 @@ impl Target {
         }
     }
 
-    /// Which values the job has to look at.
-    fn selection(&self, job: &Job) -> Result<Selection> {
+    /// Which values the job can move.
+    fn selection(&self, job: &Job) -> Selection {
         match (job, self.column.spec().writes) {
             (Job::Rotate | Job::RotateDeep, Format::Vs1) => {
-                Ok(Selection::Prefixes(self.stale_keys().iter().flat_map(prefixes).collect()))
+                Selection::Prefixes(self.stale_keys().iter().flat_map(prefixes).collect())
             }
-            _ => Ok(Selection::All),
+            _ => Selection::All,
         }
     }
 
@@ -226,12 +245,14 @@ impl Summary {
             rows: tally.rows,
             rewritten: tally.rewritten,
             lost: tally.lost,
+            unmigrated: tally.unmigrated,
             failed_rows: tally.failed.rows,
             failed: tally.failed.listed,
             stale,
             passes,
             seconds: started.elapsed().as_secs_f64(),
             findings,
+            count: None,
             end,
         }
     }

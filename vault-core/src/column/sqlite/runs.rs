@@ -61,12 +61,7 @@ pub(super) fn open(connection: &Connection, spec: &ColumnSpec, new: &Run) -> Res
     let column = &spec.name;
     connection.execute_batch(SCHEMA).map_err(fail)?;
     if let Some(run) = find(connection, spec)? {
-        if (&run.job, &run.target) != (&new.job, &new.target) {
-            return Err(Error::Refused {
-                reason: format!("column {column} has an open run of {} to {}", run.job, run.target),
-                remedy: "finish it, or forget it with `vault rotate abort`".to_owned(),
-            });
-        }
+        run.refuse_other(column, new)?;
         return Ok(run);
     }
     let id = primitives::random()?;
