@@ -337,8 +337,8 @@ pub struct RowChange {
 pub struct Progress<'a> {
     /// The run that it belongs to.
     pub run: &'a str,
-    /// The last row of the batch.
-    pub cursor: &'a RowKey,
+    /// The last row of the batch; none where the run's cursor stays as it is.
+    pub cursor: Option<&'a RowKey>,
     /// Rows that could not be converted, and why.
     pub failed: &'a [(RowKey, String)],
     /// Whether the batch may be written at all, asked inside its transaction before it is
@@ -379,13 +379,13 @@ pub struct Survey {
 pub struct Run {
     /// A random name.
     pub id: String,
-    /// What is done: rotate, migrate or reseal.
+    /// What is done: rotate, rotate-deep, migrate or reseal.
     pub job: String,
     /// What values become: format and key id.
     pub target: String,
     /// The generation of the keyring when it began.
     pub generation: u64,
-    /// How far it is; a hint that only saves time.
+    /// How far it is: a hint that only saves time, but in a deep rotation what is not sealed again.
     pub cursor: Option<RowKey>,
     /// Values replaced so far.
     pub rewritten: u64,

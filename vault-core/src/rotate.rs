@@ -168,7 +168,8 @@ impl<'a> Rotation<'a> {
         Ok(())
     }
 
-    /// Does everything but write: every value is read, opened and converted.
+    /// Does everything but write: every value is read, opened and converted. A deep rotation is
+    /// shown from its start, however far it is.
     ///
     /// # Errors
     ///

@@ -35,6 +35,8 @@ pub(super) struct Pass<'a> {
 pub(super) struct Record<'a> {
     /// The run that they belong to.
     pub(super) run: &'a str,
+    /// Whether they move its cursor.
+    pub(super) cursor: bool,
     /// Whether the keyring is still the one that the run began with.
     pub(super) guard: &'a dyn Fn() -> Result<()>,
 }
@@ -74,11 +76,16 @@ impl Failures {
         }
     }
 
-    /// These and others.
+    /// These and others, each row once.
     pub(super) fn and(mut self, others: Self) -> Self {
         self.rows += others.rows;
-        self.listed.extend(others.listed);
-        self.listed.truncate(MAX_LISTED);
+        for (row, reason) in others.listed {
+            if self.listed.iter().any(|(known, _)| *known == row) {
+                self.rows -= 1;
+            } else if self.listed.len() < MAX_LISTED {
+                self.listed.push((row, reason));
+            }
+        }
         self
     }
 }
@@ -154,14 +161,14 @@ impl Pass<'_> {
         tally.rows += page.rows;
         tally.unmigrated += page.unmigrated;
         tally.failed.add(page.failed.iter().cloned());
-        let Some(Record { run, guard }) = self.record else {
+        let Some(Record { run, cursor, guard }) = self.record else {
             tally.rewritten += changes;
             return Ok(());
         };
         if changes == 0 && page.failed.is_empty() {
             return Ok(());
         }
-        let progress = Progress { run, cursor: &page.last, failed: &page.failed, guard };
+        let progress = Progress { run, cursor: cursor.then_some(&page.last), failed: &page.failed, guard };
         let written = column.write(&page.changes, &progress)?;
         tally.rewritten += written.rewritten;
         tally.lost += written.lost;

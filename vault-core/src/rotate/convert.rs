@@ -23,8 +23,8 @@ pub enum Job {
     Reseal(ContextTemplate),
     /// Every value under the primary key: rewrapped, or for a foreign format written again.
     Rotate,
-    /// As [`Rotate`](Self::Rotate), and tokens are opened with their context and sealed again
-    /// under new data keys.
+    /// Every token opened with its context and sealed again under the primary key and a new data
+    /// key, once in a run; then as [`Rotate`](Self::Rotate).
     RotateDeep,
 }
 
@@ -35,7 +35,8 @@ impl Job {
         match self {
             Self::Migrate(_) => "migrate",
             Self::Reseal(_) => "reseal",
-            Self::Rotate | Self::RotateDeep => "rotate",
+            Self::Rotate => "rotate",
+            Self::RotateDeep => "rotate-deep",
         }
     }
 }
@@ -81,6 +82,8 @@ pub struct Recognised {
 pub(super) struct Converter<'a> {
     spec: &'a ColumnSpec,
     job: &'a Job,
+    /// Whether a deep rotation seals tokens again that are under the primary key already.
+    afresh: bool,
     sealer: Option<Sealer>,
     foreign: Option<&'a Keyring<ForeignKey>>,
 }
@@ -95,7 +98,12 @@ impl<'a> Converter<'a> {
     pub(super) fn new(spec: &'a ColumnSpec, keys: &'a ColumnKeys, job: &'a Job) -> Self {
         // What an application sealed under a raised limit must still move.
         let sealer = keys.sealer.clone().map(|sealer| sealer.with_limit(HARD_LIMIT));
-        Self { spec, job, sealer, foreign: keys.foreign.as_ref() }
+        Self { spec, job, afresh: false, sealer, foreign: keys.foreign.as_ref() }
+    }
+
+    /// The same for the pass of a deep rotation that leaves no token as it is.
+    pub(super) fn afresh(self) -> Self {
+        Self { afresh: true, ..self }
     }
 
     /// The format that values have when the job is done.
@@ -193,10 +201,14 @@ impl<'a> Converter<'a> {
         let stale = token.kid() != sealer.primary()?;
         match self.job {
             Job::Rotate if stale => Ok(Some(sealer.rewrap(token)?.to_string())),
-            Job::RotateDeep if stale => {
+            Job::RotateDeep => {
                 let context = &row.context(&self.spec.context)?;
                 let secret = sealer.open(context, token)?;
-                Ok(Some(sealer.seal(context, secret.expose_secret())?.to_string()))
+                let reseal = stale || self.afresh;
+                reseal
+                    .then(|| sealer.seal(context, secret.expose_secret()))
+                    .transpose()
+                    .map(|new| new.map(|token| token.to_string()))
             }
             Job::Reseal(old) => {
                 let context = &row.context(&self.spec.context)?;

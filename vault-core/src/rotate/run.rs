@@ -3,14 +3,14 @@
 use core::ops::ControlFlow;
 use std::time::Instant;
 
-use crate::column::{Finding, Run, Selection};
+use crate::column::{Column, Finding, Run, Selection};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::key::KeyId;
 use crate::keyring::KeyState;
 use crate::time::Timestamp;
 
-use super::batch::{Pass, Record, Tally};
+use super::batch::{Failures, Pass, Record, Tally};
 use super::convert::{Converter, Job};
 use super::{End, RunOptions, Step, Summary, Target};
 
@@ -52,12 +52,17 @@ impl Target {
                 other => other?,
             }
         }
-        let left = self.left(job, false, options)?;
-        let tally = if spec.filter.is_some() { self.left(job, true, options)? } else { left.clone() };
+        let select = self.not_current(job)?;
+        let converter = Converter::new(&spec, &self.keys, job).afresh();
+        let left_over = left(&mut *self.column, &converter, &select, false, options)?;
+        let tally = match spec.filter {
+            Some(_) => left(&mut *self.column, &converter, &select, true, options)?,
+            None => left_over.clone(),
+        };
         // The filter keeps a run from what is outside of it.
-        let all = !hindered && left.failed.rows == 0 && left.rewritten == tally.rewritten;
+        let all = !hindered && left_over.failed.rows == 0 && left_over.rewritten == tally.rewritten;
         let end = if all { End::Clean } else { End::Stale };
-        let stale = left.rewritten + left.failed.rows;
+        let stale = left_over.rewritten + left_over.failed.rows;
         let summary = Summary::new(spec.name, tally, 1, stale, started, findings, end);
         Ok(Summary { count: Some(count), ..summary })
     }
@@ -78,31 +83,42 @@ impl Target {
             let count = self.count(false)?;
             return Ok(Summary::new(spec.name, Tally::default(), 0, count.stale, started, findings, End::Pinned));
         }
-        let select = self.selection(job);
+        let (select, not_current) = (self.selection(job), self.not_current(job)?);
         let converter = Converter::new(&spec, &self.keys, job);
         let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
-        let pass = Pass {
-            select: &select,
-            filtered: true,
-            batch: options.batch,
-            rows_per_second: options.rows_per_second.filter(|_| !alone),
-            record: Some(Record { run: &run.id, guard }),
-        };
-        let mut total = Tally::default();
+        let deep = matches!(job, Job::RotateDeep) && converter.goal() == Format::Vs1;
+        let afresh = Converter::new(&spec, &self.keys, job).afresh();
+        let (mut total, mut not_afresh) = (Tally::default(), Failures::default());
         let mut passes = 0;
-        let mut cursor = run.cursor.filter(|_| !alone);
+        // What a deep run sealed again already is behind its cursor: a time would say the same of
+        // a clock that is wrong.
+        let mut all = deep;
+        let mut cursor = run.cursor.filter(|_| deep || !alone);
         let settled = loop {
-            let from_start = cursor.is_none();
+            let from_start = cursor.is_none() && !all;
             passes += 1;
-            let tally = pass.run(&mut *self.column, &converter, cursor.take(), &mut |tally| {
+            let pass = Pass {
+                select: if all { &Selection::All } else { &select },
+                filtered: true,
+                batch: options.batch,
+                rows_per_second: options.rows_per_second.filter(|_| !alone),
+                record: Some(Record { run: &run.id, cursor: all || !deep, guard }),
+            };
+            let converter = if all { &afresh } else { &converter };
+            let tally = pass.run(&mut *self.column, converter, cursor.take(), &mut |tally| {
                 observe(Step { column: &spec.name, pass: passes, rows: tally.rows, rewritten: tally.rewritten })
             })?;
             total.rows = total.rows.max(tally.rows);
             total.rewritten += tally.rewritten;
             total.lost += tally.lost;
-            total.refused = tally.refused;
             total.stopped = tally.stopped;
             let changed = tally.rewritten + tally.lost > 0;
+            if all {
+                not_afresh = tally.refused;
+            } else {
+                total.refused = tally.refused;
+            }
+            all = false;
             if total.stopped || from_start && (alone || !changed) {
                 break true;
             }
@@ -113,10 +129,10 @@ impl Target {
         if !alone {
             self.column.finish()?;
         }
-        let left = self.left(job, false, options)?;
-        let stale = left.rewritten + left.failed.rows;
-        total.unmigrated = left.unmigrated;
-        total.failed = left.failed.and(core::mem::take(&mut total.refused));
+        let left_over = left(&mut *self.column, &converter, &not_current, false, options)?;
+        let stale = left_over.rewritten + left_over.failed.rows;
+        total.unmigrated = left_over.unmigrated;
+        total.failed = left_over.failed.and(core::mem::take(&mut total.refused)).and(not_afresh);
         if !total.stopped {
             self.column.list_failures(&run.id, &total.failed.listed)?;
         }
@@ -145,19 +161,6 @@ impl Target {
     pub(super) fn close_run(&mut self) -> Result<()> {
         self.column.close_run()?;
         self.column.finish()
-    }
-
-    /// Looks for rows that the job would still have to move, and for those that it cannot. What is
-    /// not current is looked at, known or not.
-    fn left(&mut self, job: &Job, filtered: bool, options: &RunOptions) -> Result<Tally> {
-        let spec = self.column.spec().clone();
-        let converter = Converter::new(&spec, &self.keys, job);
-        let select = match self.selection(job) {
-            Selection::Prefixes(_) => Selection::Except(prefixes(&converter.target()?).into()),
-            select => select,
-        };
-        let pass = Pass { select: &select, filtered, batch: options.batch, rows_per_second: None, record: None };
-        pass.run(&mut *self.column, &converter, None, &mut |_| ControlFlow::Continue(()))
     }
 
     /// A value that is rewritten under the feet of an application that cannot read it is lost to
@@ -194,6 +197,19 @@ impl Target {
                 Selection::Prefixes(self.stale_keys().iter().flat_map(prefixes).collect())
             }
             _ => Selection::All,
+        }
+    }
+
+    /// Which values may not be what the job makes of them: those that it can move, and what is
+    /// under a key that nobody knows or in no known format. A deep rotation opens every token.
+    fn not_current(&self, job: &Job) -> Result<Selection> {
+        let spec = self.column.spec();
+        match job {
+            Job::Rotate if spec.writes == Format::Vs1 => {
+                let current = Converter::new(spec, &self.keys, job).target()?;
+                Ok(Selection::Except(prefixes(&current).into()))
+            }
+            _ => Ok(Selection::All),
         }
     }
 
@@ -291,6 +307,18 @@ pub(super) fn run_exclusively(
             Err(error)
         }
     }
+}
+
+/// Looks for rows that the job would still have to move, and for those that it cannot.
+fn left(
+    column: &mut dyn Column,
+    converter: &Converter<'_>,
+    select: &Selection,
+    filtered: bool,
+    options: &RunOptions,
+) -> Result<Tally> {
+    let pass = Pass { select, filtered, batch: options.batch, rows_per_second: None, record: None };
+    pass.run(column, converter, None, &mut |_| ControlFlow::Continue(()))
 }
 
 /// Groups of targets that can share a transaction.

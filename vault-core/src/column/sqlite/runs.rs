@@ -86,14 +86,14 @@ pub(super) fn record(
     let recorded = connection
         .prepare_cached(
             "UPDATE main.vault_core_rotation
-             SET cursor = ?3, rewritten = rewritten + ?4, lost = lost + ?5, heartbeat = ?6
+             SET cursor = coalesce(?3, cursor), rewritten = rewritten + ?4, lost = lost + ?5, heartbeat = ?6
              WHERE column_name = ?1 AND run_id = ?2",
         )
         .and_then(|mut update| {
             update.execute(params![
                 column,
                 progress.run,
-                progress.cursor.to_text(),
+                progress.cursor.map(RowKey::to_text),
                 written.rewritten,
                 written.lost,
                 Timestamp::now().0
