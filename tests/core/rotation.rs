@@ -262,7 +262,7 @@ fn a_keyring_that_changes_under_a_run_ends_it() {
         }
         ControlFlow::Continue(())
     });
-    assert!(matches!(result, Err(Error::Temporary { .. })), "{result:?}");
+    assert!(matches!(result.map_err(Error::from), Err(Error::Temporary { .. })));
     let old_prefix = format!("vs1.{old}.");
     let moved = app.values().iter().filter(|(_, value)| !value.starts_with(&old_prefix)).count();
     assert_eq!(moved, 40, "the batch after the change is undone");
@@ -360,8 +360,106 @@ fn an_exclusive_run_that_is_stopped_has_changed_nothing() {
     let result = rotation.run(&Job::Rotate, &options, &mut |step| {
         if step.rows > 50 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
-    assert!(matches!(result, Err(Error::Temporary { .. })));
+    let summary = result.unwrap().remove(0);
+    assert_eq!((summary.rewritten, summary.end, summary.undone), (0, End::Stopped, true));
     assert_eq!((app.values(), app.schema()), before);
+}
+
+/// An application with a second column, like the first and in another table, of `database`.
+fn with_second_column(column: &str, database: &str) -> App {
+    let app = App::new(column);
+    let config = fs::read_to_string(app.path("vault.toml")).unwrap();
+    let (_, declared) = config.split_once("[[column]]").unwrap();
+    let second = declared.replace("\"c\"", "\"d\"").replace("app.db", database).replace("secrets", "others");
+    fs::write(app.path("vault.toml"), format!("{config}[[column]]{second}")).unwrap();
+    let other = Connection::open(app.path(database)).unwrap();
+    other.execute_batch("CREATE TABLE others (id INTEGER PRIMARY KEY, user_id INTEGER, name TEXT, v TEXT)").unwrap();
+    app.fill_foreign(3);
+    for (id, value) in app.values() {
+        other.execute("INSERT INTO others VALUES (?1, ?1, 'x', ?2)", params![id, value]).unwrap();
+    }
+    app
+}
+
+fn contents(app: &App, database: &str) -> Vec<String> {
+    let connection = Connection::open(app.path(database)).unwrap();
+    let mut statement = connection.prepare("SELECT v FROM others ORDER BY id").unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+fn run_all(app: &App) -> Result<Vec<Summary>, vault_core::rotate::Unfinished> {
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::All, Access::Write).unwrap();
+    rotation.run(&Job::Rotate, &stopped(), &mut |_| ControlFlow::Continue(()))
+}
+
+#[test]
+fn an_exclusive_run_finishes_all_databases_or_changes_none() {
+    let app = with_second_column(FOREIGN, "other.db");
+    app.promote_new("text");
+    let before = (app.values(), contents(&app, "other.db"), app.schema());
+    let unchanged = || assert_eq!((app.values(), contents(&app, "other.db"), app.schema()), before);
+
+    // Somebody else uses the second one.
+    let other = Connection::open(app.path("other.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let unfinished = run_all(&app).unwrap_err();
+    assert!(matches!(unfinished.error, Error::Temporary { .. }), "{unfinished}");
+    other.execute_batch("ROLLBACK").unwrap();
+    unchanged();
+
+    // A trigger keeps one of its rows.
+    other
+        .execute_batch("CREATE TRIGGER t BEFORE UPDATE ON others WHEN OLD.id = 2 BEGIN SELECT RAISE(ABORT, 'no'); END")
+        .unwrap();
+    let summaries = run_all(&app).unwrap();
+    let told: Vec<_> = summaries.iter().map(|done| (done.rewritten, done.stale, done.undone, done.end)).collect();
+    assert_eq!(told, [(0, 3, true, End::Stopped), (0, 3, true, End::Stale)]);
+    assert_eq!(summaries[1].failed[0].0.to_string(), "2");
+    unchanged();
+
+    // Its commit fails, when the first one is committed.
+    other
+        .execute_batch(
+            "DROP TRIGGER t;
+             CREATE TABLE child (id INTEGER REFERENCES others (id) DEFERRABLE INITIALLY DEFERRED);
+             CREATE TRIGGER t AFTER UPDATE ON others BEGIN INSERT INTO child VALUES (99); END",
+        )
+        .unwrap();
+    let unfinished = run_all(&app).unwrap_err();
+    let told: Vec<_> = unfinished.summaries.iter().map(|done| (done.rewritten, done.undone)).collect();
+    assert_eq!(told, [(3, false), (0, true)], "{unfinished}");
+    assert_eq!(contents(&app, "other.db"), before.1);
+    other.execute_batch("DROP TRIGGER t").unwrap();
+    assert!(run_all(&app).unwrap().iter().all(|done| done.end == End::Clean && !done.undone));
+}
+
+#[test]
+fn one_database_may_be_declared_in_two_spellings() {
+    let app = with_second_column(FOREIGN, "app.db");
+    std::os::unix::fs::symlink(app.path("app.db"), app.path("link.db")).unwrap();
+    let config = fs::read_to_string(app.path("vault.toml")).unwrap();
+    let (first, second) = config.rsplit_once("app.db").unwrap();
+    fs::write(app.path("vault.toml"), format!("{first}link.db{second}")).unwrap();
+    app.promote_new("text");
+    let summaries = run_all(&app).unwrap();
+    assert!(summaries.len() == 2 && summaries.iter().all(|done| done.rewritten == 3));
+}
+
+#[test]
+fn what_was_done_before_an_error_is_told() {
+    let app = with_second_column(TOKENS, "other.db");
+    let vault = app.vault();
+    let mut second = vault.rotation(Scope::Column("d"), Access::Write).unwrap();
+    let reseal = Job::Reseal(ContextTemplate::default());
+    second.run(&reseal, &RunOptions::default(), &mut |_| ControlFlow::Continue(())).unwrap();
+    let mut rotation = vault.rotation(Scope::All, Access::Write).unwrap();
+    let migrate = Job::Migrate(Format::Vs1);
+    let unfinished = rotation.run(&migrate, &RunOptions::default(), &mut |_| ControlFlow::Continue(())).unwrap_err();
+    assert_eq!(unfinished.summaries.iter().map(|done| done.rewritten).collect::<Vec<_>>(), [3]);
+    assert!(matches!(unfinished.error, Error::Refused { .. }));
+    app.all_open();
 }
 
 #[test]

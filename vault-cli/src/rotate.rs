@@ -226,7 +226,15 @@ fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut O
         }
     });
     output.done();
-    tell(&result?, false, output)
+    match result {
+        Ok(summaries) => tell(&summaries, false, output),
+        Err(unfinished) => {
+            if !unfinished.summaries.is_empty() {
+                tell(&unfinished.summaries, false, output)?;
+            }
+            Err(unfinished.error.into())
+        }
+    }
 }
 
 fn fence(vault: &Vault, scope: &ScopeArgs, down: bool, dry_run: bool, output: &mut Output) -> Outcome {
@@ -280,8 +288,9 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
             End::Stopped => "; stopped: run again",
             _ => "; rows remain that cannot be moved",
         };
+        let undone = if summary.undone { "; nothing was changed" } else { "" };
         lines.push(format!(
-            "{}: {} rows, {} {}, {} lost to other writers, {} failed, {} stale after {} passes, {:.2} s{end}",
+            "{}: {} rows, {} {}, {} lost to other writers, {} failed, {} stale after {} passes, {:.2} s{end}{undone}",
             summary.column,
             summary.rows,
             summary.rewritten,
@@ -304,6 +313,7 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
             "column": summary.column, "rows": summary.rows, "rewritten": summary.rewritten, "lost": summary.lost, "failed": failures,
             "stale": summary.stale, "passes": summary.passes, "seconds": summary.seconds,
             "findings": summary.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "undone": summary.undone,
             "end": format!("{:?}", summary.end).to_lowercase(),
         }));
     }

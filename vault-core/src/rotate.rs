@@ -7,6 +7,7 @@
 mod batch;
 mod convert;
 mod count;
+mod exclusive;
 mod run;
 
 use core::ops::ControlFlow;
@@ -15,7 +16,8 @@ use crate::column::{Column, Finding, RowKey, Run};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 
-use run::{Order, by_database, run_exclusively};
+use exclusive::run_exclusively;
+use run::Order;
 
 pub use convert::{ColumnKeys, Job, Recognised};
 pub use count::{ColumnCount, Verification};
@@ -77,7 +79,7 @@ pub enum End {
     Pinned,
     /// Only rows remain that others keep changing or holding: run it again.
     Locked,
-    /// It was asked to stop: run it again.
+    /// It was asked to stop, or undone because another column could not be finished: run it again.
     Stopped,
     /// Rows are stale and cannot be moved: each is listed.
     Stale,
@@ -115,6 +117,25 @@ pub struct Summary {
     pub count: Option<ColumnCount>,
     /// How it ended; of a dry run, how the run would.
     pub end: End,
+    /// Nothing was changed: an exclusive run could not finish every column.
+    pub undone: bool,
+}
+
+/// A run that an error ended.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// What was done to columns before.
+    pub summaries: Vec<Summary>,
+    /// What ended the run.
+    pub error: Error,
+}
+
+impl From<Unfinished> for Error {
+    fn from(unfinished: Unfinished) -> Self {
+        unfinished.error
+    }
 }
 
 /// The columns that one job is done to.
@@ -180,11 +201,13 @@ impl<'a> Rotation<'a> {
         self.targets.iter_mut().map(|target| target.plan(job, options)).collect()
     }
 
-    /// Converts batch by batch until a pass over everything changes nothing.
+    /// Converts batch by batch until a pass over everything changes nothing. With
+    /// [`app_stopped`](RunOptions::app_stopped), all columns are finished or none is changed: their
+    /// summaries say [`undone`](Summary::undone) then.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] where an application that knows one key would be broken, or another run
+    /// With what was done to other columns before: [`Error::Refused`] where an application that knows one key would be broken, or another run
     /// is open; [`Error::Temporary`] where the keyring changed or the database stayed locked;
     /// [`Error::Database`]. Whatever was committed before stays, and a further run goes on there.
     pub fn run(
@@ -192,21 +215,22 @@ impl<'a> Rotation<'a> {
         job: &Job,
         options: &RunOptions,
         observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-    ) -> Result<Vec<Summary>> {
-        for target in &mut self.targets {
-            target.refuse_unsafe(job, options)?;
+    ) -> Result<Vec<Summary>, Unfinished> {
+        for target in &self.targets {
+            if let Err(error) = target.refuse_unsafe(job, options) {
+                return Err(Unfinished { summaries: Vec::new(), error });
+            }
         }
         let order = Order { job, options, generation: self.generation, guard: &self.guard };
-        let mut summaries = Vec::new();
         if options.app_stopped {
-            for mut group in by_database(&mut self.targets) {
-                summaries.extend(run_exclusively(&mut group, &order, observe)?);
-            }
-            return Ok(summaries);
+            return run_exclusively(&mut self.targets, &order, observe);
         }
+        let mut summaries = Vec::new();
         for target in &mut self.targets {
-            let findings = target.column.check()?;
-            summaries.push(target.run(&order, findings, observe)?);
+            match target.column.check().and_then(|findings| target.run(&order, findings, observe)) {
+                Ok(summary) => summaries.push(summary),
+                Err(error) => return Err(Unfinished { summaries, error }),
+            }
         }
         Ok(summaries)
     }

@@ -1,4 +1,4 @@
-//! What a job does to one column, and to the columns of one database at once.
+//! What a job does to one column.
 
 use core::ops::ControlFlow;
 use std::time::Instant;
@@ -270,41 +270,7 @@ impl Summary {
             findings,
             count: None,
             end,
-        }
-    }
-}
-
-/// All columns of one database in one exclusive transaction: whoever reads it sees the values as
-/// they were, or all of them moved.
-pub(super) fn run_exclusively(
-    group: &mut [&mut Target],
-    order: &Order<'_>,
-    observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-) -> Result<Vec<Summary>> {
-    let findings = group.iter_mut().map(|target| target.column.check()).collect::<Result<Vec<_>>>()?;
-    let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
-    first.column.begin_exclusive()?;
-    let moved = (order.guard)().and_then(|()| {
-        let targets = group.iter_mut().zip(findings);
-        targets.map(|(target, findings)| target.run(order, findings, observe)).collect::<Result<Vec<_>>>()
-    });
-    let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
-    match moved {
-        Ok(summaries) if summaries.iter().any(|summary| summary.end == End::Stopped) => {
-            first.column.rollback()?;
-            Err(Error::Temporary {
-                reason: "stopped; nothing was changed".to_owned(),
-                remedy: "run the command again".to_owned(),
-            })
-        }
-        Ok(summaries) => {
-            first.column.commit()?;
-            first.column.finish()?;
-            Ok(summaries)
-        }
-        Err(error) => {
-            first.column.rollback()?;
-            Err(error)
+            undone: false,
         }
     }
 }
@@ -319,19 +285,6 @@ fn left(
 ) -> Result<Tally> {
     let pass = Pass { select, filtered, batch: options.batch, rows_per_second: None, record: None };
     pass.run(column, converter, None, &mut |_| ControlFlow::Continue(()))
-}
-
-/// Groups of targets that can share a transaction.
-pub(super) fn by_database(targets: &mut [Target]) -> Vec<Vec<&mut Target>> {
-    let mut groups: Vec<Vec<&mut Target>> = Vec::new();
-    for target in targets {
-        let database = target.column.database().to_owned();
-        match groups.iter_mut().find(|group| group.first().is_some_and(|first| first.column.database() == database)) {
-            Some(group) => group.push(target),
-            None => groups.push(vec![target]),
-        }
-    }
-    groups
 }
 
 fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run> {

@@ -1,7 +1,5 @@
 //! The columns of a configuration, with the keys that their values may be under.
 
-use std::path::PathBuf;
-
 use crate::column::SqliteColumn;
 use crate::database::Access;
 use crate::database::sqlite::SqliteDatabase;
@@ -38,7 +36,7 @@ impl Vault {
         if let Scope::Column(name) = scope {
             self.manifest.column(name)?;
         }
-        let mut databases: Vec<(PathBuf, SqliteDatabase)> = Vec::new();
+        let mut databases: Vec<SqliteDatabase> = Vec::new();
         let mut targets = Vec::new();
         let mut guarded = Vec::new();
         let mut missed = false;
@@ -61,13 +59,13 @@ impl Vault {
                 missed |= matches!(scope, Scope::Keyring(name) if uses(name));
                 continue;
             }
-            let known = databases.iter().find(|(path, _)| *path == spec.database).map(|(_, database)| database.clone());
-            let database = match known {
-                Some(database) => database,
+            // However its path is written: a second connection would wait for the locks of the first.
+            let opened = SqliteDatabase::open(&spec.database, access)?;
+            let database = match databases.iter().find(|known| known.path() == opened.path()) {
+                Some(known) => known.clone(),
                 None => {
-                    let database = SqliteDatabase::open(&spec.database, access)?;
-                    databases.push((spec.database.clone(), database.clone()));
-                    database
+                    databases.push(opened.clone());
+                    opened
                 }
             };
             let mut keys = ColumnKeys::default();
