@@ -90,8 +90,7 @@ impl Target {
         let afresh = Converter::new(&spec, &self.keys, job).afresh();
         let (mut total, mut not_afresh) = (Tally::default(), Failures::default());
         let mut passes = 0;
-        // What a deep run sealed again already is behind its cursor: a time would say the same of
-        // a clock that is wrong.
+        // No row shows that it was sealed again: what a deep run did is what its cursor passed.
         let mut all = deep;
         let mut cursor = run.cursor.filter(|_| deep || !alone);
         let settled = loop {
