@@ -27,6 +27,7 @@ fn a_key_is_added_promoted_disabled_enabled_and_destroyed() {
     let vault = |line: &str| app.directory.vault(line);
     let old = app.primary("main");
     let new = app.add("main");
+    let (_, backup) = app.values().remove(0);
     assert_eq!(app.primary("main"), old);
     vault(&format!("key disable {old} --yes")).fails(23);
     vault(&format!("key promote {new} --yes")).ok();
@@ -43,6 +44,14 @@ fn a_key_is_added_promoted_disabled_enabled_and_destroyed() {
     vault("rotate fence --drop").ok();
     vault(&format!("key disable {old} --yes")).ok();
     fs::remove_file(app.directory.path("kek_1")).unwrap();
+    vault("rotate fence --drop").ok();
+    let (id, now) = app.values().remove(0);
+    app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = ?2", (&backup, id)).unwrap();
+    let refused = vault(&format!("key destroy {old} --yes")).fails(23);
+    assert!(refused.contains("column app.secrets holds 1 values"), "{refused}");
+    app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = ?2", (&now, id)).unwrap();
+    vault(&format!("key destroy {old} --dry-run")).ok();
+    vault(&format!("key destroy {old} --yes")).ok();
     vault(&format!("key destroy {old} --yes")).ok();
     assert!(vault("key list").ok().contains("destroyed"), "its tombstone stays");
     vault("rotate verify").ok();

@@ -250,6 +250,8 @@ fn a_run_tells_how_it_ended() {
     assert!(app.directory.vault("rotate status").ok().contains("10 rewritten"));
     assert!(app.directory.vault("status").ok().contains("open run of rotate"));
     app.directory.vault("rotate fence").fails(23);
+    let would = app.directory.vault("rotate fence -n");
+    assert!(would.code == 23 && would.out.contains("190 values under a key that was replaced"), "{would:?}");
     app.directory.vault("rotate verify").fails(23);
     let blocker = app.connect();
     blocker.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -259,6 +261,7 @@ fn a_run_tells_how_it_ended() {
     let stale = app.directory.vault("rotate run");
     assert_eq!(stale.code, 23, "{stale:?}");
     assert!(stale.err.contains("row 150"), "{}", stale.err);
+    assert!(app.directory.vault("rotate status").ok().contains("app.secrets, row 150: "));
     app.connect().execute("DELETE FROM secrets WHERE id = 150", []).unwrap();
     app.directory.vault("rotate run").ok();
     app.directory.vault("rotate abort").ok();
@@ -335,6 +338,7 @@ fn a_late_writer_is_refused_by_the_fence() {
     let app = App::new(TOKENS, 5);
     let late = Sealer::from_key_file(app.directory.path("kek_1")).unwrap();
     app.directory.vault("rotate --yes").ok();
+    assert!(app.directory.vault("rotate fence --drop -n").ok().contains("would go: app.secrets"));
     let token = late.seal(&context(1), b"late").unwrap().to_string();
     let written = app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [token]);
     assert!(written.unwrap_err().to_string().contains("is being retired"));

@@ -307,3 +307,80 @@ fn the_doctor_finds_what_is_wrong_and_tells_the_remedy() {
     mode(&directory, "keys/vault_kek_1", 0o644);
     assert_eq!(directory.vault("doctor --require-private-files").code, 21);
 }
+
+#[test]
+fn a_store_is_rotated_beside_a_stopped_application_and_never_migrated() {
+    for store in STORES {
+        let directory = home(store);
+        directory.vault_with("set A", b"one").ok();
+        directory.vault("rotate --yes --app-stopped --retire").ok();
+        assert_eq!(directory.vault("key list").ok().matches("disabled").count(), 1);
+        let token = |directory: &Directory| {
+            let vault = vault_core::Config::from_file(directory.path("vault.toml")).and_then(vault_core::Vault::load);
+            vault.unwrap().store().unwrap().page(None, 10).unwrap().remove(0).token
+        };
+        let before = token(&directory);
+        directory.vault("rotate run").ok();
+        assert_eq!(token(&directory), before);
+        directory.vault("rotate run --deep").ok();
+        assert_ne!(token(&directory), before);
+        assert_eq!(directory.vault("get A").ok(), "one");
+        for line in [
+            "migrate store --to fernet",
+            "migrate store --to fernet --app-stopped",
+            "reseal store --old-context tenant=x",
+        ] {
+            directory.vault(line).fails(23);
+        }
+        directory.vault("rotate verify --column store").ok();
+        directory.vault("rotate verify --column store --keyring other").fails(2);
+    }
+}
+
+#[test]
+fn a_restored_keyring_is_refused_until_the_operator_accepts_it() {
+    for store in STORES {
+        let directory = home(store);
+        directory.vault_with("set A", b"one").ok();
+        directory.vault("rotate --yes").ok();
+        let state = fs::read(directory.path("main.keyring.toml")).unwrap();
+        directory.vault("rotate --yes").ok();
+        // The state file comes from a backup; the newest key waits again.
+        directory.write("main.keyring.toml", state);
+        fs::remove_file(directory.path("keys").join(newest_key(&directory))).unwrap();
+        for line in ["get A", "list", "rotate run", "rotate verify", "status"] {
+            let refused = directory.vault(line).fails(23);
+            assert!(refused.contains("--accept-rollback"), "{line}: {refused}");
+        }
+        directory.vault_with("set A", b"two").fails(23);
+        assert!(directory.vault("doctor").out.contains("was used with generation"));
+    }
+    // With the material of all keys, the older state opens what it can again.
+    let directory = home(STORES[1]);
+    directory.vault_with("set A", b"one").ok();
+    let second = directory.vault("rotate --yes");
+    assert_eq!(second.code, 0);
+    let before = fs::read(directory.path("main.keyring.toml")).unwrap();
+    directory.vault("key generate --out third").ok();
+    directory.vault("key add third").ok();
+    let added = fs::read(directory.path("main.keyring.toml")).unwrap();
+    assert_ne!(before, added);
+    directory.vault(&format!("key promote {} --yes", waiting(&directory))).ok();
+    directory.write("main.keyring.toml", added);
+    directory.vault("get A").fails(23);
+    directory.vault("rotate run --accept-rollback").ok();
+    assert_eq!(directory.vault("get A").ok(), "one");
+}
+
+/// The file of the key that was made last.
+fn newest_key(directory: &Directory) -> String {
+    let keys = fs::read_dir(directory.path("keys")).unwrap().map(|entry| entry.unwrap());
+    let newest = keys.max_by_key(|entry| entry.metadata().unwrap().modified().unwrap());
+    newest.unwrap().file_name().into_string().unwrap()
+}
+
+fn waiting(directory: &Directory) -> String {
+    let told = json(&directory.vault("key list --json").ok());
+    let keys = told["keys"].as_array().unwrap().iter();
+    keys.into_iter().find(|key| key["state"] == "active").unwrap()["kid"].as_str().unwrap().to_owned()
+}

@@ -85,7 +85,7 @@ fn mark_all(column: &mut dyn Column) -> vault_core::column::Written {
         })
         .collect();
     let cursor = changes.last().unwrap().key.clone();
-    column.write(&changes, &Progress { run: &run.id, cursor: &cursor, failed: &[] }).unwrap()
+    column.write(&changes, &Progress { run: &run.id, cursor: Some(&cursor), failed: &[], guard: &|| Ok(()) }).unwrap()
 }
 
 const SIMPLE: &str = "table = \"t\"\nrow = [\"id\"]\nvalue = \"v\"";
@@ -182,7 +182,10 @@ fn members_of_json_are_replaced_and_their_neighbours_are_not() {
     let change =
         |row: &Row| RowChange { key: row.key.clone(), old: row.value.clone(), new: "new \"value\"".to_owned() };
     let written = column
-        .write(&[change(&rows[0]), change(&rows[2])], &Progress { run: &run.id, cursor: &rows[2].key, failed: &[] })
+        .write(
+            &[change(&rows[0]), change(&rows[2])],
+            &Progress { run: &run.id, cursor: Some(&rows[2].key), failed: &[], guard: &|| Ok(()) },
+        )
         .unwrap();
     assert_eq!(written.rewritten, 2);
     let read =
@@ -207,7 +210,9 @@ fn only_what_was_read_is_replaced() {
         .iter()
         .map(|row| RowChange { key: row.key.clone(), old: row.value.clone(), new: "lost".to_owned() })
         .collect();
-    let written = column.write(&changes, &Progress { run: &run.id, cursor: &rows[3].key, failed: &[] }).unwrap();
+    let written = column
+        .write(&changes, &Progress { run: &run.id, cursor: Some(&rows[3].key), failed: &[], guard: &|| Ok(()) })
+        .unwrap();
     assert_eq!((written.rewritten, written.lost), (0, 4));
     let left: u64 = connection.query_row("SELECT count(*) FROM t WHERE v = 'lost'", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 0);
@@ -364,7 +369,9 @@ fn runs_are_joined_refused_and_forgotten() {
     assert_eq!(schema(), before, "our own tables go with the last run");
     let row = pages(&mut one, &Selection::All, true, 1).remove(0);
     let change = RowChange { key: row.key.clone(), old: row.value, new: "y".to_owned() };
-    let forgotten = one.write(&[change], &Progress { run: &run.id, cursor: &row.key, failed: &[] }).unwrap_err();
+    let forgotten = one
+        .write(&[change], &Progress { run: &run.id, cursor: Some(&row.key), failed: &[], guard: &|| Ok(()) })
+        .unwrap_err();
     assert!(matches!(forgotten, Error::Temporary { .. }), "{forgotten}");
     let value: String = table.connect().query_row("SELECT v FROM t", [], |row| row.get(0)).unwrap();
     assert_eq!(value, "x", "a batch without its record is not written");
@@ -386,7 +393,9 @@ fn a_database_keeps_its_journal_mode_and_old_values_do_not_stay_in_its_pages() {
             .iter()
             .map(|row| RowChange { key: row.key.clone(), old: row.value.clone(), new: "n".to_owned() })
             .collect();
-        column.write(&changes, &Progress { run: &run.id, cursor: &rows[499].key, failed: &[] }).unwrap();
+        column
+            .write(&changes, &Progress { run: &run.id, cursor: Some(&rows[499].key), failed: &[], guard: &|| Ok(()) })
+            .unwrap();
         column.close_run().unwrap();
         column.finish().unwrap();
         let now: String = table.connect().query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
@@ -436,7 +445,7 @@ fn an_immutable_column_is_never_written() {
     assert_eq!(row.value, Cell::Text("x".to_owned()));
     let change = RowChange { key: row.key.clone(), old: row.value, new: "y".to_owned() };
     assert!(matches!(
-        column.write(&[change], &Progress { run: "", cursor: &row.key, failed: &[] }),
+        column.write(&[change], &Progress { run: "", cursor: Some(&row.key), failed: &[], guard: &|| Ok(()) }),
         Err(Error::Refused { .. })
     ));
 }

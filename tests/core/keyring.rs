@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use vault_core::{Change, Config, Error, Found, KeyState, Keyring, KeyringState, Kind, MasterKey, Vault};
+use vault_core::{
+    Access, Change, Config, Error, Found, KeyState, Keyring, KeyringState, Kind, MasterKey, Scope, Vault,
+};
 
 /// A directory with a configuration of two keyrings, and keys where their sources look.
 struct Ring {
@@ -101,7 +103,10 @@ fn a_key_lives_its_life() {
     change(Change::Promote(old)).unwrap();
     is(old, KeyState::Primary);
     change(Change::Promote(new)).unwrap();
-    for wrong in [Change::Enable(new), Change::Destroy(old), Change::Destroy(new)] {
+    let vault = ring.load().unwrap();
+    let all = vault.rotation(Scope::UsesKeyring("main"), Access::Read).unwrap().verified().unwrap();
+    let destroy = |kid| Change::Destroy(all.retired(kid).unwrap());
+    for wrong in [Change::Enable(new), destroy(old), destroy(new)] {
         assert_eq!(change(wrong).unwrap_err().kind(), Kind::Refused);
     }
     change(Change::Promote(new)).unwrap();

@@ -315,9 +315,15 @@ mod vault {
         let vault = place.load().unwrap();
         assert!(matches!(vault.open(&context, &token), Err(Error::KeyDisabled { .. })));
 
-        refused(vault.key_change("main", &Change::Destroy(old.kid()), None));
+        let destroy = || {
+            let vault = place.load().unwrap();
+            let all = vault.rotation(Scope::UsesKeyring("main"), Access::Read).unwrap().verified().unwrap();
+            vault.key_change("main", &Change::Destroy(all.retired(old.kid()).unwrap()), None)
+        };
+        refused(destroy());
         fs::remove_file(place.path("keys/kek_old")).unwrap();
-        place.load().unwrap().key_change("main", &Change::Destroy(old.kid()), None).unwrap();
+        destroy().unwrap();
+        destroy().unwrap();
         assert!(matches!(place.load().unwrap().open(&context, &token), Err(Error::KeyDestroyed { at: Some(_), .. })));
         let keyring = place.load().unwrap();
         let keyring = keyring.keyring("main").unwrap();

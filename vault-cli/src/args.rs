@@ -510,6 +510,9 @@ pub(crate) enum RotateCommand {
         scope: ScopeArgs,
         #[command(flatten)]
         run: RunArgs,
+        /// Take the store and the keyring as they are, though one of them is older than the other
+        #[arg(long)]
+        accept_rollback: bool,
     },
     /// Make the databases refuse values under keys that were replaced
     Fence {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::json;
 use vault_core::rotate::Rotation;
-use vault_core::{Access, Change, Error, KeyId, KeyState, KeyringKind, Kind, MasterKey, Scope, Vault};
+use vault_core::{Access, Change, Error, KeyId, KeyState, Kind, MasterKey, Scope, Vault};
 
 use crate::args::{ChangeArgs, Global, KeyArgs, KeyCommand};
 use crate::failure::{Failure, Outcome};
@@ -79,11 +79,12 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
         KeyCommand::Destroy { kid, change } => {
             let vault = input::vault(global)?;
             vault.key_check(keyring, *kid, KeyState::Destroyed)?;
-            refuse_needed(&vault, keyring, *kid)?;
+            // A backup that was restored since may have brought values under the key back.
+            let retired = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.verified()?.retired(*kid)?;
             if !change.dry_run {
                 let question = "give it up for ever? backups that still need this key become unreadable";
                 input::confirm(&format!("key {kid}: {question}"), change.yes)?;
-                vault.key_change(keyring, &Change::Destroy(*kid), change.out.as_deref())?;
+                vault.key_change(keyring, &Change::Destroy(retired), change.out.as_deref())?;
             }
             changed("destroy", *kid, KeyState::Destroyed, change).tell(output)
         }
@@ -208,27 +209,6 @@ fn put_back(vault: &Vault, fences: &[(String, Vec<KeyId>)]) -> Result<(), Error>
             for kid in kids {
                 rotation.fence(Some(*kid))?;
             }
-        }
-    }
-    Ok(())
-}
-
-/// Refuses to give up a key that a value may need: one that came back from a backup, for example.
-fn refuse_needed(vault: &Vault, keyring: &str, kid: KeyId) -> Result<(), Failure> {
-    // A value of a foreign format does not name its key: it opens under another one, or may need
-    // this one.
-    let unnamed = vault.manifest().keyring(keyring)?.kind == KeyringKind::Text;
-    for count in vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.count(false)? {
-        let (needing, what) = match count.under(kid) {
-            0 if unnamed => (count.failed, "open under no loaded key".to_owned()),
-            under => (under, format!("name key {kid}")),
-        };
-        if needing > 0 {
-            return Err(Error::Refused {
-                reason: format!("column {} holds {needing} values that {what}", count.column),
-                remedy: "put its file back, enable it with `vault key enable` and run `vault rotate run`, or remove these values".to_owned(),
-            }
-            .into());
         }
     }
     Ok(())

@@ -25,11 +25,12 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
             let vault = input::vault(global)?;
             plan(&mut rotation(&vault, scope, Access::Read)?, &job(run), run, output)
         }
-        Some(RotateCommand::Run { scope, run }) => {
+        Some(RotateCommand::Run { scope, run, accept_rollback }) => {
             let vault = input::vault(global)?;
             if run.dry_run {
                 return plan(&mut rotation(&vault, scope, Access::Read)?, &job(run), run, output);
             }
+            vault.settle(*accept_rollback)?;
             convert(&mut rotation(&vault, scope, Access::Write)?, &job(run), run, output)
         }
         Some(RotateCommand::Fence { scope, drop, dry_run }) => {
@@ -57,8 +58,9 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
         }
         Some(RotateCommand::Status { scope }) => {
             let vault = input::vault(global)?;
-            let runs = rotation(&vault, scope, Access::Read)?.runs()?;
-            let lines: Vec<_> = runs
+            let mut rotation = rotation(&vault, scope, Access::Read)?;
+            let (runs, failures) = (rotation.runs()?, rotation.failures()?);
+            let mut lines: Vec<_> = runs
                 .iter()
                 .map(|(column, run)| {
                     format!(
@@ -67,12 +69,18 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
                     )
                 })
                 .collect();
+            let rows = failures.iter().take(MAX_TOLD);
+            lines.extend(rows.map(|(column, row, reason)| format!("{column}, row {row}: {reason}")));
             let text = if lines.is_empty() { "no run is open".to_owned() } else { lines.join("\n") };
             let runs: Vec<_> = runs
                 .iter()
                 .map(|(column, run)| json!({ "column": column, "job": run.job, "target": run.target, "rewritten": run.rewritten, "lost": run.lost }))
                 .collect();
-            output.result(&text, json!({ "runs": runs }))?;
+            let failures: Vec<_> = failures
+                .iter()
+                .map(|(column, row, reason)| json!({ "column": column, "row": row.to_string(), "reason": reason }))
+                .collect();
+            output.result(&text, json!({ "runs": runs, "failures": failures }))?;
             Ok(0)
         }
     }
@@ -330,15 +338,41 @@ fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut O
         }
     });
     output.done();
-    tell(&result?, false, output)
+    match result {
+        Ok(summaries) => tell(&summaries, false, output),
+        Err(unfinished) => {
+            if !unfinished.summaries.is_empty() {
+                tell(&unfinished.summaries, false, output)?;
+            }
+            Err(unfinished.error.into())
+        }
+    }
 }
 
 fn fence(vault: &Vault, scope: &ScopeArgs, down: bool, dry_run: bool, output: &mut Output) -> Outcome {
     let mut rotation = rotation(vault, scope, if dry_run { Access::Read } else { Access::Write })?;
+    if dry_run && down {
+        let fences = rotation.fences()?;
+        let columns: Vec<_> = fences.iter().map(|(column, _)| column.as_str()).collect();
+        let text = match columns.as_slice() {
+            [] => "no column is fenced".to_owned(),
+            columns => format!("these fences would go: {}", columns.join(", ")),
+        };
+        output.result(&text, json!({ "fenced": columns }))?;
+        return Ok(0);
+    }
     if dry_run {
-        let stale: u64 = rotation.count(false)?.iter().map(|count| count.stale).sum();
-        output.result(&format!("{stale} stale values stand in the way of a fence"), json!({ "stale": stale }))?;
-        return Ok(if stale == 0 || down { 0 } else { Kind::Refused.exit_code() });
+        let obstacles = rotation.fence_obstacles(None)?;
+        let text = match obstacles.as_slice() {
+            [] => "nothing stands in the way of a fence".to_owned(),
+            found => found.iter().map(|(_, obstacle)| obstacle.to_string()).collect::<Vec<_>>().join("\n"),
+        };
+        let objects: Vec<_> = obstacles
+            .iter()
+            .map(|(column, obstacle)| json!({ "column": column, "reason": obstacle.to_string(), "hint": obstacle.hint() }))
+            .collect();
+        output.result(&text, json!({ "obstacles": objects }))?;
+        return Ok(if obstacles.is_empty() { 0 } else { Kind::Refused.exit_code() });
     }
     if down {
         rotation.unfence()?;
@@ -366,8 +400,9 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
             End::Stopped => "; stopped: run again",
             _ => "; rows remain that cannot be moved",
         };
+        let undone = if summary.undone { "; nothing was changed" } else { "" };
         lines.push(format!(
-            "{}: {} rows, {} {}, {} lost to other writers, {} failed, {} stale after {} passes, {:.2} s{end}",
+            "{}: {} rows, {} {}, {} lost to other writers, {} failed, {} stale after {} passes, {:.2} s{end}{undone}",
             summary.column,
             summary.rows,
             summary.rewritten,
@@ -388,6 +423,7 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
             "column": summary.column, "rows": summary.rows, "rewritten": summary.rewritten, "lost": summary.lost, "failed": failures,
             "stale": summary.stale, "passes": summary.passes, "seconds": summary.seconds,
             "findings": summary.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "undone": summary.undone,
             "end": format!("{:?}", summary.end).to_lowercase(),
         }));
     }
@@ -435,12 +471,10 @@ fn keyring_of<'a>(vault: &'a Vault, scope: &'a ScopeArgs) -> Result<&'a str, Fai
     let Some(column) = &scope.column else {
         return Ok(manifest.keyring(named.unwrap_or("main"))?.name.as_str());
     };
-    let column = manifest.column(column)?;
-    let own = &manifest.keyring_for(column, column.writes)?.name;
+    let own = vault.written_under(column)?;
     match named {
         Some(named) if named != own => Err(Failure::usage(format!(
-            "column {} is written under keyring {own}, not {named}: leave --keyring out",
-            column.name
+            "column {column} is written under keyring {own}, not {named}: leave --keyring out"
         ))),
         _ => Ok(own),
     }

@@ -31,6 +31,12 @@ pub trait Column: Send {
     /// Which database it is in. Columns of equal databases share a connection, and a transaction.
     fn database(&self) -> &str;
 
+    /// Whether it can be changed in one transaction with others of its database. A store cannot,
+    /// and need not: nobody reads one without this library.
+    fn transactional(&self) -> bool {
+        true
+    }
+
     /// Whether the table looks as declared, and what people should know about it.
     ///
     /// # Errors
@@ -58,8 +64,8 @@ pub trait Column: Send {
     ///
     /// # Errors
     ///
-    /// [`Error::Temporary`] if the database stays locked or the run was forgotten meanwhile;
-    /// [`Error::Database`]. Nothing of the batch is written then.
+    /// [`Error::Temporary`] if the database stays locked or the run was forgotten meanwhile; what
+    /// the guard of `progress` says; [`Error::Database`]. Nothing of the batch is written then.
     fn write(&mut self, changes: &[RowChange], progress: &Progress<'_>) -> Result<Written>;
 
     /// Begins a transaction that nobody else can write beside.
@@ -104,6 +110,14 @@ pub trait Column: Send {
     /// [`Error::Database`].
     fn close_run(&mut self) -> Result<()>;
 
+    /// Lists the rows that fail, and why, in place of those that were listed before: a whole pass
+    /// of the run met these. Does nothing if the run is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Temporary`] if the database stays locked; [`Error::Database`].
+    fn list_failures(&mut self, run: &str, failed: &[(RowKey, String)]) -> Result<()>;
+
     /// The rows that failed when the open run met them last, and why.
     ///
     /// # Errors
@@ -111,11 +125,19 @@ pub trait Column: Send {
     /// [`Error::Database`].
     fn failures(&mut self) -> Result<Vec<(RowKey, String)>>;
 
+    /// What keeps a fence against `kids` from being put up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn fence_obstacle(&mut self, kids: &[KeyId]) -> Result<Option<Error>>;
+
     /// Makes the database refuse values under `kids` from now on, in place of any fence before.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] while a row holds such a value.
+    /// [`Error::Refused`] with what [`fence_obstacle`](Self::fence_obstacle) finds, asked again in
+    /// the transaction.
     fn fence(&mut self, kids: &[KeyId]) -> Result<()>;
 
     /// The keys that the database refuses.
@@ -299,6 +321,8 @@ pub struct Page<'a> {
 pub enum Selection {
     /// Every value that is neither NULL nor empty.
     All,
+    /// Every value but those whose first 22 characters are one of these. Takes a scan.
+    Except(Vec<String>),
     /// Values whose first 22 characters are one of these.
     Prefixes(Vec<String>),
 }
@@ -315,14 +339,23 @@ pub struct RowChange {
 }
 
 /// The record of a batch.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Progress<'a> {
     /// The run that it belongs to.
     pub run: &'a str,
-    /// The last row of the batch.
-    pub cursor: &'a RowKey,
+    /// The last row of the batch; none where the run's cursor stays as it is.
+    pub cursor: Option<&'a RowKey>,
     /// Rows that could not be converted, and why.
     pub failed: &'a [(RowKey, String)],
+    /// Whether the batch may be written at all, asked inside its transaction before it is
+    /// committed.
+    pub guard: &'a dyn Fn() -> Result<()>,
+}
+
+impl core::fmt::Debug for Progress<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Progress").field("run", &self.run).field("cursor", &self.cursor).finish_non_exhaustive()
+    }
 }
 
 /// What became of a batch.
@@ -352,13 +385,13 @@ pub struct Survey {
 pub struct Run {
     /// A random name.
     pub id: String,
-    /// What is done: rotate, migrate or reseal.
+    /// What is done: rotate, rotate-deep, migrate or reseal.
     pub job: String,
     /// What values become: format and key id.
     pub target: String,
     /// The generation of the keyring when it began.
     pub generation: u64,
-    /// How far it is; a hint that only saves time.
+    /// How far it is: a hint that only saves time, but in a deep rotation what is not sealed again.
     pub cursor: Option<RowKey>,
     /// Values replaced so far.
     pub rewritten: u64,
@@ -368,6 +401,19 @@ pub struct Run {
     pub started: Timestamp,
     /// When its last batch was written.
     pub heartbeat: Timestamp,
+}
+
+impl Run {
+    /// Refuses to join `self`, the open run over `column`, with a run of another job or target.
+    pub(crate) fn refuse_other(&self, column: &str, other: &Self) -> Result<()> {
+        if (&self.job, &self.target) == (&other.job, &other.target) {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            reason: format!("column {column} has an open run of {} to {}", self.job, self.target),
+            remedy: "finish it, or forget it with `vault rotate abort`".to_owned(),
+        })
+    }
 }
 
 /// Something that people should know about a column.

@@ -5,7 +5,7 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::error::{Error, Result};
-use crate::key::Trim;
+use crate::key::{KeyId, Trim};
 
 /// A format of stored values: this project's own, or one that an application invented.
 ///
@@ -133,6 +133,55 @@ impl Format {
             Self::Vs1 => value.starts_with(b"vs1."),
         }
     }
+
+    /// Whether the syntax fits, or would fit if one byte were another: a damaged value must not go
+    /// for plain text.
+    pub(crate) fn resembles(self, value: &[u8]) -> bool {
+        let differs = |at: usize, byte: u8| value.get(at) != Some(&byte);
+        self.fits(value)
+            || match self {
+                Self::FaceColumn
+                | Self::FaceJson
+                | Self::FaceJsonDouble
+                | Self::Fernet
+                | Self::FlowfileLegacyMaster
+                | Self::FlowfileLegacyUser
+                | Self::FlowfileStore => {
+                    let text = value.trim_ascii();
+                    // Version 0x80, and times before the year 2106.
+                    text.len() >= SHORTEST_FERNET
+                        && text.iter().zip(b"gAAAAA").filter(|(is, must)| is != must).count() <= 1
+                }
+                Self::FlowfileV1 => {
+                    let mut parts = value.rsplitn(2, |byte| *byte == b'$');
+                    let token = parts.next().unwrap_or_default();
+                    value.starts_with(b"$ffsec$") || parts.next().is_some() && inner_fernet_bytes(token).is_some()
+                }
+                Self::Plaintext => false,
+                Self::SocialCbcLegacy => {
+                    value.len().is_multiple_of(32) && value.iter().filter(|byte| !is_lower_hex(byte)).count() == 1
+                }
+                Self::SocialGcm16 => {
+                    let odd = value.iter().enumerate().filter(|(at, byte)| match at {
+                        32 | 65 => differs(*at, b':'),
+                        _ => !byte.is_ascii_hexdigit(),
+                    });
+                    value.len() >= 66 && value.len().is_multiple_of(2) && odd.count() <= 1
+                }
+                Self::SocialV1 => {
+                    value.starts_with(b"v1:") || value.get(3..).is_some_and(|rest| social_parts(rest, 24).is_some())
+                }
+                Self::Vs1 => {
+                    let version = |rest: &[u8]| {
+                        let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                        digits > 0 && rest.get(digits) == Some(&b'.')
+                    };
+                    let kid = value.get(4..21).and_then(|kid| core::str::from_utf8(kid).ok());
+                    [b"vs", b"vk"].iter().any(|head| value.strip_prefix(*head).is_some_and(version))
+                        || kid.is_some_and(|kid| KeyId::parse(kid).is_ok()) && !differs(21, b'.')
+                }
+            }
+    }
 }
 
 impl core::fmt::Display for Format {
@@ -209,3 +258,6 @@ pub(crate) fn social_parts(value: &[u8], nonce: usize) -> Option<[&[u8]; 3]> {
 fn is_lower_hex(byte: &u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
+
+/// Base64 of version, time, initialisation vector, one block and MAC, without padding.
+const SHORTEST_FERNET: usize = 98;

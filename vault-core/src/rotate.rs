@@ -7,16 +7,17 @@
 mod batch;
 mod convert;
 mod count;
+mod exclusive;
 mod run;
 
 use core::ops::ControlFlow;
 
 use crate::column::{Column, Finding, RowKey, Run};
 use crate::error::{Error, Result};
-use crate::format::Format;
 use crate::key::KeyId;
 
-use run::{by_database, run_exclusively};
+use exclusive::run_exclusively;
+use run::Order;
 
 pub use convert::{ColumnKeys, Job, Recognised};
 pub use count::{ColumnCount, Verification};
@@ -78,7 +79,7 @@ pub enum End {
     Pinned,
     /// Only rows remain that others keep changing or holding: run it again.
     Locked,
-    /// It was asked to stop: run it again.
+    /// It was asked to stop, or undone because another column could not be finished: run it again.
     Stopped,
     /// Rows are stale and cannot be moved: each is listed.
     Stale,
@@ -96,9 +97,15 @@ pub struct Summary {
     pub rewritten: u64,
     /// Rows that somebody else changed in between; a later pass met them again.
     pub lost: u64,
-    /// Rows that could not be moved, and why.
+    /// Rows in a foreign format where tokens are written, which a rotation met and a migration
+    /// moves.
+    pub unmigrated: u64,
+    /// Rows that could not be moved, all of them.
+    pub failed_rows: u64,
+    /// The first thousand of these, and why.
     pub failed: Vec<(RowKey, String)>,
-    /// Rows that are still stale, by a count after the last pass.
+    /// Rows that are still stale, whatever the filter says: by a count after the last pass, and
+    /// in a dry run now.
     pub stale: u64,
     /// Passes made.
     pub passes: u64,
@@ -106,8 +113,29 @@ pub struct Summary {
     pub seconds: f64,
     /// What the database said about the column.
     pub findings: Vec<Finding>,
-    /// How it ended.
+    /// What the column holds, by format and key; of a dry run only.
+    pub count: Option<ColumnCount>,
+    /// How it ended; of a dry run, how the run would.
     pub end: End,
+    /// Nothing was changed: an exclusive run could not finish every column.
+    pub undone: bool,
+}
+
+/// A run that an error ended.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+#[non_exhaustive]
+pub struct Unfinished {
+    /// What was done to columns before.
+    pub summaries: Vec<Summary>,
+    /// What ended the run.
+    pub error: Error,
+}
+
+impl From<Unfinished> for Error {
+    fn from(unfinished: Unfinished) -> Self {
+        unfinished.error
+    }
 }
 
 /// The columns that one job is done to.
@@ -129,8 +157,8 @@ impl core::fmt::Debug for Rotation<'_> {
 }
 
 impl<'a> Rotation<'a> {
-    /// A rotation over `targets`, begun at `generation` of the keyring. `guard` is called before
-    /// every batch and says whether the keyring is still the one that was begun with.
+    /// A rotation over `targets`, begun at `generation` of the keyring. `guard` is called inside the
+    /// transaction of every batch and says whether the keyring is still the one that was begun with.
     pub fn new(targets: Vec<Target>, generation: u64, guard: impl Fn() -> Result<()> + 'a) -> Self {
         Self { targets, generation, covers: None, guard: Box::new(guard) }
     }
@@ -161,21 +189,25 @@ impl<'a> Rotation<'a> {
         Ok(())
     }
 
-    /// Does everything but write: every value is read, opened and converted.
+    /// Does everything but write: every value is read, opened and converted. A deep rotation is
+    /// shown from its start, however far it is.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] and [`Error::Database`] where a column could not be worked on at all.
-    /// Values that cannot be moved are listed in the summary.
+    /// Values that cannot be moved are listed in the summary, and what would keep the run from its
+    /// work is among the findings: it ends as [`End::Stale`] then.
     pub fn plan(&mut self, job: &Job, options: &RunOptions) -> Result<Vec<Summary>> {
         self.targets.iter_mut().map(|target| target.plan(job, options)).collect()
     }
 
-    /// Converts batch by batch until a pass over everything changes nothing.
+    /// Converts batch by batch until a pass over everything changes nothing. With
+    /// [`app_stopped`](RunOptions::app_stopped), all columns are finished or none is changed: their
+    /// summaries say [`undone`](Summary::undone) then.
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] where an application that knows one key would be broken, or another run
+    /// With what was done to other columns before: [`Error::Refused`] where an application that knows one key would be broken, or another run
     /// is open; [`Error::Temporary`] where the keyring changed or the database stayed locked;
     /// [`Error::Database`]. Whatever was committed before stays, and a further run goes on there.
     pub fn run(
@@ -183,22 +215,25 @@ impl<'a> Rotation<'a> {
         job: &Job,
         options: &RunOptions,
         observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-    ) -> Result<Vec<Summary>> {
-        for target in &mut self.targets {
-            target.refuse_unsafe(job, options)?;
+    ) -> Result<Vec<Summary>, Unfinished> {
+        for target in &self.targets {
+            if let Err(error) = target.refuse_unsafe(job, options) {
+                return Err(Unfinished { summaries: Vec::new(), error });
+            }
         }
-        let (guard, generation) = (&self.guard, self.generation);
-        if !options.app_stopped {
-            return self
-                .targets
-                .iter_mut()
-                .map(|target| target.run(job, options, generation, guard, observe))
-                .collect();
-        }
-        let mut summaries = Vec::new();
-        for mut group in by_database(&mut self.targets) {
-            guard()?;
-            summaries.extend(run_exclusively(&mut group, job, options, generation, observe)?);
+        let order = Order { job, options, generation: self.generation, guard: &self.guard };
+        // Stores come last, and do without: nobody has to be stopped for them.
+        let together = self.targets.iter().take_while(|target| options.app_stopped && target.column.transactional());
+        let together = together.count();
+        let (together, others) = self.targets.split_at_mut(together);
+        let mut summaries = if together.is_empty() { Vec::new() } else { run_exclusively(together, &order, observe)? };
+        let options = &RunOptions { app_stopped: false, ..options.clone() };
+        for target in others {
+            let order = Order { options, ..order };
+            match target.column.check().and_then(|findings| target.run(&order, findings, observe)) {
+                Ok(summary) => summaries.push(summary),
+                Err(error) => return Err(Unfinished { summaries, error }),
+            }
         }
         Ok(summaries)
     }
@@ -215,25 +250,31 @@ impl<'a> Rotation<'a> {
     pub fn fence(&mut self, kid: Option<KeyId>) -> Result<Vec<String>> {
         let mut fenced = Vec::new();
         for target in &mut self.targets {
-            let mut kids = match kid {
-                // A value of a foreign format does not say which key it is under.
-                Some(kid) if kid.letter() == 'f' => Vec::new(),
-                Some(kid) => vec![kid],
-                None => target.replaced_keys(),
-            };
-            let spec = target.column.spec();
-            if spec.writes != Format::Vs1 || spec.immutable || kids.is_empty() {
-                continue;
+            let kids = target.kids_to_fence(kid)?;
+            if !kids.is_empty() {
+                target.column.fence(&kids)?;
+                fenced.push(target.column.spec().name.clone());
             }
-            if kid.is_some() {
-                kids.extend(target.column.fenced()?);
-                kids.sort();
-                kids.dedup();
-            }
-            target.column.fence(&kids)?;
-            fenced.push(target.column.spec().name.clone());
         }
         Ok(fenced)
+    }
+
+    /// What would keep [`fence`](Self::fence) from its work: columns, and why each refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn fence_obstacles(&mut self, kid: Option<KeyId>) -> Result<Vec<(String, Error)>> {
+        let mut obstacles = Vec::new();
+        for target in &mut self.targets {
+            let kids = target.kids_to_fence(kid)?;
+            if !kids.is_empty()
+                && let Some(obstacle) = target.column.fence_obstacle(&kids)?
+            {
+                obstacles.push((target.column.spec().name.clone(), obstacle));
+            }
+        }
+        Ok(obstacles)
     }
 
     /// Takes the fences down.
@@ -245,16 +286,29 @@ impl<'a> Rotation<'a> {
         self.targets.iter_mut().try_for_each(|target| target.column.unfence())
     }
 
+    /// The columns that have a fence, and the keys that each refuses to take.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn fences(&mut self) -> Result<Vec<(String, Vec<KeyId>)>> {
+        let mut fences = Vec::new();
+        for target in &mut self.targets {
+            let kids = target.column.fenced()?;
+            if !kids.is_empty() {
+                fences.push((target.column.spec().name.clone(), kids));
+            }
+        }
+        Ok(fences)
+    }
+
     /// The keys that some column refuses to take.
     ///
     /// # Errors
     ///
     /// [`Error::Database`].
     pub fn fenced(&mut self) -> Result<Vec<KeyId>> {
-        let mut kids = Vec::new();
-        for target in &mut self.targets {
-            kids.extend(target.column.fenced()?);
-        }
+        let mut kids: Vec<_> = self.fences()?.into_iter().flat_map(|(_, kids)| kids).collect();
         kids.sort();
         kids.dedup();
         Ok(kids)
@@ -270,8 +324,8 @@ impl<'a> Rotation<'a> {
         self.targets.iter_mut().map(|target| target.count(deep)).collect()
     }
 
-    /// Opens every value, and where none is stale or failed forgets the open runs: the tables
-    /// that they were recorded in are removed.
+    /// Opens every value, and where none is stale or failed forgets the open rotations to the
+    /// present primary key: the tables that they were recorded in are removed. Other runs stay.
     ///
     /// # Errors
     ///
@@ -279,7 +333,7 @@ impl<'a> Rotation<'a> {
     pub fn verify(&mut self) -> Result<Verification> {
         let verification = self.verified()?;
         if verification.is_clean() {
-            self.abort()?;
+            self.targets.iter_mut().try_for_each(Target::close_rotation)?;
         }
         Ok(verification)
     }
@@ -288,8 +342,12 @@ impl<'a> Rotation<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
+    /// [`Error::Database`], [`Error::Refused`] or [`Error::Altered`] where a table or a store is
+    /// not in order.
     pub fn verified(&mut self) -> Result<Verification> {
+        for target in &mut self.targets {
+            target.column.check()?;
+        }
         Ok(Verification::new(self.count(true)?, self.generation, self.covers.clone()))
     }
 
@@ -299,10 +357,23 @@ impl<'a> Rotation<'a> {
     ///
     /// [`Error::Database`].
     pub fn abort(&mut self) -> Result<()> {
-        self.targets.iter_mut().try_for_each(|target| {
-            target.column.close_run()?;
-            target.column.finish()
-        })
+        self.targets.iter_mut().try_for_each(Target::close_run)
+    }
+
+    /// The rows that failed when the open runs met them last: column, row and reason. What became
+    /// current or vanished since is among them until the command is typed again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn failures(&mut self) -> Result<Vec<(String, RowKey, String)>> {
+        let mut failures = Vec::new();
+        for target in &mut self.targets {
+            let column = target.column.spec().name.clone();
+            let rows = target.column.failures()?.into_iter();
+            failures.extend(rows.map(|(row, reason)| (column.clone(), row, reason)));
+        }
+        Ok(failures)
     }
 
     /// The open runs, with their columns.

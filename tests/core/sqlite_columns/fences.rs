@@ -58,6 +58,29 @@ fn a_stale_row_keeps_the_fence_away_and_the_filter_does_not_hide_it() {
     column.fence(&[kid(OLD)]).unwrap();
 }
 
+/// The dry run and the real thing ask the same.
+#[test]
+fn an_obstacle_is_told_with_what_helps_against_it() {
+    let application = Application::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)");
+    application.insert(1, "no json");
+    application.insert(2, &format!("{{\"x\": \"{}\"}}", token(OLD, 2)));
+    let mut spec = application.spec();
+    spec.member = Some("x".to_owned());
+    let mut column = application.column_of(spec);
+    for (what, remedy, cure) in [
+        ("1 values", "rotate run", "DELETE FROM t WHERE id = 2"),
+        ("1 documents", "repair or remove", "DELETE FROM t WHERE id = 1"),
+    ] {
+        let obstacle = column.fence_obstacle(&[kid(OLD)]).unwrap().unwrap();
+        assert!(obstacle.to_string().contains(what), "{obstacle}");
+        assert!(obstacle.hint().unwrap().contains(remedy), "{obstacle:?}");
+        assert_eq!(column.fence(&[kid(OLD)]).unwrap_err().to_string(), obstacle.to_string());
+        application.connection.execute_batch(cure).unwrap();
+    }
+    assert!(column.fence_obstacle(&[kid(OLD)]).unwrap().is_none());
+    column.fence(&[kid(OLD)]).unwrap();
+}
+
 #[test]
 fn other_columns_of_a_stale_row_can_be_changed() {
     let application = Application::with_rows(1);

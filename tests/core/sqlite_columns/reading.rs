@@ -1,5 +1,19 @@
 use super::*;
 
+#[test]
+fn whatever_does_not_begin_so_is_selected() {
+    let application = Application::with_rows(2);
+    application
+        .connection
+        .execute_batch(&format!(
+            "INSERT INTO t (id, v) VALUES (3, NULL), (4, ''), (5, 'vs1.{OLD}'), (6, x'ff'), (7, 'vs2.x'), (8, 'x'), (9, 7);
+             INSERT INTO t (id, v) SELECT 10, CAST(v AS BLOB) FROM t WHERE id = 1"
+        ))
+        .unwrap();
+    let select = Selection::Except(vec![format!("vs1.{OLD}."), format!("vk1.{OLD}.")]);
+    assert_eq!(keys(&read_all(&mut application.column(), &select, 2)), ["5", "6", "7", "8", "9"]);
+}
+
 /// Every key, in the order of the database's own index.
 fn paged(schema: &str, inserts: &[&str], row: &[&str]) -> Vec<Vec<String>> {
     let application = Application::new(schema);

@@ -12,8 +12,15 @@ fn a_run_is_recorded_with_its_batches() {
 
     let changes: Vec<_> = read_all(&mut column, &stale(), 10).iter().map(moved).collect();
     let failed = [(RowKey::parse("[\"i4\"]").unwrap(), "corrupt".to_owned())];
-    column.write(&changes[..2], &Progress { run: &run.id, cursor: &changes[1].key, failed: &[] }).unwrap();
-    column.write(&changes[2..3], &Progress { run: &run.id, cursor: &changes[3].key, failed: &failed }).unwrap();
+    column
+        .write(&changes[..2], &Progress { run: &run.id, cursor: Some(&changes[1].key), failed: &[], guard: &|| Ok(()) })
+        .unwrap();
+    column
+        .write(
+            &changes[2..3],
+            &Progress { run: &run.id, cursor: Some(&changes[3].key), failed: &failed, guard: &|| Ok(()) },
+        )
+        .unwrap();
     let found = application.column().run().unwrap().unwrap();
     assert_eq!((found.id.clone(), found.rewritten, found.lost), (run.id.clone(), 3, 0));
     assert_eq!(found.cursor.as_ref(), Some(&changes[3].key));
@@ -21,7 +28,9 @@ fn a_run_is_recorded_with_its_batches() {
     assert_eq!(column.failures().unwrap(), failed);
 
     // What was repaired since is failed no more.
-    column.write(&changes[3..], &Progress { run: &run.id, cursor: &changes[4].key, failed: &[] }).unwrap();
+    column
+        .write(&changes[3..], &Progress { run: &run.id, cursor: Some(&changes[4].key), failed: &[], guard: &|| Ok(()) })
+        .unwrap();
     assert!(column.failures().unwrap().is_empty());
     column.close_run().unwrap();
     assert_eq!(application.schema(), before);
@@ -55,7 +64,7 @@ fn a_run_that_was_closed_takes_its_workers_along() {
         if reopen {
             other.open_run(&new_run(NEW)).unwrap();
         }
-        let progress = Progress { run: &run.id, cursor: &changes[0].key, failed: &[] };
+        let progress = Progress { run: &run.id, cursor: Some(&changes[0].key), failed: &[], guard: &|| Ok(()) };
         assert_eq!(worker.write(&changes, &progress).unwrap_err().kind(), Kind::Temporary);
         assert_eq!(worker.survey().unwrap().tokens, [(format!("vs1.{OLD}."), 2)], "nothing of the batch was written");
     }

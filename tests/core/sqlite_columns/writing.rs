@@ -136,6 +136,31 @@ fn a_rollback_by_a_trigger_ends_the_exclusive_transaction() {
 }
 
 #[test]
+fn the_guard_is_asked_inside_the_transaction_and_undoes_it() {
+    let application = Application::with_rows(3);
+    let mut column = application.column();
+    let changes = changes(&mut column);
+    let run = column.open_run(&new_run(NEW)).unwrap();
+    let other = Connection::open(application.path()).unwrap();
+    for exclusive in [false, true] {
+        if exclusive {
+            column.begin_exclusive().unwrap();
+        }
+        let guard = || {
+            assert!(other.execute_batch("BEGIN IMMEDIATE").is_err(), "nobody else can write");
+            Err(Error::Temporary { reason: "changed".to_owned(), remedy: "again".to_owned() })
+        };
+        let progress = Progress { run: &run.id, cursor: Some(&changes[2].key), failed: &[], guard: &guard };
+        assert_eq!(column.write(&changes, &progress).unwrap_err().kind(), Kind::Temporary);
+        if exclusive {
+            column.commit().unwrap();
+        }
+        assert_eq!(application.number(&format!("SELECT count(*) FROM t WHERE v GLOB 'vs1.{NEW}.*'")), 0);
+        assert_eq!(column.run().unwrap().unwrap(), run);
+    }
+}
+
+#[test]
 fn immutable_columns_are_never_written() {
     let application = Application::with_rows(1);
     let mut spec = application.spec();
@@ -233,8 +258,12 @@ fn writers_and_rotators_at_the_same_time_lose_nothing() {
                     for _ in 0..6 {
                         for chunk in changes(&mut column).chunks(20) {
                             let cursor = chunk[chunk.len() - 1].key.clone();
-                            let written =
-                                column.write(chunk, &Progress { run: &run.id, cursor: &cursor, failed: &[] }).unwrap();
+                            let written = column
+                                .write(
+                                    chunk,
+                                    &Progress { run: &run.id, cursor: Some(&cursor), failed: &[], guard: &|| Ok(()) },
+                                )
+                                .unwrap();
                             total.rewritten += written.rewritten;
                             total.lost += written.lost;
                             total.failed.extend(written.failed);

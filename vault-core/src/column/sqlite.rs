@@ -170,6 +170,7 @@ impl Column for SqliteColumn {
             let written = self.transact("write", |connection| -> Result<Written, Stop> {
                 let written = write::batch(connection, &self.spec, &self.sql, self.table.exact, changes, &refused)?;
                 runs::record(connection, &self.spec.name, progress, changes, &written)?;
+                (progress.guard)()?;
                 Ok(written)
             });
             match written {
@@ -216,8 +217,21 @@ impl Column for SqliteColumn {
         self.transact("forget the run over", |connection| runs::close(connection, &self.spec.name))
     }
 
+    fn list_failures(&mut self, run: &str, failed: &[(RowKey, String)]) -> Result<()> {
+        if failed.is_empty() && self.failures()?.is_empty() {
+            return Ok(());
+        }
+        self.transact("list the failed rows of", |connection| {
+            runs::list_failures(connection, &self.spec.name, run, failed)
+        })
+    }
+
     fn failures(&mut self) -> Result<Vec<(RowKey, String)>> {
         runs::failures(&self.database.lock(), &self.spec.name)
+    }
+
+    fn fence_obstacle(&mut self, kids: &[KeyId]) -> Result<Option<Error>> {
+        fence::obstacle(&self.database.lock(), &self.spec, &self.sql, kids)
     }
 
     fn fence(&mut self, kids: &[KeyId]) -> Result<()> {

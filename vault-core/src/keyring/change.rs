@@ -16,8 +16,8 @@ use crate::secret::SecretBytes;
 use super::state::{Change, KeyState, KeyringState};
 use super::{Keyring, Material, refused};
 
-/// The proof that no value needs a key: verification hands it out, and disabling the key demands
-/// it. It holds for one keyring and until that keyring changes.
+/// The proof that no value needs a key: verification hands it out, and disabling and destroying the
+/// key demand it. It holds for one keyring and until that keyring changes.
 #[derive(Debug)]
 pub struct Retired {
     kid: KeyId,
@@ -478,10 +478,10 @@ mod tests {
 
         // While its material is there, destroying it would stop every process that finds it.
         let before = fs::read(machine.path("state.toml")).unwrap();
-        assert!(refused(machine.change(&Change::Destroy(old.kid()))));
+        assert!(refused(machine.change(&Change::Destroy(machine.proof(old.kid())))));
         assert_eq!(fs::read(machine.path("state.toml")).unwrap(), before);
         fs::rename(machine.path("kek_1"), machine.path("escrow")).unwrap();
-        let last = machine.change(&Change::Destroy(old.kid())).unwrap();
+        let last = machine.change(&Change::Destroy(machine.proof(old.kid()))).unwrap();
         assert_eq!(last.generation(), 8);
         let keyring = machine.load(None).unwrap();
         assert!(matches!(keyring.opening(old.kid()), Err(Error::KeyDestroyed { at: Some(_), .. })));

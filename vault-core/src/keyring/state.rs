@@ -138,8 +138,9 @@ impl KeyRecord {
 pub enum Change {
     /// From decrypt-only or active to disabled. Demands the proof that no value needs the key.
     Disable(Retired),
-    /// From disabled to destroyed, for ever.
-    Destroy(KeyId),
+    /// From disabled to destroyed, for ever. The proof says that no value, restored from a backup
+    /// perhaps, needs the key.
+    Destroy(Retired),
     /// From disabled back to decrypt-only.
     Enable(KeyId),
     /// From active, or as a rollback from decrypt-only, to primary; the key that was becomes
@@ -152,7 +153,7 @@ impl Change {
     pub(super) fn goal(&self) -> (KeyId, KeyState) {
         match self {
             Self::Disable(retired) => (retired.kid(), KeyState::Disabled),
-            Self::Destroy(kid) => (*kid, KeyState::Destroyed),
+            Self::Destroy(retired) => (retired.kid(), KeyState::Destroyed),
             Self::Enable(kid) => (*kid, KeyState::DecryptOnly),
             Self::Promote(kid) => (*kid, KeyState::Primary),
         }
@@ -357,7 +358,7 @@ impl KeyringState {
 
     /// The next state. It carries no MACs yet.
     pub(super) fn after(&self, change: &Change) -> Result<Self> {
-        if let Change::Disable(retired) = change {
+        if let Change::Disable(retired) | Change::Destroy(retired) = change {
             retired.check(self)?;
         }
         let (kid, to) = change.goal();
@@ -697,12 +698,12 @@ mod tests {
             if from == Primary {
                 state.keys.get_mut(&other).unwrap().state = DecryptOnly;
             }
-            let proof = Retired::new(subject, state.keyring_id.clone(), state.generation);
+            let proof = || Retired::new(subject, state.keyring_id.clone(), state.generation);
             for (change, to) in [
                 (Change::Promote(subject), Primary),
-                (Change::Disable(proof), Disabled),
+                (Change::Disable(proof()), Disabled),
                 (Change::Enable(subject), DecryptOnly),
-                (Change::Destroy(subject), Destroyed),
+                (Change::Destroy(proof()), Destroyed),
             ] {
                 let allowed = matches!(
                     (from, to),
@@ -730,7 +731,13 @@ mod tests {
         };
         assert!(matches!(disable(&"0".repeat(32), state.generation), Err(Error::Refused { .. })));
         assert!(matches!(disable(&state.keyring_id, state.generation - 1), Err(Error::Temporary { .. })));
-        disable(&state.keyring_id, state.generation).unwrap();
+        let state = disable(&state.keyring_id, state.generation).unwrap();
+        let destroy = |keyring_id: &str, generation| {
+            state.after(&Change::Destroy(Retired::new(old, keyring_id.to_owned(), generation)))
+        };
+        assert!(matches!(destroy(&"0".repeat(32), state.generation), Err(Error::Refused { .. })));
+        assert!(matches!(destroy(&state.keyring_id, state.generation - 1), Err(Error::Temporary { .. })));
+        destroy(&state.keyring_id, state.generation).unwrap();
     }
 
     proptest! {
@@ -760,12 +767,13 @@ mod tests {
             let mut state = KeyringState::first(KeyringKind::Kek, KEYS[0].kid()).unwrap();
             for (key, action) in moves {
                 let kid = KEYS[key].kid();
+                let proof = Retired::new(kid, state.keyring_id.clone(), state.generation);
                 let next = match action {
                     0 => state.with(kid, None, None),
                     1 => state.after(&Change::Promote(kid)),
-                    2 => state.after(&Change::Disable(Retired::new(kid, state.keyring_id.clone(), state.generation))),
+                    2 => state.after(&Change::Disable(proof)),
                     3 => state.after(&Change::Enable(kid)),
-                    _ => state.after(&Change::Destroy(kid)),
+                    _ => state.after(&Change::Destroy(proof)),
                 };
                 let Ok(next) = next else { continue };
                 prop_assert_eq!(next.generation, state.generation + 1);

@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 
 use super::convert::{Converter, Outcome};
 
+/// Most failed rows that are listed one by one.
+pub(super) const MAX_LISTED: usize = 1_000;
+
 /// How a pass goes about its work.
 pub(super) struct Pass<'a> {
     pub(super) select: &'a Selection,
@@ -23,22 +26,68 @@ pub(super) struct Pass<'a> {
     pub(super) filtered: bool,
     pub(super) batch: usize,
     pub(super) rows_per_second: Option<u32>,
-    /// The run that batches are recorded in; without one, nothing is written.
-    pub(super) run: Option<&'a str>,
+    /// Without a record, nothing is written.
+    pub(super) record: Option<Record<'a>>,
+}
+
+/// How batches are recorded.
+#[derive(Clone, Copy)]
+pub(super) struct Record<'a> {
+    /// The run that they belong to.
+    pub(super) run: &'a str,
+    /// Whether they move its cursor.
+    pub(super) cursor: bool,
+    /// Whether the keyring is still the one that the run began with.
+    pub(super) guard: &'a dyn Fn() -> Result<()>,
 }
 
 /// What a pass did.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     pub(super) rows: u64,
-    pub(super) current: u64,
     /// Written, or in a dry run to be written.
     pub(super) rewritten: u64,
     /// Changed by somebody else between reading and writing.
     pub(super) lost: u64,
-    pub(super) failed: Vec<(RowKey, String)>,
+    /// Open in a foreign format where tokens are written.
+    pub(super) unmigrated: u64,
+    /// Could not be converted.
+    pub(super) failed: Failures,
+    /// Were refused by the database.
+    pub(super) refused: Failures,
     /// The observer asked to stop.
     pub(super) stopped: bool,
+}
+
+/// Rows that failed, and why: all are counted, the first are listed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Failures {
+    pub(super) rows: u64,
+    pub(super) listed: Vec<(RowKey, String)>,
+}
+
+impl Failures {
+    fn add(&mut self, failed: impl IntoIterator<Item = (RowKey, String)>) {
+        for row in failed {
+            self.rows += 1;
+            if self.listed.len() < MAX_LISTED {
+                self.listed.push(row);
+            }
+        }
+    }
+
+    /// These and others, each row once.
+    pub(super) fn and(mut self, others: Self) -> Self {
+        self.rows += others.rows;
+        for (row, reason) in others.listed {
+            if self.listed.iter().any(|(known, _)| *known == row) {
+                self.rows -= 1;
+            } else if self.listed.len() < MAX_LISTED {
+                self.listed.push((row, reason));
+            }
+        }
+        self
+    }
 }
 
 /// A converted page.
@@ -47,6 +96,7 @@ struct Converted {
     rows: u64,
     changes: Vec<RowChange>,
     failed: Vec<(RowKey, String)>,
+    unmigrated: u64,
 }
 
 impl Pass<'_> {
@@ -56,7 +106,7 @@ impl Pass<'_> {
         column: &mut dyn Column,
         converter: &Converter<'_>,
         after: Option<RowKey>,
-        observe: &mut dyn FnMut(&Tally) -> Result<ControlFlow<()>>,
+        observe: &mut dyn FnMut(&Tally) -> ControlFlow<()>,
     ) -> Result<Tally> {
         let started = Instant::now();
         let mut tally = Tally::default();
@@ -70,7 +120,7 @@ impl Pass<'_> {
                     }
                 }
             });
-            let columns = converter.columns();
+            let columns = converter.columns(self.select);
             let mut cursor = after;
             let mut ended = false;
             let mut under_way = 0_u32;
@@ -97,7 +147,7 @@ impl Pass<'_> {
                 let page = converted.recv().map_err(|_| worker_gone())?;
                 under_way -= 1;
                 self.write(column, &page, &mut tally)?;
-                if observe(&tally)?.is_break() {
+                if observe(&tally).is_break() {
                     tally.stopped = true;
                     return Ok(tally);
                 }
@@ -108,21 +158,21 @@ impl Pass<'_> {
 
     fn write(&self, column: &mut dyn Column, page: &Converted, tally: &mut Tally) -> Result<()> {
         let changes = u64::try_from(page.changes.len()).unwrap_or(u64::MAX);
-        let failed = u64::try_from(page.failed.len()).unwrap_or(u64::MAX);
         tally.rows += page.rows;
-        tally.current += page.rows - changes - failed;
-        tally.failed.extend(page.failed.iter().cloned());
-        let Some(run) = self.run else {
+        tally.unmigrated += page.unmigrated;
+        tally.failed.add(page.failed.iter().cloned());
+        let Some(Record { run, cursor, guard }) = self.record else {
             tally.rewritten += changes;
             return Ok(());
         };
-        if changes == 0 && failed == 0 {
+        if changes == 0 && page.failed.is_empty() {
             return Ok(());
         }
-        let written = column.write(&page.changes, &Progress { run, cursor: &page.last, failed: &page.failed })?;
+        let progress = Progress { run, cursor: cursor.then_some(&page.last), failed: &page.failed, guard };
+        let written = column.write(&page.changes, &progress)?;
         tally.rewritten += written.rewritten;
         tally.lost += written.lost;
-        tally.failed.extend(written.failed);
+        tally.refused.add(written.failed);
         Ok(())
     }
 
@@ -140,11 +190,13 @@ fn convert(converter: &Converter<'_>, rows: Vec<Row>) -> Converted {
         rows: u64::try_from(rows.len()).unwrap_or(u64::MAX),
         changes: Vec::with_capacity(rows.len()),
         failed: Vec::new(),
+        unmigrated: 0,
     };
     for row in rows {
         match converter.convert(&row) {
             Outcome::Current => {}
             Outcome::Failed(error) => page.failed.push((row.key, error.to_string())),
+            Outcome::Unmigrated => page.unmigrated += 1,
             Outcome::Rewrite(new) => page.changes.push(RowChange { key: row.key, old: row.value, new }),
         }
     }

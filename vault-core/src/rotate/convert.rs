@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::column::{ColumnSpec, ContextTemplate, Row};
+use crate::column::{ColumnSpec, ContextTemplate, Row, Selection};
 use crate::error::{Error, Result};
 use crate::foreign::{self, ForeignKey};
 use crate::format::Format;
@@ -23,8 +23,8 @@ pub enum Job {
     Reseal(ContextTemplate),
     /// Every value under the primary key: rewrapped, or for a foreign format written again.
     Rotate,
-    /// As [`Rotate`](Self::Rotate), and tokens are opened with their context and sealed again
-    /// under new data keys.
+    /// Every token opened with its context and sealed again under the primary key and a new data
+    /// key, once in a run; then as [`Rotate`](Self::Rotate).
     RotateDeep,
 }
 
@@ -35,7 +35,8 @@ impl Job {
         match self {
             Self::Migrate(_) => "migrate",
             Self::Reseal(_) => "reseal",
-            Self::Rotate | Self::RotateDeep => "rotate",
+            Self::Rotate => "rotate",
+            Self::RotateDeep => "rotate-deep",
         }
     }
 }
@@ -57,6 +58,14 @@ pub(super) enum Outcome {
     Failed(Error),
     /// It should become this text.
     Rewrite(String),
+    /// It opens, in a foreign format where tokens are written: no affair of a rotation.
+    Unmigrated,
+}
+
+impl From<Option<String>> for Outcome {
+    fn from(new: Option<String>) -> Self {
+        new.map_or(Self::Current, Self::Rewrite)
+    }
 }
 
 /// A value that was recognised: its format, and the key that it is under.
@@ -73,6 +82,8 @@ pub struct Recognised {
 pub(super) struct Converter<'a> {
     spec: &'a ColumnSpec,
     job: &'a Job,
+    /// Whether a deep rotation seals tokens again that are under the primary key already.
+    afresh: bool,
     sealer: Option<Sealer>,
     foreign: Option<&'a Keyring<ForeignKey>>,
 }
@@ -87,7 +98,12 @@ impl<'a> Converter<'a> {
     pub(super) fn new(spec: &'a ColumnSpec, keys: &'a ColumnKeys, job: &'a Job) -> Self {
         // What an application sealed under a raised limit must still move.
         let sealer = keys.sealer.clone().map(|sealer| sealer.with_limit(HARD_LIMIT));
-        Self { spec, job, sealer, foreign: keys.foreign.as_ref() }
+        Self { spec, job, afresh: false, sealer, foreign: keys.foreign.as_ref() }
+    }
+
+    /// The same for the pass of a deep rotation that leaves no token as it is.
+    pub(super) fn afresh(self) -> Self {
+        Self { afresh: true, ..self }
     }
 
     /// The format that values have when the job is done.
@@ -99,17 +115,14 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// The columns whose cells the job needs.
-    pub(super) fn columns(&self) -> Arc<[String]> {
-        let mut columns = match self.job {
-            // The rest of a rewrap is the same whatever the context.
-            Job::Rotate if self.goal() == Format::Vs1 => Vec::new(),
-            Job::Reseal(old) => old.columns(),
-            _ => Vec::new(),
+    /// The columns whose cells the job needs for the values that `select` gives.
+    pub(super) fn columns(&self, select: &Selection) -> Arc<[String]> {
+        let mut columns = match (self.job, select) {
+            // Tokens alone, and a rewrap is the same whatever the context.
+            (Job::Rotate, Selection::Prefixes(_)) => Vec::new(),
+            (Job::Reseal(old), _) => [old.columns(), self.spec.context.columns()].concat(),
+            _ => self.spec.context.columns(),
         };
-        if !matches!(self.job, Job::Rotate) || self.goal() != Format::Vs1 {
-            columns.extend(self.spec.context.columns());
-        }
         columns.sort();
         columns.dedup();
         columns.into()
@@ -121,12 +134,12 @@ impl<'a> Converter<'a> {
     }
 
     pub(super) fn convert(&self, row: &Row) -> Outcome {
-        self.try_convert(row).map_or_else(Outcome::Failed, |new| new.map_or(Outcome::Current, Outcome::Rewrite))
+        self.try_convert(row).unwrap_or_else(Outcome::Failed)
     }
 
     /// What the value is, after it was proved to open (a token: to be authentic).
     pub(super) fn recognise(&self, row: &Row) -> Result<Recognised> {
-        let value = row.value.as_bytes();
+        let value = text(row)?;
         match Shape::of(value) {
             Shape::Token => {
                 let token = token(value)?;
@@ -134,7 +147,7 @@ impl<'a> Converter<'a> {
                 Ok(Recognised { format: Format::Vs1, kid: Some(token.kid()) })
             }
             Shape::WrappedKey => {
-                let wrapped: WrappedKey = text(value)?.parse()?;
+                let wrapped: WrappedKey = value.parse()?;
                 let sealer = self.sealer()?;
                 sealer.rewrap_key(&wrapped)?;
                 Ok(Recognised { format: Format::Vs1, kid: Some(wrapped.kid()) })
@@ -143,15 +156,14 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// The new text, or none where the value is what it should be.
-    fn try_convert(&self, row: &Row) -> Result<Option<String>> {
-        let value = row.value.as_bytes();
+    fn try_convert(&self, row: &Row) -> Result<Outcome> {
+        let value = text(row)?;
         match (Shape::of(value), self.goal()) {
-            (Shape::Token, Format::Vs1) => self.convert_token(row, &token(value)?),
+            (Shape::Token, Format::Vs1) => self.convert_token(row, &token(value)?).map(Outcome::from),
             (Shape::WrappedKey, Format::Vs1) => {
-                let wrapped: WrappedKey = text(value)?.parse()?;
+                let wrapped: WrappedKey = value.parse()?;
                 let moved = self.sealer()?.rewrap_key(&wrapped)?;
-                Ok((moved != wrapped).then(|| moved.to_string()))
+                Ok((moved != wrapped).then(|| moved.to_string()).into())
             }
             (Shape::WrappedKey, _) => Err(Error::Unsupported { what: "format for a wrapped key: it can only be vk1" }),
             (Shape::Token, goal) => {
@@ -161,35 +173,42 @@ impl<'a> Converter<'a> {
                     });
                 }
                 let secret = self.sealer()?.open(&row.context(&self.spec.context)?, &token(value)?)?;
-                self.write_foreign(goal, row, &secret).map(Some)
+                self.write_foreign(goal, row, &secret).map(Outcome::Rewrite)
             }
-            (Shape::Other, Format::Vs1) => {
-                if !matches!(self.job, Job::Migrate(_)) {
-                    return Err(Error::Malformed { what: "value: not a token; migrate the column first" });
+            (Shape::Other, Format::Vs1) => match self.job {
+                Job::Migrate(_) => {
+                    let opened = self.open_foreign(row, true)?;
+                    let token =
+                        self.sealer()?.seal(&row.context(&self.spec.context)?, opened.secret.expose_secret())?;
+                    Ok(Outcome::Rewrite(token.to_string()))
                 }
-                let opened = self.open_foreign(row, matches!(self.job, Job::Migrate(_)))?;
-                let token = self.sealer()?.seal(&row.context(&self.spec.context)?, opened.secret.expose_secret())?;
-                Ok(Some(token.to_string()))
-            }
+                Job::Reseal(_) => Err(Error::Malformed { what: "value: not a token; migrate the column first" }),
+                Job::Rotate | Job::RotateDeep => self.open_foreign(row, true).map(|_| Outcome::Unmigrated),
+            },
             (Shape::Other, goal) => {
                 let opened = self.open_foreign(row, matches!(self.job, Job::Migrate(_)))?;
                 if opened.recognised == (Recognised { format: goal, kid: Some(self.target()?) }) {
-                    return Ok(None);
+                    return Ok(Outcome::Current);
                 }
-                self.write_foreign(goal, row, &opened.secret).map(Some)
+                self.write_foreign(goal, row, &opened.secret).map(Outcome::Rewrite)
             }
         }
     }
 
+    /// The new text, or none where the token is what it should be.
     fn convert_token(&self, row: &Row, token: &Token) -> Result<Option<String>> {
         let sealer = self.sealer()?;
         let stale = token.kid() != sealer.primary()?;
         match self.job {
             Job::Rotate if stale => Ok(Some(sealer.rewrap(token)?.to_string())),
-            Job::RotateDeep if stale => {
+            Job::RotateDeep => {
                 let context = &row.context(&self.spec.context)?;
                 let secret = sealer.open(context, token)?;
-                Ok(Some(sealer.seal(context, secret.expose_secret())?.to_string()))
+                let reseal = stale || self.afresh;
+                reseal
+                    .then(|| sealer.seal(context, secret.expose_secret()))
+                    .transpose()
+                    .map(|new| new.map(|token| token.to_string()))
             }
             Job::Reseal(old) => {
                 let context = &row.context(&self.spec.context)?;
@@ -218,24 +237,46 @@ impl<'a> Converter<'a> {
     /// decides. Plain text is read last, and only where the caller asks for it.
     fn open_foreign(&self, row: &Row, plaintext: bool) -> Result<Opened> {
         let value = row.value.as_bytes();
-        let mut failure = Error::Malformed { what: "value: in none of the formats that the column reads" };
-        for format in self.spec.reads.iter().copied().filter(|format| format.fits(value)) {
-            let opened = match format {
-                Format::Vs1 => continue,
-                Format::Plaintext if plaintext => {
-                    let recognised = Recognised { format, kid: None };
-                    return Ok(Opened { secret: SecretBytes::copy_of(value), recognised });
-                }
-                Format::Plaintext => Err(Error::Malformed { what: "value: plain text; migrate the column first" }),
-                _ if format.authenticated() => self.open_authenticated(format, row),
-                _ => self.open_unauthenticated(format, row),
+        let mut failure = None;
+        let formats = self.spec.reads.iter().copied();
+        for format in formats.filter(|format| format.is_foreign() && format.fits(value)) {
+            let opened = if format.authenticated() {
+                self.open_authenticated(format, row)
+            } else {
+                self.open_unauthenticated(format, row)
             };
             match opened {
                 Ok(opened) => return Ok(opened),
-                Err(error) => failure = error,
+                Err(error) => failure = Some(error),
             }
         }
-        Err(failure)
+        match failure {
+            Some(failure) => Err(failure),
+            None if !self.spec.reads.contains(&Format::Plaintext) || !Format::Plaintext.fits(value) => {
+                Err(Error::Malformed { what: "value: in none of the formats that the column reads" })
+            }
+            None if self.seems_sealed(value) => Err(Error::Malformed {
+                what: "value: it looks sealed, and is damaged or in a format that the column does not read",
+            }),
+            None if plaintext => {
+                let recognised = Recognised { format: Format::Plaintext, kid: None };
+                Ok(Opened { secret: SecretBytes::copy_of(value), recognised })
+            }
+            None => Err(Error::Malformed { what: "value: plain text; migrate the column first" }),
+        }
+    }
+
+    /// Whether a value that did not open is to be left alone, and not taken for plain text: it has
+    /// the syntax of a format that the column reads, even with one byte wrong, or plainly that of
+    /// another one. A token of nothing but hex digits is a sealed value only where the column
+    /// reads `social-cbc-legacy`: it may as well be what a provider gave out.
+    fn seems_sealed(&self, value: &[u8]) -> bool {
+        Format::ALL.into_iter().any(|format| match format {
+            Format::Plaintext => false,
+            _ if format == Format::Vs1 || self.spec.reads.contains(&format) => format.resembles(value),
+            Format::SocialCbcLegacy => false,
+            _ => format.fits(value),
+        })
     }
 
     fn open_authenticated(&self, format: Format, row: &Row) -> Result<Opened> {
@@ -287,10 +328,10 @@ enum Shape {
 }
 
 impl Shape {
-    fn of(value: &[u8]) -> Self {
-        if value.starts_with(b"vs1.") {
+    fn of(value: &str) -> Self {
+        if value.starts_with("vs1.") {
             Self::Token
-        } else if value.starts_with(b"vk1.") {
+        } else if value.starts_with("vk1.") {
             Self::WrappedKey
         } else {
             Self::Other
@@ -298,10 +339,13 @@ impl Shape {
     }
 }
 
-fn token(value: &[u8]) -> Result<Token> {
-    Token::parse(text(value)?, HARD_LIMIT)
+fn token(value: &str) -> Result<Token> {
+    Token::parse(value, HARD_LIMIT)
 }
 
-fn text(value: &[u8]) -> Result<&str> {
-    core::str::from_utf8(value).map_err(|_| Error::Malformed { what: "token: it is not text" })
+/// The value, which is text in every format.
+fn text(row: &Row) -> Result<&str> {
+    core::str::from_utf8(row.value.as_bytes()).map_err(|_| Error::Malformed {
+        what: "value: it is no text, or in a document that is no JSON; repair or remove the row",
+    })
 }

@@ -9,12 +9,11 @@ use crate::key::KeyId;
 use crate::keyring::Retired;
 
 use super::Target;
+use super::batch::MAX_LISTED;
 use super::convert::{Converter, Job, Recognised};
 
 /// Rows read at a time while counting.
 const PAGE: usize = 1_000;
-/// Most failed rows that are listed one by one.
-const MAX_LISTED: usize = 1_000;
 
 /// What one column holds.
 #[derive(Clone, Debug)]
@@ -22,6 +21,8 @@ const MAX_LISTED: usize = 1_000;
 pub struct ColumnCount {
     /// The column.
     pub column: String,
+    /// The format that it is written in.
+    pub writes: Format,
     /// Values by format and key.
     pub by: BTreeMap<Recognised, u64>,
     /// Values that did not open, all of them.
@@ -50,6 +51,13 @@ impl ColumnCount {
         self.by.iter().filter(|(recognised, _)| recognised.kid == Some(kid)).map(|(_, rows)| rows).sum()
     }
 
+    /// Whether values under `kid` are in a format from which only a migration takes them: tokens
+    /// where none are written, or the other way round.
+    fn to_migrate(&self, kid: KeyId) -> bool {
+        let is_token = |format| format == Format::Vs1;
+        self.by.keys().any(|found| found.kid == Some(kid) && is_token(found.format) != is_token(self.writes))
+    }
+
     /// All values.
     #[must_use]
     pub fn values(&self) -> u64 {
@@ -72,11 +80,18 @@ impl Verification {
         Self { columns, generation, covers }
     }
 
-    /// Whether nothing is stale and nothing failed. Stale rows of immutable columns are pinned and
-    /// do not count.
+    /// Whether there are columns, nothing is stale and nothing failed. Stale rows of immutable
+    /// columns are pinned and do not count.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.columns.iter().all(|column| column.failed == 0 && (column.stale == 0 || column.immutable))
+        let clean = |column: &ColumnCount| column.failed == 0 && (column.stale == 0 || column.immutable);
+        !self.columns.is_empty() && self.columns.iter().all(clean)
+    }
+
+    /// Values in a foreign format in columns that write tokens: each opens, and has to be migrated.
+    #[must_use]
+    pub fn unmigrated(&self) -> u64 {
+        self.columns.iter().map(|column| column.unmigrated).sum()
     }
 
     /// The proof that no value needs `kid`, which disabling it demands.
@@ -94,6 +109,8 @@ impl Verification {
                     reason: format!("column {} holds {under} values under key {kid}{kept}", column.column),
                     remedy: if column.immutable {
                         "keep the key: without it these values cannot be read".to_owned()
+                    } else if column.to_migrate(kid) {
+                        format!("run `vault migrate {} --to {}`, then try again", column.column, column.writes)
                     } else {
                         "run `vault rotate run`, then try again".to_owned()
                     },
@@ -126,6 +143,7 @@ impl Target {
         let survey = self.column.survey()?;
         let mut count = ColumnCount {
             column: spec.name.clone(),
+            writes: spec.writes,
             by: BTreeMap::new(),
             failed: 0,
             failures: Vec::new(),

@@ -1,16 +1,16 @@
-//! What a job does to one column, and to the columns of one database at once.
+//! What a job does to one column.
 
 use core::ops::ControlFlow;
 use std::time::Instant;
 
-use crate::column::{Finding, Run, Selection};
+use crate::column::{Column, Finding, Run, Selection};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::key::KeyId;
 use crate::keyring::KeyState;
 use crate::time::Timestamp;
 
-use super::batch::{Pass, Tally};
+use super::batch::{Failures, Pass, Record, Tally};
 use super::convert::{Converter, Job};
 use super::{End, RunOptions, Step, Summary, Target};
 
@@ -18,127 +18,148 @@ use super::{End, RunOptions, Step, Summary, Target};
 /// overtaking it.
 const MAX_PASSES: u64 = 100;
 
+/// What is asked of every column.
+#[derive(Clone, Copy)]
+pub(super) struct Order<'a> {
+    pub(super) job: &'a Job,
+    pub(super) options: &'a RunOptions,
+    pub(super) generation: u64,
+    /// Whether the keyring is still of this generation.
+    pub(super) guard: &'a dyn Fn() -> Result<()>,
+}
+
 impl Target {
     pub(super) fn plan(&mut self, job: &Job, options: &RunOptions) -> Result<Summary> {
         let started = Instant::now();
-        let mut findings = self.column.check()?;
-        if let Err(Error::Refused { reason, .. }) = self.refuse_unsafe(job, options) {
-            findings.push(Finding::new(reason));
-        }
-        let select = self.selection(job)?;
         let spec = self.column.spec().clone();
-        let converter = Converter::new(&spec, &self.keys, job);
-        let pass = Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: None };
-        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| Ok(ControlFlow::Continue(())))?;
-        let end = match (spec.immutable, tally.failed.is_empty()) {
-            (true, _) => End::Pinned,
-            (_, true) => End::Clean,
-            (_, false) => End::Stale,
+        let mut findings = self.column.check()?;
+        let count = self.count(false)?;
+        if spec.immutable {
+            let stale = count.stale;
+            let summary = Summary::new(spec.name, Tally::default(), 0, stale, started, findings, End::Pinned);
+            return Ok(Summary { count: Some(count), ..summary });
+        }
+        let mut hindered = false;
+        let open = self.column.run()?;
+        let wanted = new_run(job, &Converter::new(&spec, &self.keys, job), 0)?;
+        let joined = open.map_or(Ok(()), |open| open.refuse_other(&spec.name, &wanted));
+        for refusal in [self.refuse_unsafe(job, options), joined] {
+            match refusal {
+                Err(Error::Refused { reason, remedy }) => {
+                    hindered = true;
+                    findings.push(Finding::new(format!("{reason}; {remedy}")));
+                }
+                other => other?,
+            }
+        }
+        let select = self.not_current(job)?;
+        let converter = Converter::new(&spec, &self.keys, job).afresh();
+        let left_over = left(&mut *self.column, &converter, &select, false, options)?;
+        let tally = match spec.filter {
+            Some(_) => left(&mut *self.column, &converter, &select, true, options)?,
+            None => left_over.clone(),
         };
-        let stale = tally.rewritten;
-        Ok(Summary::new(spec.name, tally, 1, stale, started, findings, end))
+        // The filter keeps a run from what is outside of it.
+        let all = !hindered && left_over.failed.rows == 0 && left_over.rewritten == tally.rewritten;
+        let end = if all { End::Clean } else { End::Stale };
+        let stale = left_over.rewritten + left_over.failed.rows;
+        let summary = Summary::new(spec.name, tally, 1, stale, started, findings, end);
+        Ok(Summary { count: Some(count), ..summary })
     }
 
+    /// Passes until one from the start changes nothing; inside the open transaction of the column's
+    /// database, beside which nobody writes, just one.
     pub(super) fn run(
         &mut self,
-        job: &Job,
-        options: &RunOptions,
-        generation: u64,
-        guard: &dyn Fn() -> Result<()>,
+        order: &Order<'_>,
+        findings: Vec<Finding>,
         observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Summary> {
         let started = Instant::now();
-        let findings = self.column.check()?;
+        let Order { job, options, generation, guard } = *order;
+        let alone = options.app_stopped;
         let spec = self.column.spec().clone();
         if spec.immutable {
             let count = self.count(false)?;
             return Ok(Summary::new(spec.name, Tally::default(), 0, count.stale, started, findings, End::Pinned));
         }
-        let select = self.selection(job)?;
+        let (select, not_current) = (self.selection(job), self.not_current(job)?);
         let converter = Converter::new(&spec, &self.keys, job);
         let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
-        let pass = Pass {
-            select: &select,
-            filtered: true,
-            batch: options.batch,
-            rows_per_second: options.rows_per_second,
-            run: Some(&run.id),
-        };
-        let mut total = Tally::default();
+        let deep = matches!(job, Job::RotateDeep) && converter.goal() == Format::Vs1;
+        let afresh = Converter::new(&spec, &self.keys, job).afresh();
+        let (mut total, mut not_afresh) = (Tally::default(), Failures::default());
         let mut passes = 0;
-        let mut cursor = run.cursor;
+        // No row shows that it was sealed again: what a deep run did is what its cursor passed.
+        let mut all = deep;
+        let mut cursor = run.cursor.filter(|_| deep || !alone);
         let settled = loop {
-            let from_start = cursor.is_none();
+            let from_start = cursor.is_none() && !all;
             passes += 1;
-            let tally = pass.run(&mut *self.column, &converter, cursor.take(), &mut |tally| {
-                guard()?;
-                Ok(observe(Step { column: &spec.name, pass: passes, rows: tally.rows, rewritten: tally.rewritten }))
+            let pass = Pass {
+                select: if all { &Selection::All } else { &select },
+                filtered: true,
+                batch: options.batch,
+                rows_per_second: options.rows_per_second.filter(|_| !alone),
+                record: Some(Record { run: &run.id, cursor: all || !deep, guard }),
+            };
+            let converter = if all { &afresh } else { &converter };
+            let tally = pass.run(&mut *self.column, converter, cursor.take(), &mut |tally| {
+                observe(Step { column: &spec.name, pass: passes, rows: tally.rows, rewritten: tally.rewritten })
             })?;
             total.rows = total.rows.max(tally.rows);
             total.rewritten += tally.rewritten;
             total.lost += tally.lost;
             total.stopped = tally.stopped;
             let changed = tally.rewritten + tally.lost > 0;
-            total.failed = tally.failed;
-            if total.stopped || !changed && from_start {
+            if all {
+                not_afresh = tally.refused;
+            } else {
+                total.refused = tally.refused;
+            }
+            all = false;
+            if total.stopped || from_start && (alone || !changed) {
                 break true;
             }
             if passes >= MAX_PASSES {
                 break false;
             }
         };
-        self.column.finish()?;
-        let stale = self.stale_left(job, &select, options)?;
+        if !alone {
+            self.column.finish()?;
+        }
+        let left_over = left(&mut *self.column, &converter, &not_current, false, options)?;
+        let stale = left_over.rewritten + left_over.failed.rows;
+        total.unmigrated = left_over.unmigrated;
+        total.failed = left_over.failed.and(core::mem::take(&mut total.refused)).and(not_afresh);
+        if !total.stopped {
+            self.column.list_failures(&run.id, &total.failed.listed)?;
+        }
         let end = match stale {
             _ if total.stopped => End::Stopped,
-            0 if total.failed.is_empty() => End::Clean,
+            0 if total.failed.rows == 0 => End::Clean,
             _ if !settled => End::Locked,
             // Written since the last pass, unless the filter keeps the run from ever seeing it.
-            _ if total.failed.is_empty() && spec.filter.is_none() => End::Locked,
+            _ if total.failed.rows == 0 && spec.filter.is_none() => End::Locked,
             _ => End::Stale,
         };
         Ok(Summary::new(spec.name, total, passes, stale, started, findings, end))
     }
 
-    /// The same inside the open transaction of the column's database, in one pass.
-    fn run_inside(
-        &mut self,
-        job: &Job,
-        options: &RunOptions,
-        generation: u64,
-        findings: Vec<Finding>,
-        observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-    ) -> Result<Summary> {
-        let started = Instant::now();
+    /// Forgets the open run if it is a rotation to the present primary key.
+    pub(super) fn close_rotation(&mut self) -> Result<()> {
         let spec = self.column.spec().clone();
-        if spec.immutable {
-            let count = self.count(false)?;
-            return Ok(Summary::new(spec.name, Tally::default(), 0, count.stale, started, findings, End::Pinned));
-        }
-        let select = self.selection(job)?;
-        let converter = Converter::new(&spec, &self.keys, job);
-        let run = self.column.open_run(&new_run(job, &converter, generation)?)?;
-        let pass =
-            Pass { select: &select, filtered: true, batch: options.batch, rows_per_second: None, run: Some(&run.id) };
-        let tally = pass.run(&mut *self.column, &converter, None, &mut |tally| {
-            Ok(observe(Step { column: &spec.name, pass: 1, rows: tally.rows, rewritten: tally.rewritten }))
-        })?;
-        let stale = self.stale_left(job, &select, options)?;
-        let end = match stale {
-            _ if tally.stopped => End::Stopped,
-            0 => End::Clean,
-            _ => End::Stale,
-        };
-        Ok(Summary::new(spec.name, tally, 1, stale, started, findings, end))
+        let converter = Converter::new(&spec, &self.keys, &Job::Rotate);
+        let Some(run) = self.column.run()? else { return Ok(()) };
+        let rotations = [Job::Rotate, Job::RotateDeep];
+        let is_done = rotations.iter().any(|job| run.job == job.as_str())
+            && target(&converter).is_ok_and(|target| run.target == target);
+        if is_done { self.close_run() } else { Ok(()) }
     }
 
-    /// Rows that the job would still have to move, whatever the filter says.
-    fn stale_left(&mut self, job: &Job, select: &Selection, options: &RunOptions) -> Result<u64> {
-        let spec = self.column.spec().clone();
-        let converter = Converter::new(&spec, &self.keys, job);
-        let pass = Pass { select, filtered: false, batch: options.batch, rows_per_second: None, run: None };
-        let tally = pass.run(&mut *self.column, &converter, None, &mut |_| Ok(ControlFlow::Continue(())))?;
-        Ok(tally.rewritten + u64::try_from(tally.failed.len()).unwrap_or(u64::MAX))
+    pub(super) fn close_run(&mut self) -> Result<()> {
+        self.column.close_run()?;
+        self.column.finish()
     }
 
     /// A value that is rewritten under the feet of an application that cannot read it is lost to
@@ -150,6 +171,12 @@ impl Target {
             return Err(Error::Refused {
                 reason: format!("nothing is ever written as {goal}"),
                 remedy: "choose a format that can be written".to_owned(),
+            });
+        }
+        if !self.column.transactional() && matches!(job, Job::Migrate(_) | Job::Reseal(_)) {
+            return Err(Error::Refused {
+                reason: "a store holds tokens only, for contexts of its own".to_owned(),
+                remedy: "export its secrets, and set them where they are to be".to_owned(),
             });
         }
         if options.app_stopped || spec.immutable {
@@ -168,11 +195,24 @@ impl Target {
         }
     }
 
-    /// Which values the job has to look at.
-    fn selection(&self, job: &Job) -> Result<Selection> {
+    /// Which values the job can move.
+    fn selection(&self, job: &Job) -> Selection {
         match (job, self.column.spec().writes) {
             (Job::Rotate | Job::RotateDeep, Format::Vs1) => {
-                Ok(Selection::Prefixes(self.stale_keys().iter().flat_map(prefixes).collect()))
+                Selection::Prefixes(self.stale_keys().iter().flat_map(prefixes).collect())
+            }
+            _ => Selection::All,
+        }
+    }
+
+    /// Which values may not be what the job makes of them: those that it can move, and what is
+    /// under a key that nobody knows or in no known format. A deep rotation opens every token.
+    fn not_current(&self, job: &Job) -> Result<Selection> {
+        let spec = self.column.spec();
+        match job {
+            Job::Rotate if spec.writes == Format::Vs1 => {
+                let current = Converter::new(spec, &self.keys, job).target()?;
+                Ok(Selection::Except(prefixes(&current).into()))
             }
             _ => Ok(Selection::All),
         }
@@ -185,8 +225,29 @@ impl Target {
 
     /// The keys that a promotion replaced: a key that still waits may become primary, and is not
     /// among them.
-    pub(super) fn replaced_keys(&self) -> Vec<KeyId> {
+    fn replaced_keys(&self) -> Vec<KeyId> {
         self.keys_in(|state| !matches!(state, KeyState::Primary | KeyState::Active))
+    }
+
+    /// The keys of a fence that refuses those that were replaced, or beside what is refused already
+    /// only `kid`; none for a column that has no fence.
+    ///
+    /// A store needs none: it takes no token that is not under the primary key.
+    pub(super) fn kids_to_fence(&mut self, kid: Option<KeyId>) -> Result<Vec<KeyId>> {
+        let spec = self.column.spec();
+        if !self.column.transactional() {
+            return Ok(Vec::new());
+        }
+        // A value of a foreign format does not say which key it is under.
+        if spec.writes != Format::Vs1 || spec.immutable || kid.is_some_and(|kid| kid.letter() == 'f') {
+            return Ok(Vec::new());
+        }
+        let Some(kid) = kid else { return Ok(self.replaced_keys()) };
+        let mut kids = self.column.fenced()?;
+        kids.push(kid);
+        kids.sort();
+        kids.dedup();
+        Ok(kids)
     }
 
     fn keys_in(&self, wanted: impl Fn(KeyState) -> bool) -> Vec<KeyId> {
@@ -210,65 +271,30 @@ impl Summary {
             rows: tally.rows,
             rewritten: tally.rewritten,
             lost: tally.lost,
-            failed: tally.failed,
+            unmigrated: tally.unmigrated,
+            failed_rows: tally.failed.rows,
+            failed: tally.failed.listed,
             stale,
             passes,
             seconds: started.elapsed().as_secs_f64(),
             findings,
+            count: None,
             end,
+            undone: false,
         }
     }
 }
 
-/// All columns of one database in one exclusive transaction: whoever reads it sees the values as
-/// they were, or all of them moved.
-pub(super) fn run_exclusively(
-    group: &mut [&mut Target],
-    job: &Job,
+/// Looks for rows that the job would still have to move, and for those that it cannot.
+fn left(
+    column: &mut dyn Column,
+    converter: &Converter<'_>,
+    select: &Selection,
+    filtered: bool,
     options: &RunOptions,
-    generation: u64,
-    observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
-) -> Result<Vec<Summary>> {
-    let findings = group.iter_mut().map(|target| target.column.check()).collect::<Result<Vec<_>>>()?;
-    let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
-    first.column.begin_exclusive()?;
-    let moved = group
-        .iter_mut()
-        .zip(findings)
-        .map(|(target, findings)| target.run_inside(job, options, generation, findings, observe))
-        .collect::<Result<Vec<_>>>();
-    let Some(first) = group.first_mut() else { return Ok(Vec::new()) };
-    match moved {
-        Ok(summaries) if summaries.iter().any(|summary| summary.end == End::Stopped) => {
-            first.column.rollback()?;
-            Err(Error::Temporary {
-                reason: "stopped; nothing was changed".to_owned(),
-                remedy: "run the command again".to_owned(),
-            })
-        }
-        Ok(summaries) => {
-            first.column.commit()?;
-            first.column.finish()?;
-            Ok(summaries)
-        }
-        Err(error) => {
-            first.column.rollback()?;
-            Err(error)
-        }
-    }
-}
-
-/// Groups of targets that can share a transaction.
-pub(super) fn by_database(targets: &mut [Target]) -> Vec<Vec<&mut Target>> {
-    let mut groups: Vec<Vec<&mut Target>> = Vec::new();
-    for target in targets {
-        let database = target.column.database().to_owned();
-        match groups.iter_mut().find(|group| group.first().is_some_and(|first| first.column.database() == database)) {
-            Some(group) => group.push(target),
-            None => groups.push(vec![target]),
-        }
-    }
-    groups
+) -> Result<Tally> {
+    let pass = Pass { select, filtered, batch: options.batch, rows_per_second: None, record: None };
+    pass.run(column, converter, None, &mut |_| ControlFlow::Continue(()))
 }
 
 fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run> {
@@ -276,7 +302,7 @@ fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run>
     Ok(Run {
         id: String::new(),
         job: job.as_str().to_owned(),
-        target: format!("{} {}", converter.goal(), converter.target()?),
+        target: target(converter)?,
         generation,
         cursor: None,
         rewritten: 0,
@@ -284,6 +310,11 @@ fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run>
         started: now,
         heartbeat: now,
     })
+}
+
+/// What a run makes of values, as it is recorded.
+fn target(converter: &Converter<'_>) -> Result<String> {
+    Ok(format!("{} {}", converter.goal(), converter.target()?))
 }
 
 /// What the values of a column under `kid` begin with.

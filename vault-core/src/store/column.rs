@@ -74,6 +74,10 @@ impl Column for StoreColumn {
         self.store.location()
     }
 
+    fn transactional(&self) -> bool {
+        false
+    }
+
     fn check(&mut self) -> Result<Vec<Finding>> {
         self.store.check()
     }
@@ -98,11 +102,14 @@ impl Column for StoreColumn {
             let entries = self.store.page(after.as_ref(), page.limit.max(1))?;
             let Some(last) = entries.last() else { break };
             after = Some(last.key.clone());
-            let wanted = |entry: &Entry| match page.select {
-                Selection::All => true,
-                Selection::Prefixes(prefixes) => {
-                    let kid = entry.token.kid();
-                    prefixes.iter().any(|prefix| prefix.get(4..21) == Some(kid.as_str()))
+            let wanted = |entry: &Entry| {
+                let kid = entry.token.kid();
+                let one_of =
+                    |prefixes: &[String]| prefixes.iter().any(|prefix| prefix.get(4..21) == Some(kid.as_str()));
+                match page.select {
+                    Selection::All => true,
+                    Selection::Except(prefixes) => !one_of(prefixes),
+                    Selection::Prefixes(prefixes) => one_of(prefixes),
                 }
             };
             rows.extend(entries.iter().filter(|entry| wanted(entry)).map(|entry| self.row(entry)));
@@ -147,6 +154,14 @@ impl Column for StoreColumn {
 
     fn close_run(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn list_failures(&mut self, _: &str, _: &[(RowKey, String)]) -> Result<()> {
+        Ok(())
+    }
+
+    fn fence_obstacle(&mut self, _: &[KeyId]) -> Result<Option<Error>> {
+        Ok(None)
     }
 
     fn failures(&mut self) -> Result<Vec<(RowKey, String)>> {

@@ -1,6 +1,5 @@
 //! The columns and the store of a configuration, with the keys that their values may be under.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::column::SqliteColumn;
@@ -30,6 +29,19 @@ pub enum Scope<'a> {
 }
 
 impl Vault {
+    /// The keyring that a column, or the store, is written under.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] for a column that is not declared.
+    pub fn written_under(&self, column: &str) -> Result<&str> {
+        if column == STORE && self.store.is_some() {
+            return Ok(MAIN);
+        }
+        let spec = self.manifest.column(column)?;
+        Ok(&self.manifest.keyring_for(spec, spec.writes)?.name)
+    }
+
     /// The columns of `scope`, with the keys that their values may be under. The store is among
     /// them, as column `store`.
     ///
@@ -43,7 +55,7 @@ impl Vault {
             (Scope::Column(name), _) => drop(self.manifest.column(name)?),
             _ => {}
         }
-        let mut databases: Vec<(PathBuf, SqliteDatabase)> = Vec::new();
+        let mut databases: Vec<SqliteDatabase> = Vec::new();
         let mut targets = Vec::new();
         let mut guarded = Vec::new();
         let mut missed = false;
@@ -66,13 +78,13 @@ impl Vault {
                 missed |= matches!(scope, Scope::Keyring(name) if uses(name));
                 continue;
             }
-            let known = databases.iter().find(|(path, _)| *path == spec.database).map(|(_, database)| database.clone());
-            let database = match known {
-                Some(database) => database,
+            // However its path is written: a second connection would wait for the locks of the first.
+            let opened = SqliteDatabase::open(&spec.database, access)?;
+            let database = match databases.iter().find(|known| known.path() == opened.path()) {
+                Some(known) => known.clone(),
                 None => {
-                    let database = SqliteDatabase::open(&spec.database, access)?;
-                    databases.push((spec.database.clone(), database.clone()));
-                    database
+                    databases.push(opened.clone());
+                    opened
                 }
             };
             let mut keys = ColumnKeys::default();

@@ -13,40 +13,37 @@ use super::sql::{Sql, UNREADABLE_SQL, prefix_of, value_of};
 /// What the names of all fences begin with.
 pub(super) const NAMES: &str = "vault_core_fence_";
 
-pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids: &[KeyId]) -> Result<()> {
-    let fail = |error: rusqlite::Error| failed(format!("fence column {}", spec.name), &error);
-    let refuse = |what: String| Error::Refused {
-        reason: format!("column {} holds {what}", spec.name),
-        remedy: "run `vault rotate run`, then fence".to_owned(),
-    };
-    let prefixes: Vec<String> =
-        kids.iter().flat_map(|kid| [format!("'vs1.{kid}.'"), format!("'vk1.{kid}.'")]).collect();
-    let prefixes = prefixes.join(", ");
-    let Sql { table, column, value, prefix, .. } = sql;
-    // A fence would also refuse unrelated work on these rows.
+/// The rows that keep a fence away: it would also refuse unrelated work on them.
+pub(super) fn obstacle(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids: &[KeyId]) -> Result<Option<Error>> {
+    let Sql { table, value, prefix, .. } = sql;
     let count = |condition: &str| {
         connection
             .query_row(&format!("SELECT count(*) FROM {table} WHERE {condition}"), [], |row| row.get::<_, u64>(0))
-            .map_err(fail)
+            .map_err(|error| failed(format!("look for what a fence of column {} refuses", spec.name), &error))
     };
-    match count(&format!("{prefix} IN ({prefixes})"))? {
-        0 => {}
-        stale => return Err(refuse(format!("{stale} values under a key that was replaced"))),
-    }
-    if spec.member.is_some() {
-        match count(&format!("{value} = {UNREADABLE_SQL}"))? {
-            0 => {}
-            unreadable => {
-                return Err(refuse(format!(
-                    "{unreadable} documents that are no JSON text, or whose member is no text"
-                )));
-            }
-        }
+    let stale = count(&format!("{prefix} IN ({})", prefixes(kids)))?;
+    let unreadable = if spec.member.is_some() { count(&format!("{value} = {UNREADABLE_SQL}"))? } else { 0 };
+    let (what, remedy) = match (stale, unreadable) {
+        (0, 0) => return Ok(None),
+        (0, rows) => (
+            format!("{rows} documents that are no JSON text, or whose member is no text"),
+            "repair or remove these documents, then fence",
+        ),
+        (rows, _) => (format!("{rows} values under a key that was replaced"), "run `vault rotate run`, then fence"),
+    };
+    let reason = format!("column {} holds {what}", spec.name);
+    Ok(Some(Error::Refused { reason, remedy: remedy.to_owned() }))
+}
+
+pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids: &[KeyId]) -> Result<()> {
+    if let Some(obstacle) = obstacle(connection, spec, sql, kids)? {
+        return Err(obstacle);
     }
     take_down(connection, spec)?;
     if kids.is_empty() {
         return Ok(());
     }
+    let (column, prefixes) = (&sql.column, prefixes(kids));
     let [new, old] = ["NEW", "OLD"].map(|row| value_of(spec, &format!("{row}.{column}")));
     let prefix = prefix_of(&new);
     let is_old = format!("{prefix} IN ({prefixes})");
@@ -65,7 +62,13 @@ pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids
             "CREATE TRIGGER main.{insert} BEFORE INSERT ON {table} WHEN {is_old} BEGIN {raise}; END;
              CREATE TRIGGER main.{update} BEFORE UPDATE OF {column} ON {table} WHEN {changes} AND {is_old} BEGIN {raise}; END;"
         ))
-        .map_err(fail)
+        .map_err(|error| failed(format!("fence column {}", spec.name), &error))
+}
+
+/// What values under `kids` begin with, as a list of texts.
+fn prefixes(kids: &[KeyId]) -> String {
+    let prefixes: Vec<_> = kids.iter().flat_map(|kid| [format!("'vs1.{kid}.'"), format!("'vk1.{kid}.'")]).collect();
+    prefixes.join(", ")
 }
 
 /// The keys that the triggers name; none where one of the two is missing.

@@ -61,12 +61,7 @@ pub(super) fn open(connection: &Connection, spec: &ColumnSpec, new: &Run) -> Res
     let column = &spec.name;
     connection.execute_batch(SCHEMA).map_err(fail)?;
     if let Some(run) = find(connection, spec)? {
-        if (&run.job, &run.target) != (&new.job, &new.target) {
-            return Err(Error::Refused {
-                reason: format!("column {column} has an open run of {} to {}", run.job, run.target),
-                remedy: "finish it, or forget it with `vault rotate abort`".to_owned(),
-            });
-        }
+        run.refuse_other(column, new)?;
         return Ok(run);
     }
     let id = primitives::random()?;
@@ -91,14 +86,14 @@ pub(super) fn record(
     let recorded = connection
         .prepare_cached(
             "UPDATE main.vault_core_rotation
-             SET cursor = ?3, rewritten = rewritten + ?4, lost = lost + ?5, heartbeat = ?6
+             SET cursor = coalesce(?3, cursor), rewritten = rewritten + ?4, lost = lost + ?5, heartbeat = ?6
              WHERE column_name = ?1 AND run_id = ?2",
         )
         .and_then(|mut update| {
             update.execute(params![
                 column,
                 progress.run,
-                progress.cursor.to_text(),
+                progress.cursor.map(RowKey::to_text),
                 written.rewritten,
                 written.lost,
                 Timestamp::now().0
@@ -129,11 +124,39 @@ pub(super) fn record(
                 .map_err(fail)?;
         }
     }
-    for (key, reason) in progress.failed.iter().chain(&written.failed) {
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO main.vault_core_rotation_failure VALUES (?1, ?2, ?3)")
-            .and_then(|mut insert| insert.execute(params![column, key.to_text(), reason]))
-            .map_err(fail)?;
+    insert_failures(connection, column, &mut progress.failed.iter().chain(&written.failed)).map_err(fail)
+}
+
+/// Lists `failed` in place of what was listed before, if the run is still open.
+pub(super) fn list_failures(
+    connection: &Connection,
+    column: &str,
+    run: &str,
+    failed: &[(RowKey, String)],
+) -> Result<()> {
+    if !exist(connection)? {
+        return Ok(());
+    }
+    let replace = || -> rusqlite::Result<()> {
+        let open = "SELECT EXISTS (SELECT 1 FROM main.vault_core_rotation WHERE column_name = ?1 AND run_id = ?2)";
+        if connection.query_row(open, [column, run], |row| row.get(0))? {
+            connection.execute("DELETE FROM main.vault_core_rotation_failure WHERE column_name = ?1", [column])?;
+            insert_failures(connection, column, &mut failed.iter())?;
+        }
+        Ok(())
+    };
+    replace().map_err(fail)
+}
+
+fn insert_failures(
+    connection: &Connection,
+    column: &str,
+    failed: &mut dyn Iterator<Item = &(RowKey, String)>,
+) -> rusqlite::Result<()> {
+    let mut insert =
+        connection.prepare_cached("INSERT OR REPLACE INTO main.vault_core_rotation_failure VALUES (?1, ?2, ?3)")?;
+    for (key, reason) in failed {
+        insert.execute(params![column, key.to_text(), reason])?;
     }
     Ok(())
 }

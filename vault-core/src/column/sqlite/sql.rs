@@ -84,14 +84,20 @@ impl Sql {
                 .enumerate()
                 .map(|(at, name)| format!("{}.{} AS vault_cell_{at}", quoted(table), quoted(name))),
         );
+        let mut list = |prefixes: &[String]| {
+            let marks: Vec<_> = prefixes.iter().map(|prefix| mark(Value::Text(prefix.clone()))).collect();
+            marks.join(", ")
+        };
         let wanted = match page.select {
             Selection::All => format!("octet_length({}) > 0", self.value),
+            Selection::Except(prefixes) => {
+                format!("octet_length({}) > 0 AND {} NOT IN ({})", self.value, self.prefix, list(prefixes))
+            }
             Selection::Prefixes(prefixes) => {
-                let marks: Vec<_> = prefixes.iter().map(|prefix| mark(Value::Text(prefix.clone()))).collect();
                 // Nobody knows what a document holds that cannot be read.
                 let unreadable =
                     if self.has_member { format!(" OR {} = {UNREADABLE_SQL}", self.value) } else { String::new() };
-                format!("({} IN ({}){unreadable})", self.prefix, marks.join(", "))
+                format!("({} IN ({}){unreadable})", self.prefix, list(prefixes))
             }
         };
         let order = self.order.iter().map(|(_, key)| key.as_str()).collect::<Vec<_>>().join(", ");
