@@ -259,6 +259,8 @@ fn rotate_moves_the_store_and_says_so() {
         }
         let status = directory.vault("status").ok();
         assert!(status.contains("store: 6 values"), "{status}");
+        let planned = directory.vault("rotate --dry-run").ok();
+        assert!(planned.contains("would rewrite 6 values") && !planned.contains("fence"), "{planned}");
         directory.vault("rotate --yes").ok();
         let verified = directory.vault("rotate verify").ok();
         assert!(verified.contains("store: 6 values opened, 0 stale, 0 failed"), "{verified}");

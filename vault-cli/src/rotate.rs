@@ -259,11 +259,8 @@ fn rehearse(next: &Next, vault: &Vault, args: &RotateArgs, before: &mut Rotation
         Next::Promote(kid) => vec![format!("promote key {kid}")],
     };
     steps.push(format!("rewrite {values} values"));
+    steps.extend(before.fenceable().iter().map(|column| format!("fence column {column}")));
     for count in &counts {
-        let spec = vault.manifest().column(&count.column)?;
-        if spec.writes == Format::Vs1 && !spec.immutable {
-            steps.push(format!("fence column {}", spec.name));
-        }
         tell_failures(&count.column, &count.failures, output);
     }
     steps.push("verify".to_owned());

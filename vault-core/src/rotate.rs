@@ -277,6 +277,13 @@ impl<'a> Rotation<'a> {
         Ok(obstacles)
     }
 
+    /// The columns that can have a fence.
+    #[must_use]
+    pub fn fenceable(&self) -> Vec<&str> {
+        let targets = self.targets.iter().filter(|target| target.has_fence());
+        targets.map(|target| target.column.spec().name.as_str()).collect()
+    }
+
     /// Takes the fences down.
     ///
     /// # Errors

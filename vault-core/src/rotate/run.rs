@@ -231,15 +231,8 @@ impl Target {
 
     /// The keys of a fence that refuses those that were replaced, or beside what is refused already
     /// only `kid`; none for a column that has no fence.
-    ///
-    /// A store needs none: it takes no token that is not under the primary key.
     pub(super) fn kids_to_fence(&mut self, kid: Option<KeyId>) -> Result<Vec<KeyId>> {
-        let spec = self.column.spec();
-        if !self.column.transactional() {
-            return Ok(Vec::new());
-        }
-        // A value of a foreign format does not say which key it is under.
-        if spec.writes != Format::Vs1 || spec.immutable || kid.is_some_and(|kid| kid.letter() == 'f') {
+        if !self.has_fence() || kid.is_some_and(|kid| kid.letter() == 'f') {
             return Ok(Vec::new());
         }
         let Some(kid) = kid else { return Ok(self.replaced_keys()) };
@@ -248,6 +241,13 @@ impl Target {
         kids.sort();
         kids.dedup();
         Ok(kids)
+    }
+
+    /// Whether the column can have a fence. A value of a foreign format does not say which key it
+    /// is under, and a store takes no token that is not under the primary key as it is.
+    pub(super) fn has_fence(&self) -> bool {
+        let spec = self.column.spec();
+        spec.writes == Format::Vs1 && !spec.immutable && self.column.transactional()
     }
 
     fn keys_in(&self, wanted: impl Fn(KeyState) -> bool) -> Vec<KeyId> {
