@@ -9,6 +9,9 @@ mod file;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::io;
+use std::path::Path;
+
 use crate::column::Finding;
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -293,6 +296,15 @@ impl Guard {
             label(entry.purpose.to_owned(), "purpose of a stored secret")?;
         }
         Ok(())
+    }
+
+    /// Whether there is something at the store's path.
+    fn exists(&self, path: &Path) -> Result<bool> {
+        match path.symlink_metadata() {
+            Ok(_) => Ok(true),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(self.unreachable(source.to_string())),
+        }
     }
 
     /// The store is missing or cannot be read.

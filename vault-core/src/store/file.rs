@@ -146,11 +146,7 @@ impl Store for FileStore {
     }
 
     fn exists(&self) -> Result<bool> {
-        match self.path.symlink_metadata() {
-            Ok(_) => Ok(true),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(source) => Err(self.guard.unreachable(source.to_string())),
-        }
+        self.guard.exists(&self.path)
     }
 
     fn check(&self) -> Result<Vec<Finding>> {
