@@ -1,8 +1,8 @@
 //! Files: reading secrets from them, and replacing them whole.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, FileType, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -25,12 +25,12 @@ pub(crate) fn read(path: &Path, cap: usize) -> Result<SecretBytes> {
     let file = open_beneath(path)?;
     let metadata = file.metadata().map_err(|source| Error::io("read", path, source))?;
     if !metadata.is_file() {
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        let source = io::Error::new(io::ErrorKind::InvalidInput, what_it_is(metadata.file_type()));
         return Err(Error::io("read", path, source));
     }
     let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     if length > cap {
-        return Err(Error::TooLarge { what: "file", limit: cap });
+        return Err(Error::Oversized { place: path.display().to_string(), limit: cap });
     }
     // One byte more than the file had, so that one that grew is noticed and no buffer grows.
     let mut content = Zeroizing::new(vec![0; length + 1]);
@@ -50,6 +50,18 @@ pub(crate) fn read(path: &Path, cap: usize) -> Result<SecretBytes> {
         });
     }
     Ok(SecretBytes::copy_of(content.get(..filled).unwrap_or_default()))
+}
+
+fn what_it_is(found: FileType) -> &'static str {
+    if found.is_dir() {
+        "it is a directory and not a regular file; Docker makes one where the file to be mounted is missing"
+    } else if found.is_fifo() {
+        "it is a pipe and not a regular file; write the secret into a file"
+    } else if found.is_char_device() || found.is_block_device() {
+        "it is a device and not a regular file; name the file that holds the secret"
+    } else {
+        "it is not a regular file; name the file that holds the secret"
+    }
 }
 
 fn open_beneath(path: &Path) -> Result<File> {
@@ -82,16 +94,23 @@ fn explain(path: &Path, source: io::Error) -> io::Error {
         return source;
     }
     let us = rustix::process::geteuid().as_raw();
-    let detail = fs::metadata(path).map_or_else(
-        |_| format!("permission denied to user {us} on the way to it"),
-        |m| {
-            format!(
-                "it belongs to user {}, has mode {:04o}, and this is user {us}; change its owner or mode",
-                m.uid(),
-                m.mode() & 0o7777
+    let owned = |m: &Metadata| {
+        format!(
+            "belongs to user {}, has mode {:04o}, and this is user {us}; change its owner or mode",
+            m.uid(),
+            m.mode() & 0o7777
+        )
+    };
+    let detail = match fs::metadata(path) {
+        Ok(metadata) => format!("it {}", owned(&metadata)),
+        // The nearest directory that can be looked at is the one that keeps us out.
+        Err(_) => {
+            path.ancestors().skip(1).find_map(|directory| Some((directory, fs::metadata(directory).ok()?))).map_or_else(
+                || format!("permission denied to user {us} on the way to it"),
+                |(directory, metadata)| format!("directory {} {}", directory.display(), owned(&metadata)),
             )
-        },
-    );
+        }
+    };
     io::Error::new(io::ErrorKind::PermissionDenied, detail)
 }
 
