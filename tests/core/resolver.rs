@@ -469,6 +469,31 @@ fn a_keyring_finds_all_that_its_sources_have() {
     assert_eq!(contents(&world.declared(&[("MASTER_KEY", "d".to_owned())])), expected);
 }
 
+/// A key text is the application's, and found as it finds it; a master key is ours.
+#[test]
+fn key_texts_follow_a_preset_and_master_keys_do_not() {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let world = World::new(
+        "[vault]\npreset = 'flowfile-core'\n[keyring.main]\nsources = ['secret:FLOWFILE_MASTER_KEY']\n\
+         [keyring.text]\nkind = 'text'\nsources = ['secret:FLOWFILE_MASTER_KEY']",
+    );
+    let (mounted, quoted) = (world.file("mounts/flowfile_master_key", "mounted"), format!("'{key}'\n"));
+    let contents = |variables: &[(&str, String)]| {
+        ["main", "text"].map(|keyring| {
+            let found = world.declared(variables).key_contents(world.manifest().keyring(keyring).unwrap());
+            found.map(|found| String::from_utf8(found[0].1.expose_secret().to_vec()).unwrap())
+        })
+    };
+    let [main, text] = contents(&[("FLOWFILE_MASTER_KEY", quoted.clone())]);
+    assert_eq!((main.unwrap().as_str(), text.unwrap().as_str()), ("mounted", key));
+    let [main, text] = contents(&[]);
+    assert_eq!(main.unwrap(), "mounted");
+    assert_eq!(text.unwrap_err().to_string(), "Failed to read master key from Docker secret");
+    fs::remove_file(mounted).unwrap();
+    let none = world.declared(&[]).key_contents(world.manifest().keyring("text").unwrap()).unwrap();
+    assert!(none.is_empty(), "a source that has nothing is passed over");
+}
+
 #[test]
 fn a_keyring_passes_over_nothing_that_it_cannot_read() {
     let world = World::new("[keyring.main]\nsources = ['file:keys/kek_*']\n[keyring.named]\nsources = ['file:one']");

@@ -418,6 +418,20 @@ mod tests {
     }
 
     #[test]
+    fn who_may_not_read_is_told_what_keeps_them_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let us = rustix::process::geteuid().as_raw();
+        let told = |path: &Path| explain(path, io::Error::from(io::ErrorKind::PermissionDenied)).to_string();
+        let file = directory.path().join("f");
+        write_new(&file, b"x", 0o400).unwrap();
+        let own = format!("belongs to user {us}, has mode 0400, and this is user {us}; change its owner or mode");
+        assert_eq!(told(&file), format!("it {own}"));
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let expected = format!("directory {} {}", directory.path().display(), own.replace("0400", "0700"));
+        assert_eq!(told(&directory.path().join("none/f")), expected);
+    }
+
+    #[test]
     fn mounts_that_cannot_be_replaced_say_what_to_do() {
         use rustix::io::Errno;
 

@@ -277,7 +277,7 @@ impl Resolver {
                 Ok(Asked::Absent(place)) => looked.push(place),
                 Ok(Asked::Nowhere) => {}
                 Err(error) if rules.passes_over(*place, &error) => {
-                    findings.push(Finding::PassedOver(error.to_string()))
+                    findings.push(Finding::PassedOver(error.to_string()));
                 }
                 Err(error) => return Err(rules.say(Failure::Unreadable(*place), name, error)),
             }

@@ -16,9 +16,8 @@ use crate::store::{Entry, EntryName, FileStore, NewEntry, STORE_ENTRY, Store};
 use super::{Vault, load, master_key};
 
 impl Vault {
-    /// A deployment secret by name, from the first source that has it: the file that `vault.toml`
-    /// names, the file that `NAME_FILE` names, a credential of systemd, a file in `/run/secrets`,
-    /// the store, the variable `NAME`. With `NAME@previous` or `NAME@2`, an older version from the
+    /// A deployment secret by name, from the first source that has it, in the order of
+    /// [`Resolver`](crate::Resolver). With `NAME@previous` or `NAME@2`, an older version from the
     /// store.
     ///
     /// # Errors
