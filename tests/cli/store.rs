@@ -192,6 +192,37 @@ fn a_file_is_found_before_the_store_and_that_is_told() {
     assert_eq!(crate::finish(command.env("A_FILE", directory.path("mounted")), b"").ok(), "mounted");
 }
 
+/// The same inputs mean another secret to another program.
+#[test]
+fn a_preset_finds_what_its_application_would() {
+    let directory = home(STORES[0]);
+    directory.write("mounted", " mounted \n");
+    let run = |words: &[&str], variables: &[(&str, &str)]| {
+        let mut command = crate::command(directory.home.path(), words);
+        crate::finish(command.envs(variables.iter().copied()), b"")
+    };
+    let path = directory.path("mounted").display().to_string();
+    let file = [("A_FILE", path.as_str())];
+    assert_eq!(run(&["get", "A"], &file).ok(), " mounted ");
+    assert_eq!(run(&["get", "A", "--preset", "raqeem"], &file).ok(), "mounted");
+    let both = [file[0], ("A", "variable")];
+    run(&["get", "A"], &both).fails(16);
+    assert_eq!(run(&["get", "A", "--preset", "raqeem"], &both).ok(), "mounted");
+    assert_eq!(run(&["get", "A", "--preset", "face"], &both).ok(), "variable");
+    let told = json(&run(&["get", "A", "--preset", "face", "--explain", "--json"], &both).ok());
+    assert_eq!((&told["preset"], &told["source"]), (&"face".into(), &"environment A".into()));
+    assert!(told["shadows"][0].as_str().unwrap().contains("named by A_FILE"), "{told}");
+    let told = run(&["get", "A", "--preset", "raqeem"], &[]).fails(10);
+    assert!(told.contains("error: Secret not found: A or A_FILE") && told.contains("hint: this is what"), "{told}");
+    run(&["get", "A", "--preset", "python"], &file).fails(2);
+
+    let config = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    directory.write("vault.toml", format!("{config}[secrets.STATED]\ndefault = \"public\"\n"));
+    let told = json(&run(&["get", "STATED", "--json"], &[]).ok());
+    assert_eq!((&told["value"], &told["source"]), (&"public".into(), &"`default` in vault.toml".into()));
+    assert!(told["findings"][0].as_str().unwrap().contains("no source has it"), "{told}");
+}
+
 #[test]
 fn secrets_go_out_and_come_back() {
     let directory = home(STORES[0]);

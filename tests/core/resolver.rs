@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use vault_core::{Error, Kind, Manifest, Resolver, SecretName, Source, read_file};
+use vault_core::{Error, Finding, Kind, Manifest, Preset, Resolver, SecretName, Source, read_file};
 
 #[test]
 fn the_first_source_in_order_wins() {
@@ -37,6 +37,9 @@ fn sources_say_where_they_are() {
         (Source::Declared("/d/x".into()), "file /d/x"),
         (Source::Named { path: "/n/x".into(), variable: "X_FILE".to_owned() }, "file /n/x, named by X_FILE"),
         (Source::Variable("X".to_owned()), "environment X"),
+        (Source::EnvironmentFile("/e/.env".into()), "environment file /e/.env"),
+        (Source::Default, "`default` in vault.toml"),
+        (Source::Composed { parts: Vec::new() }, "composed of no secret"),
     ] {
         assert_eq!(source.to_string(), expected);
     }
@@ -205,11 +208,220 @@ fn empty_and_broken_texts_are_refused() {
 }
 
 #[test]
-fn composed_secrets_are_refused_and_not_ignored() {
-    let world = World::new("[secrets.URL]\ncomposed = 'x://{USER}@host'");
-    let error = world.declared(&[("URL", "x".to_owned())]).secret(&name("URL")).unwrap_err();
+fn a_url_is_composed_of_encoded_parts() {
+    let world = World::new(
+        "[secrets.URL]\ntype = 'url'\ncomposed = 'x://{USER}:{PASSWORD}@host/{{a}}'\n\
+         [secrets.LINE]\ncomposed = '{USER} {PASSWORD}'",
+    );
+    let password = world.file("mounts/password", "p@ss w0rd/%é-._~\n");
+    let resolver = world.declared(&[("USER", "me".to_owned()), ("URL", "shadowed".to_owned())]);
+    let url = resolver.secret(&name("URL")).unwrap();
+    assert_eq!(
+        String::from_utf8(url.value.expose_secret().to_vec()).unwrap(),
+        "x://me:p%40ss%20w0rd%2F%25%C3%A9-._~@host/{a}"
+    );
+    let parts =
+        vec![(name("USER"), Source::Variable("USER".to_owned())), (name("PASSWORD"), Source::Mount(password.clone()))];
+    assert_eq!(url.source, Source::Composed { parts });
+    let told = format!("composed of USER (environment USER), PASSWORD (file {})", password.display());
+    assert_eq!(url.source.to_string(), told);
+    let line = resolver.secret(&name("LINE")).unwrap();
+    assert_eq!(line.value.expose_secret(), "me p@ss w0rd/%é-._~".as_bytes(), "what is no URL is not encoded");
+
+    let error = world.declared(&[]).secret(&name("URL")).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotFound);
+    let text = error.to_string();
+    assert!(text.starts_with("secret USER (looked for") && text.ends_with("a part of secret URL, not found"), "{text}");
+}
+
+/// A part of a part, and a part that cannot be read.
+#[test]
+fn parts_follow_the_rules_of_their_own() {
+    let world = World::new(
+        "[secrets.A]\ncomposed = '<{B}>'\n[secrets.B]\ncomposed = '[{C}{D}]'\n[secrets.C]\npath = 'c'\n[secrets.D]\ndefault = 'd'\n\
+         [secrets.EMPTY]\nrequired = false\n[secrets.E]\ncomposed = '{EMPTY}'\nrequired = false",
+    );
+    let file = world.file("c", "c\n\n");
+    let found = world.declared(&[]).secret(&name("A")).unwrap();
+    assert_eq!(found.value.expose_secret(), b"<[c\nd]>");
+    assert_eq!(found.findings, [Finding::Default], "{:?}", found.findings);
+    let expected = format!("composed of B (composed of C (file {}), D (`default` in vault.toml))", file.display());
+    assert_eq!(found.source.to_string(), expected);
+    fs::write(&file, "").unwrap();
+    let error = world.declared(&[]).secret(&name("A")).unwrap_err();
+    assert_eq!(error.to_string(), format!("file {}: it is empty; write the secret into it", file.display()));
+    fs::File::create(&file).unwrap().set_len((16 << 20) - 1).unwrap();
+    assert!(world.declared(&[]).secret(&name("A")).is_err(), "NUL bytes");
+    fs::write(&file, vec![b'x'; (16 << 20) - 1]).unwrap();
+    let error = world.declared(&[]).secret(&name("A")).unwrap_err();
+    assert_eq!(error.to_string(), "composed secret B is longer than 16777216 bytes");
+    let error = world.declared(&[]).optional(&name("E")).unwrap_err();
+    assert!(error.to_string().contains("a part of secret E"), "half of what is composed is no absence: {error}");
+}
+
+#[test]
+fn a_default_is_a_finding_and_optional_secrets_may_be_absent() {
+    let world = World::new(
+        "[secrets.A]\ndefault = 'stated'\n[secrets.B]\nrequired = false\n[secrets.C]\n[secrets.D]\ndefault = ''",
+    );
+    let resolver = world.declared(&[]);
+    let found = resolver.secret(&name("A")).unwrap();
+    assert_eq!((found.value.expose_secret(), found.source), (&b"stated"[..], Source::Default));
+    assert_eq!(found.findings, [Finding::Default]);
+    assert_eq!(world.declared(&[("A", "x".to_owned())]).secret(&name("A")).unwrap().findings, []);
+
+    assert!(resolver.optional(&name("B")).unwrap().is_none());
+    assert_eq!(resolver.secret(&name("B")).unwrap_err().kind(), Kind::NotFound);
+    for required in ["C", "UNDECLARED"] {
+        assert_eq!(resolver.optional(&name(required)).unwrap_err().kind(), Kind::NotFound, "{required}");
+    }
+    assert_eq!(resolver.secret(&name("D")).unwrap_err().kind(), Kind::Config, "an empty default is no secret");
+    assert!(!resolver.required(&name("B")) && resolver.required(&name("C")) && resolver.required(&name("NEW")));
+
+    world.file("mounts/b", "\n");
+    let empty = resolver.optional(&name("B")).unwrap().unwrap();
+    assert!(empty.value.is_empty() && empty.findings == [Finding::Empty], "nobody requires that it is not");
+    fs::remove_file(world.at("mounts/b")).unwrap();
+    fs::create_dir(world.at("mounts/b")).unwrap();
+    assert_eq!(resolver.optional(&name("B")).unwrap_err().kind(), Kind::Io, "what cannot be read is not absent");
+}
+
+#[test]
+fn a_stack_prefixes_the_names_of_its_secrets() {
+    let world = World::new("[vault]\nstack = 'raqeem_production'");
+    world.file("mounts/raqeem_production_token", "prefixed");
+    let value = |variables: &[(&str, String)]| {
+        String::from_utf8(world.declared(variables).text(&name("TOKEN")).unwrap().value.expose_secret().to_vec())
+            .unwrap()
+    };
+    assert_eq!(value(&[("TOKEN", "variable".to_owned())]), "prefixed");
+    world.file("mounts/token", "plain");
+    assert_eq!(value(&[]), "plain", "a name as it is mounted comes first");
+    let error = world.declared(&[]).text(&name("OTHER")).unwrap_err().to_string();
+    assert!(error.contains("/raqeem_production_other, environment OTHER)"), "{error}");
+}
+
+#[test]
+fn every_read_sees_what_is_mounted_by_then() {
+    let world = World::new("");
+    world.file("mounts/..1/token", "old");
+    world.file("mounts/..2/token", "new");
+    symlink("..1", world.at("mounts/..data")).unwrap();
+    symlink("..data/token", world.at("mounts/token")).unwrap();
+    let resolver = world.resolver(&[]);
+    assert_eq!(resolver.text(&name("TOKEN")).unwrap().value.expose_secret(), b"old");
+    // As the kubelet does it.
+    symlink("..2", world.at("mounts/..tmp")).unwrap();
+    fs::rename(world.at("mounts/..tmp"), world.at("mounts/..data")).unwrap();
+    fs::remove_dir_all(world.at("mounts/..1")).unwrap();
+    assert_eq!(resolver.text(&name("TOKEN")).unwrap().value.expose_secret(), b"new");
+}
+
+#[test]
+fn what_is_no_file_says_what_it_is() {
+    let world = World::new("");
+    let told = |path: &Path| {
+        let file = [("TOKEN_FILE", path.display().to_string())];
+        world.resolver(&file).text(&name("TOKEN")).unwrap_err().to_string()
+    };
+    let pipe = world.at("pipe");
+    make_pipe(&pipe);
+    let long = world.at("long");
+    fs::File::create(&long).unwrap().set_len((16 << 20) + 1).unwrap();
+    for (path, reason) in [
+        (world.at("mounts"), "it is a directory and not a regular file"),
+        (pipe, "it is a pipe and not a regular file"),
+        (PathBuf::from("/dev/zero"), "it is a device and not a regular file"),
+        (long, "is longer than 16777216 bytes"),
+        (world.at("none"), "No such file"),
+    ] {
+        let text = told(&path);
+        assert!(text.contains(reason) && text.contains(&path.display().to_string()), "{text}");
+    }
+    let variables = BTreeMap::from([("TOKEN".to_owned(), OsString::from("x".repeat((16 << 20) + 1)))]);
+    let resolver = Resolver::from_environment().with_environment(variables, world.at("mounts"));
+    assert_eq!(
+        resolver.text(&name("TOKEN")).unwrap_err().to_string(),
+        "environment TOKEN is longer than 16777216 bytes"
+    );
+}
+
+#[test]
+fn a_secret_has_a_preset_of_its_own() {
+    let world = World::new(
+        "[vault]\npreset = 'raqeem'\n[secrets.A]\n[secrets.B]\npreset = 'strict'\n[profiles.p.secrets.B]\npreset = 'raqeem'",
+    );
+    for file in ["a", "b"] {
+        world.file(file, " x \n");
+    }
+    let variables =
+        ["A", "B"].map(|name| (format!("{name}_FILE"), world.at(&name.to_lowercase()).display().to_string()));
+    let variables = variables.each_ref().map(|(name, path)| (name.as_str(), path.clone()));
+    let value = |resolver: &Resolver, secret: &str| {
+        let variables = variables.iter().map(|(name, path)| ((*name).to_owned(), OsString::from(path))).collect();
+        let resolver = resolver.clone().with_environment(variables, world.at("mounts"));
+        String::from_utf8(resolver.secret(&name(secret)).unwrap().value.expose_secret().to_vec()).unwrap()
+    };
+    let declared = world.declared(&[]);
+    assert_eq!((value(&declared, "A").as_str(), value(&declared, "B").as_str()), ("x", " x "));
+    let profile = Resolver::new(&Manifest::load(&world.at("vault.toml"), Some("p")).unwrap());
+    assert_eq!(value(&profile, "B"), "x");
+    assert_eq!(value(&declared.with_preset(Preset::Strict), "A"), " x ");
+}
+
+/// The official images: either of the two, all trailing line feeds go, and an empty file is empty.
+#[test]
+fn docker_library_reads_as_its_entry_points_do() {
+    let world = World::new("[vault]\npreset = 'docker-library'");
+    world.file("mounts/x", "never asked");
+    let read = |variables: &[(&str, String)]| world.declared(variables).secret(&name("X"));
+    let file = |content: &str| [("X_FILE", world.file("f", content).display().to_string())];
+    for (content, expected) in [("a\n\n", "a"), (" a\r\n", " a\r"), ("a\0b\n", "ab"), ("\n", "")] {
+        let found = read(&file(content)).unwrap();
+        assert_eq!(found.value.expose_secret(), expected.as_bytes());
+        assert_eq!(found.findings.as_slice() == [Finding::Empty], expected.is_empty());
+    }
+    assert_eq!(read(&[("X", " a\n".to_owned())]).unwrap().value.expose_secret(), b" a\n");
+    let [named] = file("a");
+    let error = read(&[("X", "marker".to_owned()), named]).unwrap_err();
+    assert_eq!(error.to_string(), "both X and X_FILE are set (but are exclusive)");
     assert_eq!(error.kind(), Kind::Config);
-    assert!(error.to_string().ends_with("secret URL is `composed`, which is not supported by this build"), "{error}");
+    assert_silent(&error);
+    assert_eq!(read(&[("X_FILE", "/nowhere/x".to_owned())]).unwrap_err().kind(), Kind::Io);
+    assert_eq!(read(&[]).unwrap_err().kind(), Kind::NotFound);
+}
+
+/// Flowfile's two services disagree about files and about what they strip.
+#[test]
+fn flowfile_finds_its_key_by_its_own_rules() {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let world = World::new("");
+    let read = |preset: Preset, variables: &[(&str, String)]| {
+        world.resolver(variables).with_preset(preset).secret(&name("FLOWFILE_MASTER_KEY"))
+    };
+    let mount = world.at("mounts/flowfile_master_key");
+    let both = [Preset::FlowfileCore, Preset::FlowfileWorker];
+    for preset in both {
+        assert_eq!(read(preset, &[]).unwrap_err().kind(), Kind::NotFound, "{preset}");
+        fs::write(&mount, format!("\u{85} {key}\r\n\n")).unwrap();
+        assert_eq!(read(preset, &[]).unwrap().value.expose_secret(), key.as_bytes());
+        let variable = [("FLOWFILE_MASTER_KEY", key.replace('A', "B"))];
+        let found = read(preset, &variable).unwrap();
+        assert_eq!(found.source, Source::Variable("FLOWFILE_MASTER_KEY".to_owned()));
+        let blank = [("FLOWFILE_MASTER_KEY", " \n".to_owned())];
+        let error = read(preset, &blank).unwrap_err().to_string();
+        assert_eq!(error, "FLOWFILE_MASTER_KEY is not a valid Fernet key", "it looks no further");
+        fs::write(&mount, "").unwrap();
+        assert_eq!(read(preset, &[]).unwrap_err().kind(), Kind::Config);
+        fs::remove_file(&mount).unwrap();
+    }
+    fs::write(&mount, "no key").unwrap();
+    let error = read(Preset::FlowfileCore, &[]).unwrap_err();
+    assert_eq!(error.to_string(), "Failed to read master key from Docker secret");
+    assert!(error.hint().unwrap().contains(&mount.display().to_string()), "{:?}", error.hint());
+    fs::remove_file(&mount).unwrap();
+    fs::create_dir(&mount).unwrap();
+    assert_eq!(both.map(|preset| read(preset, &[]).unwrap_err().kind()), [Kind::NotFound, Kind::Io], "a directory");
 }
 
 #[test]
@@ -255,6 +467,31 @@ fn a_keyring_finds_all_that_its_sources_have() {
     let mut expected = vec![("environment MASTER_KEY".to_owned(), b"d".to_vec())];
     expected.extend(rest);
     assert_eq!(contents(&world.declared(&[("MASTER_KEY", "d".to_owned())])), expected);
+}
+
+/// A key text is the application's, and found as it finds it; a master key is ours.
+#[test]
+fn key_texts_follow_a_preset_and_master_keys_do_not() {
+    let key = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+    let world = World::new(
+        "[vault]\npreset = 'flowfile-core'\n[keyring.main]\nsources = ['secret:FLOWFILE_MASTER_KEY']\n\
+         [keyring.text]\nkind = 'text'\nsources = ['secret:FLOWFILE_MASTER_KEY']",
+    );
+    let (mounted, quoted) = (world.file("mounts/flowfile_master_key", "mounted"), format!("'{key}'\n"));
+    let contents = |variables: &[(&str, String)]| {
+        ["main", "text"].map(|keyring| {
+            let found = world.declared(variables).key_contents(world.manifest().keyring(keyring).unwrap());
+            found.map(|found| String::from_utf8(found[0].1.expose_secret().to_vec()).unwrap())
+        })
+    };
+    let [main, text] = contents(&[("FLOWFILE_MASTER_KEY", quoted.clone())]);
+    assert_eq!((main.unwrap().as_str(), text.unwrap().as_str()), ("mounted", key));
+    let [main, text] = contents(&[]);
+    assert_eq!(main.unwrap(), "mounted");
+    assert_eq!(text.unwrap_err().to_string(), "Failed to read master key from Docker secret");
+    fs::remove_file(mounted).unwrap();
+    let none = world.declared(&[]).key_contents(world.manifest().keyring("text").unwrap()).unwrap();
+    assert!(none.is_empty(), "a source that has nothing is passed over");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use vault_core::{Format, Generate, KeyId, Timestamp};
+use vault_core::{Format, Generate, KeyId, Preset, Timestamp};
 
 use crate::demo::DemoArgs;
 use crate::transfer::Shape;
@@ -159,6 +159,11 @@ pub(crate) struct GetArgs {
     /// List the versions that the store keeps, and not the value
     #[arg(long, conflicts_with = "explain")]
     pub(crate) versions: bool,
+
+    /// Find it as an application does, whatever is declared: strict, docker-library, flowfile-core,
+    /// flowfile-worker, pydantic, face, raqeem, social-publisher
+    #[arg(long, conflicts_with_all = ["tenant", "versions"])]
+    pub(crate) preset: Option<Preset>,
 }
 
 #[derive(Args, Debug)]

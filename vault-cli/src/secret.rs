@@ -41,7 +41,10 @@ pub(crate) fn set(args: &SetArgs, global: &Global, output: &mut Output) -> Outco
 /// `vault get`.
 pub(crate) fn get(args: &GetArgs, global: &Global, output: &mut Output) -> Outcome {
     let (name, version) = Version::parse(&args.name)?;
-    let vault = input::vault(global)?;
+    let vault = match args.preset {
+        Some(preset) => input::vault(global)?.with_preset(preset),
+        None => input::vault(global)?,
+    };
     if args.versions {
         let name = entry_name(name, args.tenant.as_deref())?;
         let versions = vault.store()?.versions(&name)?;
@@ -57,11 +60,17 @@ pub(crate) fn get(args: &GetArgs, global: &Global, output: &mut Output) -> Outco
         Some(tenant) => vault.stored(&EntryName::of_tenant(name, tenant)?, version)?,
         None => vault.secret(&args.name)?,
     };
+    for finding in &resolved.findings {
+        output.note(&format!("warning: {}: {finding}", args.name));
+    }
     if output.is_json() {
         let Ok(text) = core::str::from_utf8(resolved.value.expose_secret()) else {
             return Err(Failure::usage("the secret is not text, which --json needs; leave it out"));
         };
-        let object = json!({ "name": args.name, "value": text, "source": resolved.source.to_string() });
+        let object = json!({
+            "name": args.name, "value": text, "source": resolved.source.to_string(),
+            "findings": texts(&resolved.findings),
+        });
         output.result("", object)?;
     } else {
         output.bytes(resolved.value.expose_secret())?;
@@ -71,18 +80,20 @@ pub(crate) fn get(args: &GetArgs, global: &Global, output: &mut Output) -> Outco
 
 /// Where the secret comes from, and what that shadows; never the value.
 fn explain(vault: &Vault, name: &SecretName, output: &mut Output) -> Outcome {
-    let sources = vault.sources(name)?;
-    let Some((won, shadowed)) = sources.split_first() else {
-        // To look for it again tells where it was looked for.
-        vault.secret(name.as_str())?;
-        return Err(Error::NotFound { what: format!("secret {name}") }.into());
-    };
-    let mut lines = vec![format!("{name}: {won}")];
-    lines.extend(shadowed.iter().map(|source| format!("  shadows {source}")));
-    let shadowed: Vec<_> = shadowed.iter().map(ToString::to_string).collect();
-    output
-        .result(&lines.join("\n"), json!({ "name": name.as_str(), "source": won.to_string(), "shadows": shadowed }))?;
+    let found = vault.explain(name)?;
+    let mut lines = vec![format!("{name}: {}", found.source)];
+    lines.extend(found.shadowed.iter().map(|shadowed| format!("  shadows {shadowed}")));
+    lines.extend(found.findings.iter().map(|finding| format!("  {finding}")));
+    let object = json!({
+        "name": name.as_str(), "preset": found.preset.as_str(), "source": found.source.to_string(),
+        "shadows": texts(&found.shadowed), "findings": texts(&found.findings),
+    });
+    output.result(&lines.join("\n"), object)?;
     Ok(0)
+}
+
+fn texts(things: &[impl ToString]) -> Vec<String> {
+    things.iter().map(ToString::to_string).collect()
 }
 
 /// `vault list`.

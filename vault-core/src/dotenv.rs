@@ -220,7 +220,7 @@ fn join(pieces: &[&str]) -> Zeroizing<String> {
 }
 
 /// A copy with `\n` for every `\r\n` and `\r`.
-fn with_line_feeds(text: &str) -> Zeroizing<String> {
+pub(crate) fn with_line_feeds(text: &str) -> Zeroizing<String> {
     let mut all = Zeroizing::new(String::with_capacity(text.len()));
     let mut after_return = false;
     for c in text.chars() {

@@ -142,6 +142,26 @@ pub enum Error {
         place: String,
     },
 
+    /// A file or variable is longer than the limit.
+    #[error("{place} is longer than {limit} bytes")]
+    Oversized {
+        /// Which one.
+        place: String,
+        /// The limit in bytes.
+        limit: usize,
+    },
+
+    /// An application's preset refuses a secret, in the words of that application.
+    #[error("{text}")]
+    Preset {
+        /// What the application says.
+        text: String,
+        /// The class that our own error has there.
+        kind: Kind,
+        /// What our own error says, and which preset it was.
+        detail: String,
+    },
+
     /// Refused because it could lose data.
     #[error("refused: {reason}")]
     Refused {
@@ -206,7 +226,8 @@ impl Error {
             Self::NotInitialised { .. } => Kind::NotInitialised,
             Self::Refused { .. } => Kind::Refused,
             Self::Temporary { .. } => Kind::Temporary,
-            Self::TooLarge { .. } => Kind::TooLarge,
+            Self::Preset { kind, .. } => *kind,
+            Self::Oversized { .. } | Self::TooLarge { .. } => Kind::TooLarge,
             Self::UnknownKey { .. } => Kind::UnknownKey,
             Self::Unsupported { .. } => Kind::Unsupported,
         }
@@ -234,6 +255,7 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
+            Self::Preset { detail, .. } => Some(detail),
             Self::Refused { remedy, .. } | Self::Temporary { remedy, .. } => Some(remedy),
             Self::Altered { .. } => Some("restore it, from version control or from the backup beside it"),
             Self::UnknownKey { .. } => Some("mount the key that the token names; no other opens it"),
@@ -303,7 +325,7 @@ pub enum Kind {
     Malformed = 7,
     /// [`Error::Unsupported`].
     Unsupported = 8,
-    /// [`Error::TooLarge`].
+    /// [`Error::TooLarge`] and [`Error::Oversized`].
     TooLarge = 9,
     /// [`Error::Corrupt`] and [`Error::Altered`].
     Corrupt = 10,

@@ -1,8 +1,8 @@
 //! Files: reading secrets from them, and replacing them whole.
 
-use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::fs::{self, File, FileType, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
@@ -25,12 +25,12 @@ pub(crate) fn read(path: &Path, cap: usize) -> Result<SecretBytes> {
     let file = open_beneath(path)?;
     let metadata = file.metadata().map_err(|source| Error::io("read", path, source))?;
     if !metadata.is_file() {
-        let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        let source = io::Error::new(io::ErrorKind::InvalidInput, what_it_is(metadata.file_type()));
         return Err(Error::io("read", path, source));
     }
     let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
     if length > cap {
-        return Err(Error::TooLarge { what: "file", limit: cap });
+        return Err(Error::Oversized { place: path.display().to_string(), limit: cap });
     }
     // One byte more than the file had, so that one that grew is noticed and no buffer grows.
     let mut content = Zeroizing::new(vec![0; length + 1]);
@@ -50,6 +50,18 @@ pub(crate) fn read(path: &Path, cap: usize) -> Result<SecretBytes> {
         });
     }
     Ok(SecretBytes::copy_of(content.get(..filled).unwrap_or_default()))
+}
+
+fn what_it_is(found: FileType) -> &'static str {
+    if found.is_dir() {
+        "it is a directory and not a regular file; Docker makes one where the file to be mounted is missing"
+    } else if found.is_fifo() {
+        "it is a pipe and not a regular file; write the secret into a file"
+    } else if found.is_char_device() || found.is_block_device() {
+        "it is a device and not a regular file; name the file that holds the secret"
+    } else {
+        "it is not a regular file; name the file that holds the secret"
+    }
 }
 
 fn open_beneath(path: &Path) -> Result<File> {
@@ -82,16 +94,23 @@ fn explain(path: &Path, source: io::Error) -> io::Error {
         return source;
     }
     let us = rustix::process::geteuid().as_raw();
-    let detail = fs::metadata(path).map_or_else(
-        |_| format!("permission denied to user {us} on the way to it"),
-        |m| {
-            format!(
-                "it belongs to user {}, has mode {:04o}, and this is user {us}; change its owner or mode",
-                m.uid(),
-                m.mode() & 0o7777
+    let owned = |m: &Metadata| {
+        format!(
+            "belongs to user {}, has mode {:04o}, and this is user {us}; change its owner or mode",
+            m.uid(),
+            m.mode() & 0o7777
+        )
+    };
+    let detail = match fs::metadata(path) {
+        Ok(metadata) => format!("it {}", owned(&metadata)),
+        // The nearest directory that can be looked at is the one that keeps us out.
+        Err(_) => {
+            path.ancestors().skip(1).find_map(|directory| Some((directory, fs::metadata(directory).ok()?))).map_or_else(
+                || format!("permission denied to user {us} on the way to it"),
+                |(directory, metadata)| format!("directory {} {}", directory.display(), owned(&metadata)),
             )
-        },
-    );
+        }
+    };
     io::Error::new(io::ErrorKind::PermissionDenied, detail)
 }
 
@@ -396,6 +415,20 @@ mod tests {
         assert!(contents(directory.path()).keys().all(|name| !name.ends_with(".tmp")));
         replace(&path, b"two", 0o600).unwrap();
         expect(directory.path(), &[("s.toml", "two"), ("s.toml.bak", "one")]);
+    }
+
+    #[test]
+    fn who_may_not_read_is_told_what_keeps_them_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let us = rustix::process::geteuid().as_raw();
+        let told = |path: &Path| explain(path, io::Error::from(io::ErrorKind::PermissionDenied)).to_string();
+        let file = directory.path().join("f");
+        write_new(&file, b"x", 0o400).unwrap();
+        let own = format!("belongs to user {us}, has mode 0400, and this is user {us}; change its owner or mode");
+        assert_eq!(told(&file), format!("it {own}"));
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let expected = format!("directory {} {}", directory.path().display(), own.replace("0400", "0700"));
+        assert_eq!(told(&directory.path().join("none/f")), expected);
     }
 
     #[test]

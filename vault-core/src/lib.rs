@@ -82,7 +82,6 @@ pub use database::Access;
 #[cfg(feature = "sqlite")]
 pub use database::sqlite::SqliteDatabase;
 pub use error::{Error, Kind, Place, Result};
-#[cfg(feature = "foreign")]
 pub use file::create_file;
 pub use format::Format;
 #[cfg(feature = "foreign")]
@@ -92,11 +91,11 @@ pub use key::TextKey;
 pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MasterKey, Trim, Weakness};
 pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, Retired};
 #[cfg(feature = "foreign")]
-pub use manifest::{KeySource, KeyringSpec, Manifest, SecretKind, SecretSpec, StoreLocation, StoreSpec};
+pub use manifest::{KeySource, KeyringSpec, Manifest, Preset, SecretKind, SecretSpec, StoreLocation, StoreSpec};
 #[cfg(feature = "foreign")]
 pub use name::{SecretName, Version};
 #[cfg(feature = "foreign")]
-pub use resolver::{Resolved, Resolver, Source, read_file};
+pub use resolver::{Explanation, Finding, Resolved, Resolver, Shadowed, Source, read_file};
 pub use sealer::Sealer;
 pub use secret::SecretBytes;
 #[cfg(feature = "sqlite")]

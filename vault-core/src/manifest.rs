@@ -1,6 +1,7 @@
 //! `vault.toml`: what an operator declares.
 
 mod check;
+mod preset;
 mod secrets;
 mod text;
 
@@ -19,6 +20,8 @@ use crate::toml_text;
 
 use check::Reader;
 
+pub use preset::Preset;
+pub(crate) use secrets::{Piece, pieces};
 pub use secrets::{SecretKind, SecretSpec};
 
 /// The keyring that seals tokens unless a column names another.
@@ -30,6 +33,8 @@ pub struct Manifest {
     path: PathBuf,
     app: Option<String>,
     nodes: Option<u32>,
+    preset: Preset,
+    stack: Option<String>,
     store: Option<StoreSpec>,
     keyrings: BTreeMap<String, KeyringSpec>,
     secrets: BTreeMap<SecretName, SecretSpec>,
@@ -77,6 +82,19 @@ impl Manifest {
     #[must_use]
     pub fn nodes(&self) -> Option<u32> {
         self.nodes
+    }
+
+    /// By whose rules secrets are found that name no preset of their own.
+    #[must_use]
+    pub fn preset(&self) -> Preset {
+        self.preset
+    }
+
+    /// What the names of mounted secrets may begin with: `raqeem_production` of
+    /// `/run/secrets/raqeem_production_database_url`.
+    #[must_use]
+    pub fn stack(&self) -> Option<&str> {
+        self.stack.as_deref()
     }
 
     /// The store, where one is declared.
@@ -132,6 +150,15 @@ impl Manifest {
     /// The declared secrets, as the profile changes them.
     pub fn secrets(&self) -> impl Iterator<Item = (&SecretName, &SecretSpec)> {
         self.secrets.iter()
+    }
+
+    /// The secrets that it takes to open the store, which therefore cannot be in it. What `[store]`
+    /// and `database` name belongs here too, once they may name secrets.
+    pub(crate) fn needed_by_store(&self) -> impl Iterator<Item = &SecretName> {
+        self.keyrings.values().flat_map(|keyring| &keyring.sources).filter_map(|source| match source {
+            KeySource::Secret(name) => Some(name),
+            KeySource::File(_) => None,
+        })
     }
 
     /// The keyring, or which field has to name one.

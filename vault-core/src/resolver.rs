@@ -1,89 +1,40 @@
-//! Where secrets are found by name. The only file that reads the environment.
+//! Where secrets are found by name. The only file that reads the environment, with those below it.
 #![expect(clippy::disallowed_methods, reason = "this is the file that may")]
 
-use std::collections::BTreeMap;
-use std::env;
+mod environment;
+mod preset;
+mod source;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Place, Result};
+use crate::dotenv;
+use crate::error::{Error, Kind, Place, Result};
 use crate::file;
 use crate::glob;
-use crate::manifest::{KeySource, KeyringSpec, Manifest, SecretSpec};
+use crate::keyring::KeyringKind;
+use crate::manifest::{KeySource, KeyringSpec, Manifest, Piece, Preset, SecretKind, SecretSpec, pieces};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
-/// A secret and where it was found.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Resolved {
-    /// The exact bytes, but for one trailing line break that text loses.
-    pub value: SecretBytes,
-    /// Where it was found.
-    pub source: Source,
-}
+use environment::Environment;
+use preset::{Failure, Rules, rules};
 
-/// Where a secret was found.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Source {
-    /// A credential of systemd.
-    Credential(PathBuf),
-    /// The file that `vault.toml` names.
-    Declared(PathBuf),
-    /// A file where secrets are mounted.
-    Mount(PathBuf),
-    /// The file that a variable names.
-    Named {
-        /// The file.
-        path: PathBuf,
-        /// The variable.
-        variable: String,
-    },
-    /// The store of `vault.toml`.
-    Store {
-        /// Which store.
-        location: String,
-        /// Which version of the secret.
-        version: u64,
-    },
-    /// An environment variable itself.
-    Variable(String),
-}
-
-impl Source {
-    /// The file, unless it is none.
-    #[must_use]
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Credential(path) | Self::Declared(path) | Self::Mount(path) | Self::Named { path, .. } => Some(path),
-            Self::Store { .. } | Self::Variable(_) => None,
-        }
-    }
-}
-
-impl core::fmt::Display for Source {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Credential(path) | Self::Declared(path) | Self::Mount(path) => write!(f, "file {}", path.display()),
-            Self::Named { path, variable } => write!(f, "file {}, named by {variable}", path.display()),
-            Self::Store { location, version } => write!(f, "{location}, version {version}"),
-            Self::Variable(name) => write!(f, "environment {name}"),
-        }
-    }
-}
+pub use source::{Explanation, Finding, Resolved, Shadowed, Source};
 
 /// Finds secrets by name.
 ///
-/// The first source wins that has the name: the file that `vault.toml` names, the file that the
-/// variable `NAME_FILE` names, a credential of systemd, a file in `/run/secrets`, the store of
-/// `vault.toml`, the variable `NAME`. What exists and cannot be read is an error, never a reason to look further; so is
-/// `NAME` beside `NAME_FILE`. An empty variable counts as unset.
+/// The first source wins that has the name: the file that `vault.toml` names or the secrets that it
+/// is `composed` of, the file that the variable `NAME_FILE` names, a credential of systemd, a file
+/// in `/run/secrets`, with the stack's prefix or without, the store of `vault.toml`, the variable
+/// `NAME`; where none has it, the `default` of `vault.toml`. What exists and cannot be read is an
+/// error, never a reason to look further; so is `NAME` beside `NAME_FILE`. An empty variable counts
+/// as unset. A [`Preset`] replaces this rule by that of an application.
 ///
 /// Files are read anew every time. A value from the environment stays in the process's memory,
 /// where nobody can wipe it.
@@ -91,6 +42,10 @@ impl core::fmt::Display for Source {
 pub struct Resolver {
     declared: BTreeMap<SecretName, SecretSpec>,
     path: PathBuf,
+    preset: Preset,
+    stack: Option<String>,
+    /// The variables of the secrets that are needed before there is a store.
+    needed_by_store: BTreeSet<String>,
     mounts: PathBuf,
     environment: Environment,
 }
@@ -99,8 +54,14 @@ impl Resolver {
     /// Looks where the process was told to look, and where `manifest` says.
     #[must_use]
     pub fn new(manifest: &Manifest) -> Self {
-        let declared = manifest.secrets().map(|(name, spec)| (name.clone(), spec.clone())).collect();
-        Self { declared, path: manifest.path().to_owned(), ..Self::from_environment() }
+        Self {
+            declared: manifest.secrets().map(|(name, spec)| (name.clone(), spec.clone())).collect(),
+            path: manifest.path().to_owned(),
+            preset: manifest.preset(),
+            stack: manifest.stack().map(str::to_owned),
+            needed_by_store: manifest.needed_by_store().map(SecretName::variable).collect(),
+            ..Self::from_environment()
+        }
     }
 
     /// Looks where the process was told to look; nothing is declared.
@@ -109,6 +70,9 @@ impl Resolver {
         Self {
             declared: BTreeMap::new(),
             path: CONFIG_NAME.into(),
+            preset: Preset::Strict,
+            stack: None,
+            needed_by_store: BTreeSet::new(),
             mounts: RUN_SECRETS.into(),
             environment: Environment::Process,
         }
@@ -121,7 +85,15 @@ impl Resolver {
         Self { mounts: mounts.into(), environment: Environment::Given(variables), ..self }
     }
 
-    /// A secret as it is declared: text loses one trailing line break, PEM and binary nothing.
+    /// Finds every secret by the rules of `preset`, whatever is declared.
+    #[must_use]
+    pub fn with_preset(mut self, preset: Preset) -> Self {
+        self.declared.values_mut().for_each(|spec| spec.preset = None);
+        Self { preset, ..self }
+    }
+
+    /// A secret as it is declared: text loses one trailing line break, PEM and binary nothing. With
+    /// a preset, it is what the preset's application reads.
     ///
     /// What is not declared is text. The store is not asked: only a [`Vault`](crate::Vault) has
     /// the keys for that.
@@ -129,10 +101,21 @@ impl Resolver {
     /// # Errors
     ///
     /// [`Error::NotFound`], which says where it was looked for; [`Error::Io`] or
-    /// [`Error::TooLarge`] if what was found cannot be read; [`Error::Config`] if it is empty, is
-    /// not text where it should be, or is set twice.
+    /// [`Error::Oversized`] if what was found cannot be read; [`Error::Config`] if it is empty, is
+    /// not text where it should be, or is set twice; [`Error::Preset`] where the preset's
+    /// application has words of its own for one of these.
     pub fn secret(&self, name: &SecretName) -> Result<Resolved> {
         self.secret_with(name, NO_STORE)
+    }
+
+    /// As [`secret`](Self::secret), but nothing where the secret is declared as not `required` and
+    /// no source has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`secret`](Self::secret).
+    pub fn optional(&self, name: &SecretName) -> Result<Option<Resolved>> {
+        self.optional_with(name, NO_STORE)
     }
 
     /// A text: one trailing line break is removed, and nothing else is changed.
@@ -141,7 +124,9 @@ impl Resolver {
     ///
     /// As [`secret`](Self::secret).
     pub fn text(&self, name: &SecretName) -> Result<Resolved> {
-        text(self.find(name, file::MAX_SECRET, NO_STORE)?)
+        let rules = self.rules(name);
+        let found = self.find(name, file::MAX_SECRET, NO_STORE, &rules)?;
+        if rules.is_strict() { self.text_of(name, found.resolved) } else { self.of_application(name, found, &rules) }
     }
 
     /// The exact bytes.
@@ -150,43 +135,57 @@ impl Resolver {
     ///
     /// As [`secret`](Self::secret).
     pub fn raw(&self, name: &SecretName) -> Result<Resolved> {
-        not_empty(self.find(name, file::MAX_SECRET, NO_STORE)?)
+        let found = self.find(name, file::MAX_SECRET, NO_STORE, &self.rules(name))?;
+        self.not_empty(name, found.resolved)
+    }
+
+    /// Whether a secret must exist: what is not declared as optional must.
+    #[must_use]
+    pub fn required(&self, name: &SecretName) -> bool {
+        self.declared.get(name).is_none_or(|spec| spec.required)
     }
 
     /// As [`secret`](Self::secret), with a store.
     pub(crate) fn secret_with(&self, name: &SecretName, store: Stored<'_>) -> Result<Resolved> {
-        let found = self.find(name, file::MAX_SECRET, store)?;
-        let is_text = match (self.declared.get(name), &found.source) {
-            (Some(spec), _) => spec.kind.loses_line_break(),
-            // Whoever set it said whether it is text.
-            (None, Source::Store { .. }) => false,
-            (None, _) => true,
-        };
-        if is_text { text(found) } else { not_empty(found) }
+        Ok(self.winner(name, store)?.1)
     }
 
-    /// Every source that has a secret, the one that wins first.
+    /// As [`optional`](Self::optional), with a store.
+    pub(crate) fn optional_with(&self, name: &SecretName, store: Stored<'_>) -> Result<Option<Resolved>> {
+        match self.secret_with(name, store) {
+            Err(error) if error.kind() == Kind::NotFound && !self.required(name) && !self.is_composed(name) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Where a secret comes from, and what that shadows. Sources that are not used may fail.
+    pub(crate) fn explain(&self, name: &SecretName, store: Stored<'_>) -> Result<Explanation> {
+        let rules = self.rules(name);
+        let (winner, Resolved { source, findings, .. }) = self.winner(name, store)?;
+        let behind = rules.order.iter().skip_while(|place| Some(**place) != winner).skip(1);
+        // Then what only the strict rule would ask.
+        let strict = preset::rules(Preset::Strict);
+        let never_asked = strict.order.iter().filter(|place| !rules.order.contains(place));
+        let mut shadowed = Vec::new();
+        for place in behind.chain(never_asked) {
+            match self.ask(*place, name, file::MAX_SECRET, store, &rules) {
+                Ok(Asked::Found(resolved)) => shadowed.push(Shadowed::Has(resolved.source)),
+                Ok(_) => {}
+                Err(error) => shadowed.push(Shadowed::Unreadable(error.to_string())),
+            }
+        }
+        Ok(Explanation { preset: rules.preset, source, shadowed, findings })
+    }
+
+    /// Everything that the sources of a keyring have, each with its place: a path, or `environment
+    /// NAME`. Sources that have nothing are passed over.
+    ///
+    /// Files and master keys are unaltered. A key text is what the secret's preset makes of it,
+    /// because it is the application's.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if it is set twice, and what keeps a source from being asked.
-    pub(crate) fn sources(&self, name: &SecretName, store: Stored<'_>) -> Result<Vec<Source>> {
-        self.refuse_two(name)?;
-        let asked = ORDER.into_iter().map(|place| self.ask(place, name, file::MAX_SECRET, store));
-        let found = asked.filter_map(|asked| match asked {
-            Ok(Asked::Found(resolved)) => Some(Ok(resolved.source)),
-            Ok(_) => None,
-            Err(error) => Some(Err(error)),
-        });
-        found.collect()
-    }
-
-    /// Everything that the sources of a keyring have, unaltered, each with its place: a path, or
-    /// `environment NAME`. Sources that have nothing are passed over.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Io`] or [`Error::TooLarge`] if what was found cannot be read, [`Error::Config`] if
+    /// [`Error::Io`] or [`Error::Oversized`] if what was found cannot be read, [`Error::Config`] if
     /// a secret is set twice.
     pub fn key_contents(&self, keyring: &KeyringSpec) -> Result<Vec<(String, SecretBytes)>> {
         let mut found = Vec::new();
@@ -205,12 +204,12 @@ impl Resolver {
                         read_if_there(path, file::MAX_KEY_FILE)?.map(|content| (path.display().to_string(), content)),
                     );
                 }
-                KeySource::Secret(name) => match self.find(name, file::MAX_KEY_FILE, NO_STORE) {
-                    Ok(Resolved { value, source }) => {
+                KeySource::Secret(name) => match self.key(name, keyring.kind) {
+                    Ok(Resolved { value, source, .. }) => {
                         let place = source.path().map_or_else(|| source.to_string(), |path| path.display().to_string());
                         found.push((place, value));
                     }
-                    Err(Error::NotFound { .. }) => {}
+                    Err(error) if error.kind() == Kind::NotFound && !self.is_composed(name) => {}
                     Err(other) => return Err(other),
                 },
             }
@@ -218,17 +217,79 @@ impl Resolver {
         Ok(found)
     }
 
-    fn find(&self, name: &SecretName, cap: usize, store: Stored<'_>) -> Result<Resolved> {
-        self.refuse_two(name)?;
+    fn key(&self, name: &SecretName, kind: KeyringKind) -> Result<Resolved> {
+        let rules = match kind {
+            KeyringKind::Text => self.rules(name),
+            KeyringKind::Kek => rules(Preset::Strict),
+        };
+        let found = self.find(name, file::MAX_KEY_FILE, NO_STORE, &rules)?;
+        if rules.is_strict() { Ok(found.resolved) } else { self.of_application(name, found, &rules) }
+    }
+
+    fn rules(&self, name: &SecretName) -> Rules {
+        rules(self.declared.get(name).and_then(|spec| spec.preset).unwrap_or(self.preset))
+    }
+
+    fn kind(&self, name: &SecretName) -> SecretKind {
+        self.declared.get(name).map(|spec| spec.kind).unwrap_or_default()
+    }
+
+    fn is_composed(&self, name: &SecretName) -> bool {
+        self.declared.get(name).is_some_and(|spec| spec.composed.is_some())
+    }
+
+    /// A secret, read by its rules, and the place that has it.
+    fn winner(&self, name: &SecretName, store: Stored<'_>) -> Result<(Option<Lookup>, Resolved)> {
+        let rules = self.rules(name);
+        let found = self.find(name, file::MAX_SECRET, store, &rules)?;
+        let place = found.place;
+        let resolved = if !rules.is_strict() {
+            self.of_application(name, found, &rules)?
+        } else if self.is_text(name, &found.resolved.source) {
+            self.text_of(name, found.resolved)?
+        } else {
+            self.not_empty(name, found.resolved)?
+        };
+        Ok((place, resolved))
+    }
+
+    fn is_text(&self, name: &SecretName, source: &Source) -> bool {
+        match (self.declared.get(name), source) {
+            (Some(spec), _) => spec.kind.loses_line_break(),
+            // Whoever set it said whether it is text.
+            (None, Source::Store { .. }) => false,
+            (None, _) => true,
+        }
+    }
+
+    fn find(&self, name: &SecretName, cap: usize, store: Stored<'_>, rules: &Rules) -> Result<Found> {
+        if rules.exclusive {
+            self.refuse_two(name).map_err(|error| rules.say(Failure::Both, name, error))?;
+        }
         let mut looked = Vec::new();
-        for place in ORDER {
-            match self.ask(place, name, cap, store)? {
-                Asked::Found(resolved) => return Ok(resolved),
-                Asked::Absent(place) => looked.push(place),
-                Asked::Nowhere => {}
+        let mut findings = Vec::new();
+        for place in rules.order {
+            match self.ask(*place, name, cap, store, rules) {
+                Ok(Asked::Found(mut resolved)) => {
+                    resolved.findings.splice(..0, findings);
+                    return Ok(Found { place: Some(*place), resolved });
+                }
+                Ok(Asked::Absent(place)) => looked.push(place),
+                Ok(Asked::Nowhere) => {}
+                Err(error) if rules.passes_over(*place, &error) => {
+                    findings.push(Finding::PassedOver(error.to_string()));
+                }
+                Err(error) => return Err(rules.say(Failure::Unreadable(*place), name, error)),
             }
         }
-        Err(Error::NotFound { what: format!("secret {name} (looked for {})", looked.join(", ")) })
+        if let Some(default) = self.declared.get(name).and_then(|spec| spec.default.as_ref()) {
+            findings.push(Finding::Default);
+            let value = SecretBytes::copy_of(default.as_bytes());
+            return Ok(Found { place: None, resolved: Resolved { value, source: Source::Default, findings } });
+        }
+        let passed = findings.iter().map(|finding| format!("; {finding}")).collect::<String>();
+        let error = Error::NotFound { what: format!("secret {name} (looked for {}{passed})", looked.join(", ")) };
+        Err(rules.say(Failure::Missing, name, error))
     }
 
     fn refuse_two(&self, name: &SecretName) -> Result<()> {
@@ -243,15 +304,12 @@ impl Resolver {
     }
 
     /// Asks one source. What exists there and cannot be read is an error.
-    fn ask(&self, place: Lookup, name: &SecretName, cap: usize, store: Stored<'_>) -> Result<Asked> {
+    fn ask(&self, place: Lookup, name: &SecretName, cap: usize, store: Stored<'_>, rules: &Rules) -> Result<Asked> {
         // A file that was named must be there; one that would be there by its name may be.
         let (source, must_exist) = match place {
             Lookup::Declared => match self.declared.get(name) {
-                Some(SecretSpec { composed: Some(_), .. }) => {
-                    return Err(Error::Config {
-                        place: Place::file(&self.path),
-                        reason: format!("secret {name} is `composed`, which is not supported by this build"),
-                    });
+                Some(SecretSpec { composed: Some(composed), kind, .. }) => {
+                    return self.compose(name, composed, *kind, store).map(Asked::Found);
                 }
                 Some(SecretSpec { path: Some(path), .. }) => (Source::Declared(path.clone()), true),
                 _ => return Ok(Asked::Nowhere),
@@ -264,26 +322,73 @@ impl Resolver {
                 Some(directory) => (Source::Credential(PathBuf::from(directory).join(name.file_name())), false),
                 None => return Ok(Asked::Nowhere),
             },
-            Lookup::Mount => (Source::Mount(self.mounts.join(name.file_name())), false),
+            Lookup::Mount => (Source::Mount(self.mount(&name.file_name(), rules)), false),
+            Lookup::StackMount => match &self.stack {
+                Some(stack) => (Source::Mount(self.mounts.join(format!("{stack}_{}", name.file_name()))), false),
+                None => return Ok(Asked::Nowhere),
+            },
             Lookup::Store => return self.ask_store(name, store),
-            Lookup::Variable => (Source::Variable(name.variable()), false),
+            Lookup::Variable => return self.ask_variable(name, cap, rules),
+            Lookup::EnvironmentFile => return self.ask_environment_file(name),
         };
         let value = match source.path() {
             Some(path) if must_exist => Some(file::read(path, cap)?),
             Some(path) => read_if_there(path, cap)?,
-            None => self.environment.secret(&name.variable(), cap)?,
+            None => None,
         };
         Ok(match value {
-            Some(value) => Asked::Found(Resolved { value, source }),
+            Some(value) => Asked::found(value, source),
             None => Asked::Absent(source.to_string()),
         })
     }
 
+    /// The file of a mounted secret, in whatever case its name is where the rules say so.
+    fn mount(&self, name: &str, rules: &Rules) -> PathBuf {
+        let exact = self.mounts.join(name);
+        if !rules.any_case || exact.symlink_metadata().is_ok() {
+            return exact;
+        }
+        let entries = fs::read_dir(&self.mounts).into_iter().flatten().flatten();
+        let mut same =
+            entries.filter(|entry| entry.file_name().to_str().is_some_and(|found| found.eq_ignore_ascii_case(name)));
+        same.next().map_or(exact, |entry| entry.path())
+    }
+
+    fn ask_variable(&self, name: &SecretName, cap: usize, rules: &Rules) -> Result<Asked> {
+        let mut variable = name.variable();
+        if rules.any_case {
+            variable = self.environment.spelling(&variable).unwrap_or(variable);
+        }
+        let value = self.environment.secret(&variable, cap)?.filter(|value| rules.empty_variable || !value.is_empty());
+        let source = Source::Variable(variable);
+        Ok(match value {
+            Some(value) => Asked::found(value, source),
+            None => Asked::Absent(source.to_string()),
+        })
+    }
+
+    /// The `.env` beside the configuration, as python-dotenv reads it.
+    fn ask_environment_file(&self, name: &SecretName) -> Result<Asked> {
+        let path = file::directory_of(&self.path).join(".env");
+        let absent = || Asked::Absent(format!("environment file {}", path.display()));
+        let Some(content) = read_if_there(&path, dotenv::MAX_TEXT)? else { return Ok(absent()) };
+        let wrong = |reason: &str| Error::Config { place: Place::file(&path), reason: reason.to_owned() };
+        let text = core::str::from_utf8(content.expose_secret()).map_err(|_| wrong("it is not UTF-8 text"))?;
+        let reading =
+            dotenv::read_substituted(text, |name| self.environment.secret(name, file::MAX_SECRET).ok().flatten())?;
+        let variable = name.variable();
+        let last = reading.entries.into_iter().rfind(|entry| entry.name.eq_ignore_ascii_case(&variable));
+        Ok(match last {
+            Some(entry) => Asked::found(entry.value, Source::EnvironmentFile(path)),
+            None => absent(),
+        })
+    }
+
     fn ask_store(&self, name: &SecretName, store: Stored<'_>) -> Result<Asked> {
-        let Some((location, open)) = store else { return Ok(Asked::Nowhere) };
+        let Some((location, open)) = self.store_of(name, store) else { return Ok(Asked::Nowhere) };
         match open(name) {
             Ok(Some((value, version))) => {
-                Ok(Asked::Found(Resolved { value, source: Source::Store { location: location.to_owned(), version } }))
+                Ok(Asked::found(value, Source::Store { location: location.to_owned(), version }))
             }
             Ok(None) => Ok(Asked::Absent(location.to_owned())),
             // Declared so that the environment serves while the store cannot be reached.
@@ -293,6 +398,96 @@ impl Resolver {
             Err(other) => Err(other),
         }
     }
+
+    /// The store, but not for a secret that it takes to open it.
+    fn store_of<'a>(&self, name: &SecretName, store: Stored<'a>) -> Stored<'a> {
+        store.filter(|_| !self.needed_by_store.contains(&name.variable()))
+    }
+
+    /// A secret that is made of others. In a URL, they are percent-encoded.
+    fn compose(&self, name: &SecretName, composed: &str, kind: SecretKind, store: Stored<'_>) -> Result<Resolved> {
+        let store = self.store_of(name, store);
+        let wrong =
+            |reason: &str| Error::Config { place: Place::file(&self.path), reason: format!("secret {name}: {reason}") };
+        let mut parts = Vec::new();
+        let mut findings = Vec::new();
+        let mut texts = Vec::new();
+        for piece in pieces(composed).map_err(wrong)? {
+            match piece {
+                Piece::Text(text) => texts.push(Zeroizing::new(text.as_bytes().to_vec())),
+                Piece::Secret(part) => {
+                    let Resolved { value, source, findings: of_part } =
+                        self.secret_with(&part, store).map_err(|error| part_missing(name, error))?;
+                    let value = value.expose_secret();
+                    texts.push(match kind {
+                        SecretKind::Url => percent_encoded(value),
+                        _ => Zeroizing::new(value.to_vec()),
+                    });
+                    parts.push((part, source));
+                    findings.extend(of_part);
+                }
+            }
+        }
+        let length = texts.iter().map(|text| text.len()).sum();
+        if length > file::MAX_SECRET {
+            return Err(Error::Oversized { place: format!("composed secret {name}"), limit: file::MAX_SECRET });
+        }
+        let mut value = Zeroizing::new(Vec::with_capacity(length));
+        texts.iter().for_each(|text| value.extend_from_slice(text));
+        Ok(Resolved { value: value.into(), source: Source::Composed { parts }, findings })
+    }
+
+    /// What the preset's application makes of what was found.
+    fn of_application(&self, name: &SecretName, found: Found, rules: &Rules) -> Result<Resolved> {
+        let Found { place, resolved: Resolved { value, source, mut findings } } = found;
+        let value = match (place, &source) {
+            // Ours, and exact.
+            (None, _) | (_, Source::Composed { .. } | Source::Store { .. }) => value,
+            (Some(place), _) => {
+                let (value, finding) = rules.read(name, self.kind(name), place, &source, &value)?;
+                findings.extend(finding);
+                value
+            }
+        };
+        if value.is_empty() {
+            // social-publisher takes an empty variable for a value until the value is required.
+            if rules.preset == Preset::SocialPublisher && place == Some(Lookup::Variable) && self.required(name) {
+                return Err(rules.say(Failure::Missing, name, empty(&source)));
+            }
+            findings.push(Finding::Empty);
+        }
+        Ok(Resolved { value, source, findings })
+    }
+
+    /// A text without the line break that its file or variable ends with. What a store has was rid
+    /// of it when it was sealed.
+    fn text_of(&self, name: &SecretName, found: Resolved) -> Result<Resolved> {
+        let Resolved { value, source, findings } = found;
+        let bytes = value.expose_secret();
+        let text = match source {
+            Source::Composed { .. } | Source::Default | Source::Store { .. } => bytes,
+            _ => bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes),
+        };
+        if text.contains(&0) {
+            return Err(wrong(&source, "it holds a NUL byte, and is declared as text"));
+        }
+        if core::str::from_utf8(text).is_err() {
+            return Err(wrong(&source, "it is not UTF-8, and is declared as text"));
+        }
+        let value = if text.len() == bytes.len() { value } else { SecretBytes::copy_of(text) };
+        self.not_empty(name, Resolved { value, source, findings })
+    }
+
+    /// What is required is not empty.
+    fn not_empty(&self, name: &SecretName, mut resolved: Resolved) -> Result<Resolved> {
+        if resolved.value.is_empty() {
+            if self.required(name) {
+                return Err(empty(&resolved.source));
+            }
+            resolved.findings.push(Finding::Empty);
+        }
+        Ok(resolved)
+    }
 }
 
 /// A store's location, and how it is asked for the newest version of a secret. The resolver itself
@@ -300,6 +495,13 @@ impl Resolver {
 pub(crate) type Stored<'a> = Option<(&'a str, &'a dyn Fn(&SecretName) -> Result<Option<(SecretBytes, u64)>>)>;
 
 const NO_STORE: Stored<'static> = None;
+
+/// What won.
+struct Found {
+    /// None for what no source has.
+    place: Option<Lookup>,
+    resolved: Resolved,
+}
 
 /// What a source says of a secret.
 enum Asked {
@@ -310,15 +512,61 @@ enum Asked {
     Nowhere,
 }
 
+impl Asked {
+    fn found(value: SecretBytes, source: Source) -> Self {
+        Self::Found(Resolved { value, source, findings: Vec::new() })
+    }
+}
+
+/// A source. In which order they are asked is in the rules of each preset.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Lookup {
+    Credential,
+    Declared,
+    EnvironmentFile,
+    Mount,
+    NamedFile,
+    StackMount,
+    Store,
+    Variable,
+}
+
 fn file_variable(name: &SecretName) -> String {
     format!("{}_FILE", name.variable())
+}
+
+/// Names the whole where a part is missing.
+fn part_missing(whole: &SecretName, error: Error) -> Error {
+    match error {
+        Error::NotFound { what } => Error::NotFound { what: format!("{what}, a part of secret {whole},") },
+        Error::Preset { text, kind: Kind::NotFound, detail } => {
+            Error::Preset { text, kind: Kind::NotFound, detail: format!("{detail}; it is a part of secret {whole}") }
+        }
+        other => other,
+    }
+}
+
+/// RFC 3986: all but the unreserved characters as `%` and two digits, in a buffer that never grows.
+fn percent_encoded(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    let length = bytes.iter().map(|b| if unreserved(*b) { 1 } else { 3 }).sum();
+    let mut encoded = Zeroizing::new(Vec::with_capacity(length));
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'A' + value - 10 };
+    for b in bytes {
+        if unreserved(*b) {
+            encoded.push(*b);
+        } else {
+            encoded.extend_from_slice(&[b'%', digit(b >> 4), digit(b & 15)]);
+        }
+    }
+    encoded
 }
 
 /// Reads a regular file of at most `cap` bytes, following links only under its directory.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] if it cannot be read, or is no regular file; [`Error::TooLarge`].
+/// [`Error::Io`] if it cannot be read, or is no regular file; [`Error::Oversized`].
 pub fn read_file(path: &Path, cap: usize) -> Result<SecretBytes> {
     file::read(path, cap)
 }
@@ -344,59 +592,6 @@ pub(crate) fn find_config(start: &Path) -> Option<PathBuf> {
     })
 }
 
-/// The sources, in the order in which they are asked.
-const ORDER: [Lookup; 6] =
-    [Lookup::Declared, Lookup::NamedFile, Lookup::Credential, Lookup::Mount, Lookup::Store, Lookup::Variable];
-
-#[derive(Clone, Copy)]
-enum Lookup {
-    Declared,
-    NamedFile,
-    Credential,
-    Mount,
-    Store,
-    Variable,
-}
-
-/// Variables are read when they are asked for: copies of all would be copies of secrets.
-#[derive(Clone)]
-enum Environment {
-    Given(BTreeMap<String, OsString>),
-    Process,
-}
-
-impl Environment {
-    /// A variable that is not secret, if it is set and not empty: Compose passes `${X:-}`.
-    fn value(&self, name: &str) -> Option<OsString> {
-        match self {
-            Self::Given(variables) => variables.get(name).cloned(),
-            Self::Process => env::var_os(name),
-        }
-        .filter(|value| !value.is_empty())
-    }
-
-    fn is_set(&self, name: &str) -> bool {
-        self.value(name).map(|value| Zeroizing::new(value.into_vec())).is_some()
-    }
-
-    fn secret(&self, name: &str, cap: usize) -> Result<Option<SecretBytes>> {
-        let value = self.value(name).map(|value| SecretBytes::from(Zeroizing::new(value.into_vec())));
-        match value {
-            Some(value) if value.len() > cap => Err(Error::TooLarge { what: "environment variable", limit: cap }),
-            value => Ok(value),
-        }
-    }
-}
-
-impl core::fmt::Debug for Environment {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            Self::Given(_) => "Given([redacted])",
-            Self::Process => "Process",
-        })
-    }
-}
-
 /// A link that leads nowhere is there, and cannot be read.
 fn read_if_there(path: &Path, cap: usize) -> Result<Option<SecretBytes>> {
     match file::read(path, cap) {
@@ -414,31 +609,8 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound)
 }
 
-/// A text without the line break that its file or variable ends with. What a store has was rid of
-/// it when it was sealed.
-fn text(found: Resolved) -> Result<Resolved> {
-    let Resolved { value, source } = found;
-    let bytes = value.expose_secret();
-    let text = match source {
-        Source::Store { .. } => bytes,
-        _ => bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes),
-    };
-    if text.contains(&0) {
-        return Err(wrong(&source, "it holds a NUL byte, and is declared as text"));
-    }
-    if core::str::from_utf8(text).is_err() {
-        return Err(wrong(&source, "it is not UTF-8, and is declared as text"));
-    }
-    let value = if text.len() == bytes.len() { value } else { SecretBytes::copy_of(text) };
-    not_empty(Resolved { value, source })
-}
-
-fn not_empty(resolved: Resolved) -> Result<Resolved> {
-    if resolved.value.is_empty() {
-        Err(wrong(&resolved.source, "it is empty; write the secret into it"))
-    } else {
-        Ok(resolved)
-    }
+fn empty(source: &Source) -> Error {
+    wrong(source, "it is empty; write the secret into it")
 }
 
 fn wrong(source: &Source, reason: &str) -> Error {

@@ -16,7 +16,7 @@ use crate::file;
 use crate::foreign::ForeignKey;
 use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
 use crate::keyring::{self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey};
-use crate::manifest::{KeyringSpec, MAIN, Manifest};
+use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset};
 use crate::resolver::{self, Resolver};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
@@ -170,6 +170,13 @@ impl Vault {
     #[must_use]
     pub fn with_environment(self, variables: BTreeMap<String, OsString>, mounts: impl Into<PathBuf>) -> Self {
         Self { resolver: self.resolver.clone().with_environment(variables, mounts), ..self }
+    }
+
+    /// Finds every secret by the rules of `preset`, whatever is declared. Keys stay the ones that
+    /// were loaded.
+    #[must_use]
+    pub fn with_preset(self, preset: Preset) -> Self {
+        Self { resolver: self.resolver.clone().with_preset(preset), ..self }
     }
 
     /// Reads keys and states again. Where that fails, the vault stays as it was.

@@ -6,7 +6,9 @@ use std::fs;
 use std::ops::ControlFlow;
 
 use vault_core::rotate::{End, Job, RunOptions};
-use vault_core::{Access, Change, Config, Error, KeyId, Scope, SecretBytes, SecretName, Source, Vault, Version};
+use vault_core::{
+    Access, Change, Config, Error, KeyId, Preset, Scope, SecretBytes, SecretName, Shadowed, Source, Vault, Version,
+};
 
 use super::{Home, KINDS, Kind, name, of};
 
@@ -79,6 +81,58 @@ fn files_win_over_the_store_and_the_store_over_the_environment() {
         matches!(sources.as_slice(), [Source::Mount(_), Source::Store { version: 1, .. }, Source::Variable(_)]),
         "{sources:?}"
     );
+}
+
+/// What is shadowed and cannot be read is told; what wins and cannot be read is an error.
+#[test]
+fn an_explanation_survives_what_it_does_not_need() {
+    let home = Home::new(Kind::File);
+    fs::create_dir(home.path("run")).unwrap();
+    set(&home.vault(), "A", "from the store");
+    fs::write(home.path("named"), "").unwrap();
+    fs::create_dir(home.path("run/a")).unwrap();
+    let named = home.path("named").display().to_string();
+    let variables = BTreeMap::from([("A_FILE".to_owned(), OsString::from(&named))]);
+    let vault = home.vault().with_environment(variables, home.path("run"));
+    assert!(vault.explain(&SecretName::parse("A").unwrap()).is_err(), "an empty file wins and is refused");
+    fs::write(&named, "x\n").unwrap();
+    let told = vault.explain(&SecretName::parse("A").unwrap()).unwrap();
+    assert_eq!(told.source.path().unwrap().display().to_string(), named);
+    match told.shadowed.as_slice() {
+        [Shadowed::Unreadable(reason), Shadowed::Has(Source::Store { version: 1, .. })] => {
+            assert!(reason.contains("run/a: it is a directory"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(vault.sources(&SecretName::parse("A").unwrap()).unwrap().len(), 2);
+
+    // Raqeem's own rule never asks mounts, and says so.
+    let told = vault.with_preset(Preset::Raqeem).explain(&SecretName::parse("A").unwrap()).unwrap();
+    assert_eq!((told.preset, told.shadowed.len()), (Preset::Raqeem, 2));
+}
+
+/// Keys, and what they are composed of, are needed before there is a store.
+#[test]
+fn what_opens_the_store_is_never_in_it() {
+    let home = Home::new(Kind::File);
+    set(&home.vault(), "OTHER_KEY", "from the store");
+    set(&home.vault(), "PART", "from the store");
+    let config = fs::read_to_string(home.path("vault.toml")).unwrap();
+    let more = "[keyring.other]\nkind = \"text\"\nsources = [\"secret:OTHER_KEY\", \"secret:WHOLE\"]\n\
+                [secrets.WHOLE]\ncomposed = \"{PART}\"\n[secrets.OPTIONAL]\nrequired = false\n";
+    fs::write(home.path("vault.toml"), format!("{config}{more}")).unwrap();
+    let error = Vault::load(Config::from_file(home.path("vault.toml")).unwrap()).unwrap_err();
+    assert!(error.to_string().contains("secret PART") && error.to_string().contains("part of secret WHOLE"), "{error}");
+
+    fs::write(home.path("vault.toml"), format!("{config}{}", more.replace(", \"secret:WHOLE\"", ", \"file:other\"")))
+        .unwrap();
+    fs::write(home.path("other"), "a key text of some length, not public").unwrap();
+    let vault = home.vault();
+    assert!(matches!(vault.secret("OTHER_KEY"), Err(Error::NotFound { .. })), "as if the store did not have it");
+    assert_eq!(get(&vault, "WHOLE"), "from the store");
+    assert!(vault.optional_secret("OPTIONAL").unwrap().is_none());
+    assert!(matches!(vault.optional_secret("NOTHING"), Err(Error::NotFound { .. })));
+    assert_eq!(vault.optional_secret("PART").unwrap().unwrap().value.expose_secret(), b"from the store");
 }
 
 /// A store that cannot be reached is no reason to look further, unless that was declared.

@@ -101,7 +101,7 @@ pub enum Trim {
 }
 
 impl Trim {
-    pub(super) fn apply(self, text: &str) -> &str {
+    pub(crate) fn apply(self, text: &str) -> &str {
         match self {
             Self::LineBreak => text.strip_suffix("\r\n").or_else(|| text.strip_suffix('\n')).unwrap_or(text),
             Self::Nothing => text,

@@ -33,8 +33,9 @@ impl Reader<'_> {
         if let Some(nodes) = raw.vault.nodes.as_ref().filter(|nodes| *nodes.get_ref() == 0) {
             return Err(self.wrong(nodes, "`nodes` counts the processes that hold keys, and is at least 1"));
         }
-        if let Some(preset) = raw.vault.preset.as_ref().filter(|preset| preset.get_ref() != "strict") {
-            return Err(self.wrong(preset, "presets other than \"strict\" are not supported by this build"));
+        let preset = raw.vault.preset.as_ref().map(|preset| self.preset(preset)).transpose()?.unwrap_or_default();
+        if let Some(stack) = raw.vault.stack.as_ref().filter(|stack| !is_name(stack.get_ref())) {
+            return Err(self.wrong(stack, "a stack's name is at most 64 letters, digits and . _ -"));
         }
         let store = raw.store.as_ref().map(|store| self.store(store, raw)).transpose()?;
         let mut secrets = self.secrets(&raw.secrets)?;
@@ -58,6 +59,8 @@ impl Reader<'_> {
             path: self.path.to_owned(),
             app: raw.vault.app.clone(),
             nodes: raw.vault.nodes.as_ref().map(|nodes| *nodes.get_ref()),
+            preset,
+            stack: raw.vault.stack.as_ref().map(|stack| stack.get_ref().clone()),
             store,
             keyrings: self.keyrings(&raw.keyring)?,
             secrets,
@@ -72,7 +75,20 @@ impl Reader<'_> {
             manifest.columns.push(spec);
         }
         self.trim(&mut manifest, raw)?;
+        self.no_default_keys(&manifest, raw)?;
         Ok(manifest)
+    }
+
+    /// A key that stands in a configuration is no key.
+    fn no_default_keys(&self, manifest: &Manifest, raw: &text::File) -> Result<()> {
+        let of_profiles = raw.profiles.values().flat_map(|profile| &profile.secrets);
+        for (name, secret) in raw.secrets.iter().chain(of_profiles) {
+            let is_key = || manifest.needed_by_store().any(|key| key.as_str() == name.get_ref());
+            if secret.default.is_some() && is_key() {
+                return Err(self.wrong(name, "a keyring takes its key from this secret, and a key has no `default`"));
+            }
+        }
+        Ok(())
     }
 
     /// An error at the place of what was read there.

@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::name::SecretName;
 use crate::time::Timestamp;
 
-use super::Reader;
 use super::text::{self, Text};
+use super::{Preset, Reader};
 
 /// A declared secret.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ use super::text::{self, Text};
 pub struct SecretSpec {
     /// What it is.
     pub kind: SecretKind,
+    /// By whose rules it is found, where that is not `[vault] preset`.
+    pub preset: Option<Preset>,
     /// The file that holds it, where it is not found by its name.
     pub path: Option<PathBuf>,
     /// The other secrets that it is made of, and the text around them.
@@ -161,6 +163,7 @@ impl Reader<'_> {
         });
         Ok(SecretSpec {
             kind,
+            preset: raw.preset.as_ref().map(|preset| self.preset(preset)).transpose()?,
             path: raw.path.as_ref().map(|path| self.path(path)).transpose()?,
             composed: raw.composed.as_ref().map(|composed| composed.get_ref().clone()),
             environment: raw.source.is_some(),
@@ -170,6 +173,13 @@ impl Reader<'_> {
             rotate_every: rotate_every.transpose()?,
             rotated: rotated.transpose()?,
             required: raw.required.unwrap_or(true),
+        })
+    }
+
+    pub(super) fn preset(&self, written: &Text) -> Result<Preset> {
+        written.get_ref().parse().map_err(|_| {
+            let known: Vec<_> = Preset::ALL.into_iter().map(Preset::as_str).collect();
+            self.wrong(written, format!("unknown preset; known are {}", known.join(", ")))
         })
     }
 
@@ -183,24 +193,46 @@ impl Reader<'_> {
     }
 }
 
-/// The secrets whose names stand between braces.
-fn parts_of(composed: &str) -> Result<Vec<SecretName>, &'static str> {
-    let mut names = Vec::new();
+/// A part of a composed text.
+pub(crate) enum Piece<'a> {
+    /// A secret's value stands here.
+    Secret(SecretName),
+    /// This text stands here.
+    Text(&'a str),
+}
+
+/// Reads a composed text: names stand between braces, and `{{` and `}}` for braces.
+pub(crate) fn pieces(composed: &str) -> Result<Vec<Piece<'_>>, &'static str> {
+    let mut pieces = Vec::new();
     let mut rest = composed;
     while let Some((at, brace)) = rest.char_indices().find(|(_, c)| matches!(c, '{' | '}')) {
-        let behind = rest.get(at + 1..).unwrap_or_default();
+        let (before, behind) = (rest.get(..at).unwrap_or_default(), rest.get(at + 1..).unwrap_or_default());
+        pieces.push(Piece::Text(before));
         rest = match behind.strip_prefix(brace) {
-            Some(behind) => behind,
+            Some(behind) => {
+                pieces.push(Piece::Text(rest.get(at..=at).unwrap_or_default()));
+                behind
+            }
             None if brace == '}' => return Err("a brace is closed that was not opened; }} stands for a brace"),
             None => {
                 let (name, behind) = behind.split_once('}').ok_or("a brace is not closed; {{ stands for a brace")?;
                 let name = SecretName::parse(name).map_err(|_| "between braces stands what is not a secret's name")?;
-                names.push(name);
+                pieces.push(Piece::Secret(name));
                 behind
             }
         };
     }
-    Ok(names)
+    pieces.push(Piece::Text(rest));
+    Ok(pieces)
+}
+
+/// The secrets whose names stand between braces.
+fn parts_of(composed: &str) -> Result<Vec<SecretName>, &'static str> {
+    let names = pieces(composed)?.into_iter().filter_map(|piece| match piece {
+        Piece::Secret(name) => Some(name),
+        Piece::Text(_) => None,
+    });
+    Ok(names.collect())
 }
 
 type Parts<'a> = BTreeMap<SecretName, (&'a Text, Vec<SecretName>)>;
@@ -256,6 +288,14 @@ mod tests {
         let names = |text: &str| parts_of(text).unwrap().iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(names("postgresql://{USER}:{PASSWORD}@host/{{app}}"), ["USER", "PASSWORD"]);
         assert_eq!(names("{A}}}é{{{B}"), ["A", "B"]);
+        let text = |text: &str| {
+            let texts = pieces(text).unwrap().into_iter().map(|piece| match piece {
+                Piece::Secret(_) => "<>".to_owned(),
+                Piece::Text(text) => text.to_owned(),
+            });
+            texts.collect::<String>()
+        };
+        assert_eq!(text("a{{{A}}}é}}{B}c"), "a{<>}é}<>c");
         for wrong in ["{", "}", "{A", "A}", "{}", "{A}}b}", "{a b}"] {
             assert!(parts_of(wrong).is_err(), "{wrong}");
         }

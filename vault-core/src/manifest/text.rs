@@ -31,6 +31,7 @@ pub(super) struct File {
 pub(super) struct Vault {
     pub(super) app: Option<String>,
     pub(super) preset: Option<Text>,
+    pub(super) stack: Option<Text>,
     pub(super) nodes: Option<Spanned<u32>>,
 }
 
@@ -63,6 +64,7 @@ pub(super) struct Profile {
 #[serde(deny_unknown_fields)]
 pub(super) struct Secret {
     pub(super) r#type: Option<Text>,
+    pub(super) preset: Option<Text>,
     pub(super) path: Option<Text>,
     pub(super) composed: Option<Text>,
     pub(super) source: Option<Text>,
@@ -85,6 +87,7 @@ impl Secret {
         };
         Self {
             r#type: change.r#type.or(self.r#type),
+            preset: change.preset.or(self.preset),
             path,
             composed,
             source: change.source.or(self.source),

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Kind, Place, Result};
 use crate::key::MasterKey;
 use crate::keyring::{Keyring, KeyringKind};
 use crate::manifest::{MAIN, StoreLocation, StoreSpec};
 use crate::name::{SecretName, Version};
-use crate::resolver::{Resolved, Source};
+use crate::resolver::{Explanation, Resolved, Shadowed, Source, Stored};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
 use crate::store::{Entry, EntryName, FileStore, NewEntry, STORE_ENTRY, Store};
@@ -16,9 +16,8 @@ use crate::store::{Entry, EntryName, FileStore, NewEntry, STORE_ENTRY, Store};
 use super::{Vault, load, master_key};
 
 impl Vault {
-    /// A deployment secret by name, from the first source that has it: the file that `vault.toml`
-    /// names, the file that `NAME_FILE` names, a credential of systemd, a file in `/run/secrets`,
-    /// the store, the variable `NAME`. With `NAME@previous` or `NAME@2`, an older version from the
+    /// A deployment secret by name, from the first source that has it, in the order of
+    /// [`Resolver`](crate::Resolver). With `NAME@previous` or `NAME@2`, an older version from the
     /// store.
     ///
     /// # Errors
@@ -30,12 +29,33 @@ impl Vault {
         let (name, version) = Version::parse(name)?;
         let resolved = self.resolve(&name)?;
         match (version, resolved.source) {
-            (Version::Current, source) => Ok(Resolved { value: resolved.value, source }),
+            (Version::Current, source) => Ok(Resolved { source, ..resolved }),
             (_, Source::Store { .. }) => self.stored(&EntryName::new(name), version),
             (_, source) => {
                 Err(Error::NotFound { what: format!("another version of secret {name}: {source} keeps none;") })
             }
         }
+    }
+
+    /// As [`secret`](Self::secret) without a version, but nothing where the secret is declared as
+    /// not `required` and no source has it.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn optional_secret(&self, name: &str) -> Result<Option<Resolved>> {
+        let name = SecretName::parse(name)?;
+        self.with_stored(|store| self.resolver.optional_with(&name, store))
+    }
+
+    /// Where a secret comes from, and what that shadows. A shadowed source that cannot be read is
+    /// told and is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`secret`](Self::secret).
+    pub fn explain(&self, name: &SecretName) -> Result<Explanation> {
+        self.with_stored(|store| self.resolver.explain(name, store))
     }
 
     /// Every source that has a secret, the one that wins first.
@@ -44,10 +64,15 @@ impl Vault {
     ///
     /// As [`secret`](Self::secret), but an absent secret has no sources.
     pub fn sources(&self, name: &SecretName) -> Result<Vec<Source>> {
-        match &self.store {
-            None => self.resolver.sources(name, None),
-            Some(store) => self.resolver.sources(name, Some((store.location(), &|name| self.newest(name)))),
-        }
+        let Explanation { source, shadowed, .. } = match self.explain(name) {
+            Err(error) if error.kind() == Kind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let shadowed = shadowed.into_iter().filter_map(|shadowed| match shadowed {
+            Shadowed::Has(source) => Some(source),
+            Shadowed::Unreadable(_) => None,
+        });
+        Ok([source].into_iter().chain(shadowed).collect())
     }
 
     /// One version of a secret in the store, whatever other sources have.
@@ -59,7 +84,8 @@ impl Vault {
         let found =
             self.with_store(|store, sealer| store.get(name, version)?.map(|entry| opened(sealer, &entry)).transpose())?;
         let (value, version) = found.ok_or_else(|| Error::NotFound { what: describe(name, version) })?;
-        Ok(Resolved { value, source: Source::Store { location: self.store()?.location().to_owned(), version } })
+        let source = Source::Store { location: self.store()?.location().to_owned(), version };
+        Ok(Resolved { value, source, findings: Vec::new() })
     }
 
     /// The store, for names and versions.
@@ -131,9 +157,14 @@ impl Vault {
     }
 
     fn resolve(&self, name: &SecretName) -> Result<Resolved> {
+        self.with_stored(|store| self.resolver.secret_with(name, store))
+    }
+
+    /// Asks the resolver, with the store where there is one.
+    fn with_stored<T>(&self, ask: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
         match &self.store {
-            None => self.resolver.secret(name),
-            Some(store) => self.resolver.secret_with(name, Some((store.location(), &|name| self.newest(name)))),
+            None => ask(None),
+            Some(store) => ask(Some((store.location(), &|name| self.newest(name)))),
         }
     }
 
