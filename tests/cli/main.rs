@@ -14,6 +14,7 @@ mod faults;
 mod key;
 mod redaction;
 mod rotate;
+mod run;
 mod seal;
 mod store;
 

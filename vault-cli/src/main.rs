@@ -72,7 +72,7 @@ fn run(cli: &Cli, core_limit: Rlimit, output: &mut Output) -> Outcome {
 fn hide_memory() -> Rlimit {
     let limit = getrlimit(Resource::Core);
     // Where the system refuses, everything still works as documented, without this protection.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit.clone() });
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     limit
 }

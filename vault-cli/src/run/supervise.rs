@@ -9,7 +9,9 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, kill_process, setrlimit, wait};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, setrlimit, wait,
+};
 use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
@@ -27,15 +29,12 @@ pub(super) struct Signals(SignalsInfo<WithOrigin>);
 impl Signals {
     /// What the caller chose to ignore stays ignored, for the command too: so `nohup` works.
     pub(super) fn register() -> Result<Self, Error> {
-        let fail = |path: &str| {
-            let path = path.into();
-            move |source| Error::Io { action: "handle signals by", path, source }
-        };
-        let status = fs::read_to_string(STATUS).map_err(fail(STATUS))?;
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
         let wanted = PASSED_ON.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0).chain([SIGCHLD]);
-        SignalsInfo::new(wanted).map(Self).map_err(fail("sigaction"))
+        let handled = SignalsInfo::new(wanted).map(Self);
+        handled.map_err(|source| Error::Io { action: "handle", path: "signals".into(), source })
     }
 }
 
@@ -58,7 +57,7 @@ pub(super) fn supervise(
     }
     // The command has the caller's limit. There is still no core file of this process: it is not
     // dumpable, which the command is as soon as it is a program of its own.
-    let _ = setrlimit(Resource::Core, core_limit.clone());
+    let _ = setrlimit(Resource::Core, core_limit);
     let started = command.spawn();
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..core_limit });
     let mut child = started?;
@@ -89,7 +88,14 @@ pub(super) fn supervise(
     while ended.is_none() || draining > 0 {
         match events.recv() {
             Ok(Event::Drained) => draining -= 1,
-            Ok(Event::Signal(origin)) if origin.signal == SIGCHLD => ended = ended.or(reap(pid)),
+            Ok(Event::Signal(origin)) if origin.signal == SIGCHLD => {
+                ended = ended.or(reap(pid));
+                if ended.is_some() && getpid() == Pid::INIT {
+                    // With the first process of a container ends every other. Now, and not when we
+                    // exit: they may hold the streams. The group 1 is everybody, by kill(2).
+                    let _ = kill_process_group(Pid::INIT, Signal::KILL);
+                }
+            }
             Ok(Event::Signal(origin)) => match ended {
                 None => pass_on(&origin, pid),
                 // What still holds the streams is no child of ours.
@@ -139,8 +145,6 @@ fn pass_on(origin: &Origin, command: Pid) {
         let _ = kill_process(command, signal);
     }
 }
-
-const STATUS: &str = "/proc/self/status";
 
 const PASSED_ON: [i32; 8] = [SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
 
