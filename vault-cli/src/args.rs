@@ -410,6 +410,24 @@ pub(crate) enum KeyCommand {
         #[arg(short = 'n', long)]
         dry_run: bool,
     },
+    /// Store the master key in FILE in the OS keyring, for a source "keyring:SERVICE/ACCOUNT"
+    #[cfg(feature = "os-keyring")]
+    Store {
+        /// File with the key
+        file: PathBuf,
+        /// Service of the keyring's item
+        #[arg(long)]
+        service: String,
+        /// Account of the keyring's item
+        #[arg(long)]
+        account: String,
+        /// Overwrite what the item holds
+        #[arg(long)]
+        replace: bool,
+        /// Change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
     /// Seal under this key from now on
     Promote {
         /// Key id

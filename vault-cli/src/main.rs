@@ -8,6 +8,8 @@ mod failure;
 mod init;
 mod input;
 mod key;
+#[cfg(feature = "os-keyring")]
+mod os_keyring;
 mod output;
 mod rotate;
 mod run;

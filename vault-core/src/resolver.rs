@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -16,6 +17,7 @@ use crate::file;
 use crate::glob;
 use crate::manifest::{KeySource, KeyringSpec, Manifest, SecretSpec};
 use crate::name::SecretName;
+use crate::os_keyring::{OsKeyring, OsKeyringItem};
 use crate::secret::SecretBytes;
 
 /// A secret and where it was found.
@@ -45,6 +47,8 @@ pub enum Source {
         /// The variable.
         variable: String,
     },
+    /// An item of the operating system's keyring.
+    OsKeyring(OsKeyringItem),
     /// The store of `vault.toml`.
     Store {
         /// Which store.
@@ -62,7 +66,7 @@ impl Source {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Credential(path) | Self::Declared(path) | Self::Mount(path) | Self::Named { path, .. } => Some(path),
-            Self::Store { .. } | Self::Variable(_) => None,
+            Self::OsKeyring(_) | Self::Store { .. } | Self::Variable(_) => None,
         }
     }
 }
@@ -72,6 +76,7 @@ impl core::fmt::Display for Source {
         match self {
             Self::Credential(path) | Self::Declared(path) | Self::Mount(path) => write!(f, "file {}", path.display()),
             Self::Named { path, variable } => write!(f, "file {}, named by {variable}", path.display()),
+            Self::OsKeyring(item) => item.fmt(f),
             Self::Store { location, version } => write!(f, "{location}, version {version}"),
             Self::Variable(name) => write!(f, "environment {name}"),
         }
@@ -82,7 +87,8 @@ impl core::fmt::Display for Source {
 ///
 /// The first source wins that has the name: the file that `vault.toml` names, the file that the
 /// variable `NAME_FILE` names, a credential of systemd, a file in `/run/secrets`, the store of
-/// `vault.toml`, the variable `NAME`. What exists and cannot be read is an error, never a reason to look further; so is
+/// `vault.toml`, the variable `NAME`, and where `vault.toml` names an item of it the operating
+/// system's keyring. What exists and cannot be read is an error, never a reason to look further; so is
 /// `NAME` beside `NAME_FILE`. An empty variable counts as unset.
 ///
 /// Files are read anew every time. A value from the environment stays in the process's memory,
@@ -93,6 +99,7 @@ pub struct Resolver {
     path: PathBuf,
     mounts: PathBuf,
     environment: Environment,
+    os_keyring: Option<Arc<dyn OsKeyring>>,
 }
 
 impl Resolver {
@@ -111,6 +118,7 @@ impl Resolver {
             path: CONFIG_NAME.into(),
             mounts: RUN_SECRETS.into(),
             environment: Environment::Process,
+            os_keyring: None,
         }
     }
 
@@ -119,6 +127,12 @@ impl Resolver {
     #[must_use]
     pub fn with_environment(self, variables: BTreeMap<String, OsString>, mounts: impl Into<PathBuf>) -> Self {
         Self { mounts: mounts.into(), environment: Environment::Given(variables), ..self }
+    }
+
+    /// Reads items of the operating system's keyring so. Without a reader, to need one is an error.
+    #[must_use]
+    pub fn with_os_keyring(self, keyring: Option<Arc<dyn OsKeyring>>) -> Self {
+        Self { os_keyring: keyring, ..self }
     }
 
     /// A secret as it is declared: text loses one trailing line break, PEM and binary nothing.
@@ -205,6 +219,10 @@ impl Resolver {
                         read_if_there(path, file::MAX_KEY_FILE)?.map(|content| (path.display().to_string(), content)),
                     );
                 }
+                KeySource::OsKeyring(item) => {
+                    let content = self.read_os_keyring(item, file::MAX_KEY_FILE)?;
+                    found.extend(content.map(|content| (item.to_string(), content)));
+                }
                 KeySource::Secret(name) => match self.find(name, file::MAX_KEY_FILE, NO_STORE) {
                     Ok(Resolved { value, source }) => {
                         let place = source.path().map_or_else(|| source.to_string(), |path| path.display().to_string());
@@ -267,6 +285,16 @@ impl Resolver {
             Lookup::Mount => (Source::Mount(self.mounts.join(name.file_name())), false),
             Lookup::Store => return self.ask_store(name, store),
             Lookup::Variable => (Source::Variable(name.variable()), false),
+            Lookup::OsKeyring => {
+                let Some(item) = self.declared.get(name).and_then(|spec| spec.keyring.as_ref()) else {
+                    return Ok(Asked::Nowhere);
+                };
+                let source = Source::OsKeyring(item.clone());
+                return Ok(match self.read_os_keyring(item, cap)? {
+                    Some(value) => Asked::Found(Resolved { value, source }),
+                    None => Asked::Absent(source.to_string()),
+                });
+            }
         };
         let value = match source.path() {
             Some(path) if must_exist => Some(file::read(path, cap)?),
@@ -277,6 +305,19 @@ impl Resolver {
             Some(value) => Asked::Found(Resolved { value, source }),
             None => Asked::Absent(source.to_string()),
         })
+    }
+
+    fn read_os_keyring(&self, item: &OsKeyringItem, cap: usize) -> Result<Option<SecretBytes>> {
+        let keyring = self.os_keyring.as_ref().ok_or_else(|| Error::Config {
+            place: Place::file(&self.path),
+            reason: format!(
+                "this build reads no OS keyring, and {item} is a source; build `vault` with the feature `os-keyring`"
+            ),
+        })?;
+        match keyring.read(&item.service, &item.account)? {
+            Some(value) if value.len() > cap => Err(Error::TooLarge { what: "item of the OS keyring", limit: cap }),
+            value => Ok(value),
+        }
     }
 
     fn ask_store(&self, name: &SecretName, store: Stored<'_>) -> Result<Asked> {
@@ -345,8 +386,15 @@ pub(crate) fn find_config(start: &Path) -> Option<PathBuf> {
 }
 
 /// The sources, in the order in which they are asked.
-const ORDER: [Lookup; 6] =
-    [Lookup::Declared, Lookup::NamedFile, Lookup::Credential, Lookup::Mount, Lookup::Store, Lookup::Variable];
+const ORDER: [Lookup; 7] = [
+    Lookup::Declared,
+    Lookup::NamedFile,
+    Lookup::Credential,
+    Lookup::Mount,
+    Lookup::Store,
+    Lookup::Variable,
+    Lookup::OsKeyring,
+];
 
 #[derive(Clone, Copy)]
 enum Lookup {
@@ -356,6 +404,7 @@ enum Lookup {
     Mount,
     Store,
     Variable,
+    OsKeyring,
 }
 
 /// Variables are read when they are asked for: copies of all would be copies of secrets.
