@@ -12,6 +12,8 @@ mod crash;
 mod documents;
 mod faults;
 mod key;
+#[cfg(feature = "os-keyring")]
+mod os_keyring;
 mod redaction;
 mod rotate;
 mod run;
