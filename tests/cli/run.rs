@@ -414,12 +414,16 @@ fn what_is_printed_is_masked_byte_by_byte() {
 }
 
 #[test]
-fn short_values_are_said_not_to_be_masked() {
+fn values_that_cannot_be_masked_are_named() {
     let directory = home();
     directory.write("token", "12345");
     let told = shell(&directory, "--mask", "echo $API_TOKEN $DB_PASSWORD");
     assert_eq!(told.out, "12345 [DB_PASSWORD]\n");
     assert_eq!(told.err, "vault: secret api-token is shorter than 6 bytes and is not masked\n");
+    directory.write("token", "x".repeat((1 << 20) + 1));
+    let told = shell(&directory, "--mask --files", "touch started").fails(2);
+    assert!(told.contains("secret api-token is longer than 1048576 bytes"), "{told}");
+    assert!(!directory.path("started").exists());
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use aho_corasick::{AhoCorasick, MatchKind};
 use vault_core::{Error, SecretBytes};
 
+use crate::failure::Failure;
 use crate::output::Output;
 
 use super::Delivered;
@@ -21,10 +22,14 @@ struct Pattern {
 }
 
 impl Mask {
-    pub(super) fn new(secrets: &[Delivered], output: &mut Output) -> Result<Self, Error> {
+    pub(super) fn new(secrets: &[Delivered], output: &mut Output) -> Result<Self, Failure> {
         let mut patterns = Vec::new();
         for secret in secrets {
             let value = without_line_breaks(secret.value.expose_secret());
+            if value.len() > LONGEST {
+                let message = format!("secret {} is longer than {LONGEST} bytes, too long for --mask", secret.name);
+                return Err(Failure::usage(message).with_hint("--only leaves it out"));
+            }
             if value.len() < SHORTEST {
                 let name = &secret.name;
                 output.note(&format!("secret {name} is shorter than {SHORTEST} bytes and is not masked"));
@@ -113,6 +118,8 @@ fn without_line_breaks(mut bytes: &[u8]) -> &[u8] {
 const SHORTEST: usize = 6;
 /// The same for one of several lines.
 const SHORTEST_LINE: usize = 8;
+/// What finds a value takes many times its length of memory.
+const LONGEST: usize = 1 << 20;
 /// The first and the last line of PEM are not secret.
 const PEM_FRAME: &[u8] = b"-----";
 
