@@ -208,6 +208,9 @@ fn the_command_has_the_limits_of_the_caller() {
         assert!(expected.contains(", 1, ") || expected.contains(") 1 "), "dumpable: {expected}");
         for flags in ["", "--files", "--mask"] {
             assert_eq!(told(&format!("{vault} run {flags} --")), expected, "{limits} {flags}");
+            // Nobody but an administrator may raise a limit that was lowered.
+            let told = told(&format!("setpriv --bounding-set=-sys_resource {vault} run {flags} --"));
+            assert_eq!(told, expected, "{limits} {flags}, without the right to raise limits");
         }
     }
 }

@@ -29,11 +29,11 @@ use failure::{Failure, Outcome};
 use output::Output;
 
 fn main() -> ExitCode {
-    let core_limit = hide_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    let core_limit = hide_memory(matches!(cli.command, Command::Run(_)));
     let mut output = Output::new(cli.global.json);
     match run(&cli, core_limit, &mut output) {
         Ok(code) => ExitCode::from(code),
@@ -70,11 +70,13 @@ fn run(cli: &Cli, core_limit: Rlimit, output: &mut Output) -> Outcome {
 }
 
 /// Keys must reach neither a core file nor a debugger of the same user. Returns the limit that the
-/// caller set, which is not taken from a command that `vault run` becomes: so the hard one stays.
-fn hide_memory() -> Rlimit {
+/// caller set. What `lends` this process to a program gives that back, so it keeps the hard limit,
+/// which only an administrator can raise again.
+fn hide_memory(lends: bool) -> Rlimit {
     let limit = getrlimit(Resource::Core);
+    let maximum = if lends { limit.maximum } else { Some(0) };
     // Where the system refuses, everything still works as documented, without this protection.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit });
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     limit
 }
