@@ -10,7 +10,8 @@ use std::thread;
 
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group, setrlimit, wait,
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getpgid, getpid, kill_process, kill_process_group,
+    setrlimit, wait,
 };
 use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::SignalsInfo;
@@ -136,8 +137,11 @@ fn code(status: WaitStatus) -> u8 {
 }
 
 fn pass_on(origin: &Origin, command: Pid) {
-    // A terminal sends these to every process in its foreground, and to the command too.
-    let by_terminal = matches!(origin.cause, Cause::Kernel) && [SIGINT, SIGQUIT, SIGWINCH].contains(&origin.signal);
+    // A terminal sends these to the whole group in its foreground, and so to the command, unless
+    // that went into a group of its own.
+    let by_terminal = matches!(origin.cause, Cause::Kernel)
+        && [SIGINT, SIGQUIT, SIGWINCH].contains(&origin.signal)
+        && getpgid(Some(command)).ok() == getpgid(None).ok();
     if let Some(signal) = Signal::from_named_raw(origin.signal)
         && !by_terminal
     {
