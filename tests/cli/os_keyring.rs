@@ -50,6 +50,8 @@ fn a_key_in_the_keyring_opens_a_store() {
         "secret\n{key}\nX: {place}\nX: environment X\n  shadows {place}\n{key}\n primary       -           -  {place}\n"
     );
     assert_eq!(told, expected);
+    let told = with_service(&directory, UNLOCK, "vault doctor");
+    assert!(told.out.contains("a key of keyring main comes from OS keyring app/main"), "{told:?}");
     let told = with_service(&directory, UNLOCK, "vault get Y").fails(10);
     assert!(told.contains("environment Y, OS keyring app/none/at/all) not found"), "{told}");
 }

@@ -96,7 +96,9 @@ impl Config {
         &self.manifest
     }
 
-    fn resolver(&self) -> Resolver {
+    /// Finds secrets and keys as it declares them, but for those of the store.
+    #[must_use]
+    pub fn resolver(&self) -> Resolver {
         Resolver::new(&self.manifest).with_os_keyring(self.os_keyring.clone())
     }
 }
