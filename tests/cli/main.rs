@@ -12,8 +12,11 @@ mod crash;
 mod documents;
 mod faults;
 mod key;
+#[cfg(feature = "os-keyring")]
+mod os_keyring;
 mod redaction;
 mod rotate;
+mod run;
 mod seal;
 mod store;
 

@@ -96,6 +96,7 @@ fn no_argument_is_a_secret() {
         "rotate run",
         "migrate",
         "reseal",
+        "run",
         "demo",
     ] {
         pages += &directory.vault(&format!("{line} --help")).ok();

@@ -65,6 +65,22 @@ fn a_profile_changes_what_it_names() {
 }
 
 #[test]
+fn items_of_the_os_keyring_have_a_service_and_an_account() {
+    let text = "version = 1\n[keyring.main]\nsources = ['keyring:app/main/2']\n[secrets.A]\nkeyring = 'app/a'\n\
+        [profiles.p.secrets.A]\npath = '/a'";
+    let manifest = parse(text).unwrap();
+    let [KeySource::OsKeyring(item)] = manifest.keyring("main").unwrap().sources.as_slice() else { panic!() };
+    assert_eq!((item.service.as_str(), item.account.as_str()), ("app", "main/2"));
+    assert_eq!(item.to_string(), "OS keyring app/main/2");
+    let (_, secret) = manifest.secrets().next().unwrap();
+    assert_eq!(secret.keyring.as_ref().unwrap().account, "a");
+    // A profile that says how the secret is found replaces that.
+    let manifest = Manifest::parse(text, Path::new(PATH), Some("p")).unwrap();
+    let (_, secret) = manifest.secrets().next().unwrap();
+    assert_eq!((secret.keyring.is_none(), secret.path.is_some()), (true, true));
+}
+
+#[test]
 fn columns_find_their_keyrings() {
     let manifest =
         parse(&column("reads = ['flowfile-v1', 'plaintext']\nwrites = 'vs1'\nreads_keyring = 'text'")).unwrap();
@@ -133,7 +149,14 @@ fn mistakes_are_told_with_place_and_remedy() {
         top("[store]\nurl = 'postgresql://u:p@h/d'", ":3:7", "PostgreSQL is not supported by this build"),
         top("[store]\nurl = 'x'", ":3:7", "it is neither"),
         keyring("sources = []", ":3:11", "no source is given"),
-        keyring("sources = ['x']", ":3:12", "a source is \"file:PATH\" or \"secret:NAME\""),
+        keyring(
+            "sources = ['x']",
+            ":3:12",
+            "a source is \"file:PATH\", \"secret:NAME\" or \"keyring:SERVICE/ACCOUNT\"",
+        ),
+        keyring("sources = ['keyring:x']", ":3:12", "an item of the OS keyring is SERVICE/ACCOUNT"),
+        keyring("sources = ['keyring:/x']", ":3:12", "an item of the OS keyring is SERVICE/ACCOUNT"),
+        keyring("sources = ['keyring:x/']", ":3:12", "an item of the OS keyring is SERVICE/ACCOUNT"),
         keyring("sources = ['file:']", ":3:12", "the path is empty"),
         keyring("sources = ['file:/a*/b']", ":3:12", "only the file name of a source may have * or ?"),
         keyring("sources = ['secret:a b']", ":3:12", "a secret's name is letters"),
@@ -165,6 +188,8 @@ fn mistakes_are_told_with_place_and_remedy() {
         top("[secrets.'a.b']\n[secrets.A_B]", ":2:10", "another secret has the same environment variable"),
         top("[secrets.A]\n[secrets.A_FILE]", ":3:10", "another secret has the same environment variable"),
         top("[secrets.A]\npath = 'a'\ncomposed = 'b'", ":3:8", "`path` and `composed` exclude each other"),
+        top("[secrets.A]\nkeyring = 'a'", ":3:11", "an item of the OS keyring is SERVICE/ACCOUNT"),
+        top("[secrets.A]\npath = 'a'\nkeyring = 'a/b'", ":4:11", "`keyring` is never asked beside `path`"),
         top("[secrets.A]\nsource = 'file:a'", ":3:10", "the only `source` is \"env\""),
         top("[secrets.A]\nrotate_every = '3 months'", ":3:16", "it is not a number of days or weeks"),
         top("[secrets.A]\nrotated = 07:32:00", ":3:11", "it is not a date like 2026-01-31"),

@@ -424,6 +424,26 @@ fn flowfile_finds_its_key_by_its_own_rules() {
     assert_eq!(both.map(|preset| read(preset, &[]).unwrap_err().kind()), [Kind::NotFound, Kind::Io], "a directory");
 }
 
+/// Without a reader, nothing takes the place of what is declared to be in the OS keyring.
+#[test]
+fn an_os_keyring_that_nobody_reads_is_an_error() {
+    let world = World::new(
+        "[secrets.TOKEN]\nkeyring = 'app/token'\nrequired = false\n[keyring.main]\nsources = ['keyring:app/main', 'file:kek']",
+    );
+    world.file("kek", "x");
+    let manifest = world.manifest();
+    let resolver = world.declared(&[]);
+    let keys = resolver.key_contents(manifest.keyring("main").unwrap()).unwrap_err();
+    for (error, item) in [(resolver.secret(&name("TOKEN")).unwrap_err(), "token"), (keys, "main")] {
+        assert_eq!(error.kind(), Kind::Config);
+        let expected = format!("this build reads no OS keyring, and OS keyring app/{item} is a source;");
+        assert!(error.to_string().contains(&expected), "{error}");
+    }
+    // It is the last source, and is not asked for what another has.
+    let resolved = world.declared(&[("TOKEN", "x".to_owned())]).secret(&name("TOKEN")).unwrap();
+    assert_eq!(resolved.source, Source::Variable("TOKEN".to_owned()));
+}
+
 #[test]
 fn the_process_environment_is_read() {
     // Cargo sets it for every test.

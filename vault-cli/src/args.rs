@@ -1,5 +1,6 @@
 //! What can be typed. Definitions only.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write secrets as an environment file, a JSON object, or a directory with a file for each
     Export(ExportArgs),
+    /// Run a command with the secrets in its environment, or as files in memory
+    Run(RunCommandArgs),
     /// Look for what is wrong with keys, stores, databases and permissions
     Doctor(DoctorArgs),
     /// Seal standard input into a token
@@ -239,6 +242,34 @@ pub(crate) struct ExportArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = RUN_CODES)]
+pub(crate) struct RunCommandArgs {
+    /// Only these secrets, declared or not, and all of them; else every declared one
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Pass on nothing of the environment but PATH, HOME, USER, LANG, LC_*, TERM, TZ and TMPDIR
+    #[arg(long)]
+    pub(crate) pristine: bool,
+
+    /// Give each secret as a file in memory that NAME_FILE names, and not as the variable NAME
+    #[arg(long)]
+    pub(crate) files: bool,
+
+    /// Replace secrets in what the command prints by their names
+    #[arg(long)]
+    pub(crate) mask: bool,
+
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+const RUN_CODES: &str = "\
+The exit status is the command's: 128 + N where signal N killed it, 126 where it cannot be run, 127
+where it is not found. Every other failure comes before the command is started.";
+
+#[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
     /// Keys that others can read are failures
     #[arg(long)]
@@ -380,6 +411,24 @@ pub(crate) enum KeyCommand {
         /// Write the next state file to FILE, for redeployment, and leave keys and states as they are
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Store the master key in FILE in the OS keyring, for a source "keyring:SERVICE/ACCOUNT"
+    #[cfg(feature = "os-keyring")]
+    Store {
+        /// File with the key
+        file: PathBuf,
+        /// Service of the keyring's item
+        #[arg(long)]
+        service: String,
+        /// Account of the keyring's item
+        #[arg(long)]
+        account: String,
+        /// Overwrite what the item holds
+        #[arg(long)]
+        replace: bool,
         /// Change nothing
         #[arg(short = 'n', long)]
         dry_run: bool,

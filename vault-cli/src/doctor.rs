@@ -54,7 +54,7 @@ pub(crate) fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Ou
     let config = input::config(global)?;
     let manifest = config.manifest().clone();
     let mut findings = Findings::default();
-    files(&manifest, args.require_private_files, &mut findings);
+    files(&manifest, &config.resolver(), args.require_private_files, &mut findings);
     match Vault::load(config) {
         Ok(vault) => contents(&vault, &mut findings),
         Err(error) => findings.error(&error),
@@ -86,7 +86,7 @@ pub(crate) fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Ou
 }
 
 /// Who can read and change the files that everything rests on.
-fn files(manifest: &Manifest, private: bool, findings: &mut Findings) {
+fn files(manifest: &Manifest, resolver: &Resolver, private: bool, findings: &mut Findings) {
     let mut directories = BTreeSet::new();
     let mut writable = |path: &Path, findings: &mut Findings| {
         let Ok(metadata) = fs::metadata(path) else { return };
@@ -94,7 +94,6 @@ fn files(manifest: &Manifest, private: bool, findings: &mut Findings) {
         directories.insert(directory_of(path));
     };
     writable(manifest.path(), findings);
-    let resolver = Resolver::new(manifest);
     for keyring in manifest.keyrings() {
         if let Some(state) = &keyring.state {
             writable(state, findings);

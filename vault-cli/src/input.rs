@@ -69,6 +69,13 @@ pub(crate) fn key_file(path: &std::path::Path) -> Result<SecretBytes> {
 
 /// The configuration that the arguments, the environment or the directory name.
 pub(crate) fn config(global: &Global) -> Result<Config> {
+    let config = find_config(global)?;
+    #[cfg(feature = "os-keyring")]
+    let config = config.with_os_keyring(std::sync::Arc::new(crate::os_keyring::SecretService));
+    Ok(config)
+}
+
+fn find_config(global: &Global) -> Result<Config> {
     match (&global.config, &global.profile) {
         (Some(path), Some(profile)) => Config::with_profile(path, Some(profile)),
         (Some(path), None) => Config::from_file(path),

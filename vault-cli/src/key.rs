@@ -44,6 +44,10 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
             }
             Done { action: "add", kid, becomes: &format!("in keyring {keyring}"), dry_run: *dry_run, out }.tell(output)
         }
+        #[cfg(feature = "os-keyring")]
+        KeyCommand::Store { file, service, account, replace, dry_run } => {
+            crate::os_keyring::store(file, service, account, *replace, *dry_run, output)
+        }
         KeyCommand::Promote { kid, change, all_nodes_loaded } => {
             let vault = input::vault(global)?;
             check_promotion(&vault, keyring, *kid)?;

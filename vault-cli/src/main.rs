@@ -8,8 +8,11 @@ mod failure;
 mod init;
 mod input;
 mod key;
+#[cfg(feature = "os-keyring")]
+mod os_keyring;
 mod output;
 mod rotate;
+mod run;
 mod seal;
 mod secret;
 mod status;
@@ -19,25 +22,26 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use args::{Cli, Command};
 use failure::{Failure, Outcome};
 use output::Output;
 
 fn main() -> ExitCode {
-    hide_memory();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
+    let core_limit = hide_memory(matches!(cli.command, Command::Run(_)));
     let mut output = Output::new(cli.global.json);
-    match run(&cli, &mut output) {
+    match run(&cli, core_limit, &mut output) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => ExitCode::from(output.failure(&failure)),
     }
 }
 
-fn run(cli: &Cli, output: &mut Output) -> Outcome {
+fn run(cli: &Cli, core_limit: Rlimit, output: &mut Output) -> Outcome {
     let global = &cli.global;
     match &cli.command {
         Command::Init(args) => init::run(args, global, output),
@@ -48,6 +52,7 @@ fn run(cli: &Cli, output: &mut Output) -> Outcome {
         Command::Rollback(args) => secret::rollback(args, global, output),
         Command::Import(args) => transfer::import(args, global, output),
         Command::Export(args) => transfer::export(args, global, output),
+        Command::Run(args) => run::run(args, global, core_limit, output),
         Command::Doctor(args) => doctor::run(args, global, output),
         Command::Seal(args) => seal::seal(args, global, output),
         Command::Open(args) => seal::open(args, global, output),
@@ -64,13 +69,16 @@ fn run(cli: &Cli, output: &mut Output) -> Outcome {
     }
 }
 
-/// Keys must reach neither a core file nor a debugger of the same user.
-fn hide_memory() {
-    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-
+/// Keys must reach neither a core file nor a debugger of the same user. Returns the limit that the
+/// caller set. What `lends` this process to a program gives that back, so it keeps the hard limit,
+/// which only an administrator can raise again.
+fn hide_memory(lends: bool) -> Rlimit {
+    let limit = getrlimit(Resource::Core);
+    let maximum = if lends { limit.maximum } else { Some(0) };
     // Where the system refuses, everything still works as documented, without this protection.
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    limit
 }
 
 fn usage(error: &clap::Error) -> ExitCode {

@@ -132,6 +132,27 @@ impl Output {
     }
 }
 
+/// Where what a child prints goes on to.
+#[derive(Clone, Copy)]
+pub(crate) enum Stream {
+    Out,
+    Err,
+}
+
+impl Stream {
+    /// Writes at once: what is printed may be a question that somebody waits for.
+    pub(crate) fn pass(self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Out => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes)?;
+                stdout.flush()
+            }
+            Self::Err => io::stderr().write_all(bytes),
+        }
+    }
+}
+
 impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.gone {

@@ -62,6 +62,8 @@ mod keyring;
 mod manifest;
 #[cfg(feature = "foreign")]
 mod name;
+#[cfg(feature = "foreign")]
+mod os_keyring;
 mod primitives;
 #[cfg(feature = "foreign")]
 mod resolver;
@@ -94,6 +96,8 @@ pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringK
 pub use manifest::{KeySource, KeyringSpec, Manifest, Preset, SecretKind, SecretSpec, StoreLocation, StoreSpec};
 #[cfg(feature = "foreign")]
 pub use name::{SecretName, Version};
+#[cfg(feature = "foreign")]
+pub use os_keyring::{OsKeyring, OsKeyringItem};
 #[cfg(feature = "foreign")]
 pub use resolver::{Explanation, Finding, Resolved, Resolver, Shadowed, Source, read_file};
 pub use sealer::Sealer;

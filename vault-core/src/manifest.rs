@@ -16,6 +16,7 @@ use crate::glob;
 use crate::key::Trim;
 use crate::keyring::KeyringKind;
 use crate::name::SecretName;
+use crate::os_keyring::OsKeyringItem;
 use crate::toml_text;
 
 use check::Reader;
@@ -157,7 +158,7 @@ impl Manifest {
     pub(crate) fn needed_by_store(&self) -> impl Iterator<Item = &SecretName> {
         self.keyrings.values().flat_map(|keyring| &keyring.sources).filter_map(|source| match source {
             KeySource::Secret(name) => Some(name),
-            KeySource::File(_) => None,
+            KeySource::File(_) | KeySource::OsKeyring(_) => None,
         })
     }
 
@@ -218,7 +219,7 @@ impl KeyringSpec {
         let files = || {
             self.sources.iter().filter_map(|source| match source {
                 KeySource::File(path) => Some(path),
-                KeySource::Secret(_) => None,
+                KeySource::OsKeyring(_) | KeySource::Secret(_) => None,
             })
         };
         let patterns = || files().filter(|path| glob::is_pattern(path));
@@ -253,6 +254,8 @@ impl KeyringSpec {
 pub enum KeySource {
     /// A file, or with `*` or `?` in its name all that match.
     File(PathBuf),
+    /// An item of the operating system's keyring.
+    OsKeyring(OsKeyringItem),
     /// A secret, resolved by name and never from the store.
     Secret(SecretName),
 }

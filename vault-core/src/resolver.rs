@@ -10,6 +10,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -20,6 +21,7 @@ use crate::glob;
 use crate::keyring::KeyringKind;
 use crate::manifest::{KeySource, KeyringSpec, Manifest, Piece, Preset, SecretKind, SecretSpec, pieces};
 use crate::name::SecretName;
+use crate::os_keyring::{OsKeyring, OsKeyringItem};
 use crate::secret::SecretBytes;
 
 use environment::Environment;
@@ -32,9 +34,9 @@ pub use source::{Explanation, Finding, Resolved, Shadowed, Source};
 /// The first source wins that has the name: the file that `vault.toml` names or the secrets that it
 /// is `composed` of, the file that the variable `NAME_FILE` names, a credential of systemd, a file
 /// in `/run/secrets`, with the stack's prefix or without, the store of `vault.toml`, the variable
-/// `NAME`; where none has it, the `default` of `vault.toml`. What exists and cannot be read is an
-/// error, never a reason to look further; so is `NAME` beside `NAME_FILE`. An empty variable counts
-/// as unset. A [`Preset`] replaces this rule by that of an application.
+/// `NAME`, and where `vault.toml` names an item of it the operating system's keyring; where none has
+/// it, the `default` of `vault.toml`. What exists and cannot be read is an error, never a reason to
+/// look further; so is `NAME` beside `NAME_FILE`. An empty variable counts as unset. A [`Preset`] replaces this rule by that of an application.
 ///
 /// Files are read anew every time. A value from the environment stays in the process's memory,
 /// where nobody can wipe it.
@@ -48,6 +50,7 @@ pub struct Resolver {
     needed_by_store: BTreeSet<String>,
     mounts: PathBuf,
     environment: Environment,
+    os_keyring: Option<Arc<dyn OsKeyring>>,
 }
 
 impl Resolver {
@@ -75,6 +78,7 @@ impl Resolver {
             needed_by_store: BTreeSet::new(),
             mounts: RUN_SECRETS.into(),
             environment: Environment::Process,
+            os_keyring: None,
         }
     }
 
@@ -90,6 +94,12 @@ impl Resolver {
     pub fn with_preset(mut self, preset: Preset) -> Self {
         self.declared.values_mut().for_each(|spec| spec.preset = None);
         Self { preset, ..self }
+    }
+
+    /// Reads items of the operating system's keyring so. Without a reader, to need one is an error.
+    #[must_use]
+    pub fn with_os_keyring(self, keyring: Option<Arc<dyn OsKeyring>>) -> Self {
+        Self { os_keyring: keyring, ..self }
     }
 
     /// A secret as it is declared: text loses one trailing line break, PEM and binary nothing. With
@@ -203,6 +213,10 @@ impl Resolver {
                     found.extend(
                         read_if_there(path, file::MAX_KEY_FILE)?.map(|content| (path.display().to_string(), content)),
                     );
+                }
+                KeySource::OsKeyring(item) => {
+                    let content = self.read_os_keyring(item, file::MAX_KEY_FILE)?;
+                    found.extend(content.map(|content| (item.to_string(), content)));
                 }
                 KeySource::Secret(name) => match self.key(name, keyring.kind) {
                     Ok(Resolved { value, source, .. }) => {
@@ -330,6 +344,7 @@ impl Resolver {
             Lookup::Store => return self.ask_store(name, store),
             Lookup::Variable => return self.ask_variable(name, cap, rules),
             Lookup::EnvironmentFile => return self.ask_environment_file(name),
+            Lookup::OsKeyring => return self.ask_os_keyring(name, cap),
         };
         let value = match source.path() {
             Some(path) if must_exist => Some(file::read(path, cap)?),
@@ -382,6 +397,30 @@ impl Resolver {
             Some(entry) => Asked::found(entry.value, Source::EnvironmentFile(path)),
             None => absent(),
         })
+    }
+
+    fn ask_os_keyring(&self, name: &SecretName, cap: usize) -> Result<Asked> {
+        let Some(item) = self.declared.get(name).and_then(|spec| spec.keyring.as_ref()) else {
+            return Ok(Asked::Nowhere);
+        };
+        let source = Source::OsKeyring(item.clone());
+        Ok(match self.read_os_keyring(item, cap)? {
+            Some(value) => Asked::found(value, source),
+            None => Asked::Absent(source.to_string()),
+        })
+    }
+
+    fn read_os_keyring(&self, item: &OsKeyringItem, cap: usize) -> Result<Option<SecretBytes>> {
+        let keyring = self.os_keyring.as_ref().ok_or_else(|| Error::Config {
+            place: Place::file(&self.path),
+            reason: format!(
+                "this build reads no OS keyring, and {item} is a source; build `vault` with the feature `os-keyring`"
+            ),
+        })?;
+        match keyring.read(&item.service, &item.account)? {
+            Some(value) if value.len() > cap => Err(Error::TooLarge { what: "item of the OS keyring", limit: cap }),
+            value => Ok(value),
+        }
     }
 
     fn ask_store(&self, name: &SecretName, store: Stored<'_>) -> Result<Asked> {
@@ -526,6 +565,7 @@ enum Lookup {
     EnvironmentFile,
     Mount,
     NamedFile,
+    OsKeyring,
     StackMount,
     Store,
     Variable,

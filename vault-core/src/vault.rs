@@ -17,6 +17,7 @@ use crate::foreign::ForeignKey;
 use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
 use crate::keyring::{self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey};
 use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset};
+use crate::os_keyring::OsKeyring;
 use crate::resolver::{self, Resolver};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
@@ -33,6 +34,7 @@ const MAX_STATE: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct Config {
     manifest: Manifest,
+    os_keyring: Option<Arc<dyn OsKeyring>>,
 }
 
 impl Config {
@@ -51,7 +53,7 @@ impl Config {
     ///
     /// As [`from_file`](Self::from_file).
     pub fn with_profile(path: impl AsRef<Path>, profile: Option<&str>) -> Result<Self> {
-        Ok(Self { manifest: Manifest::load(path.as_ref(), profile)? })
+        Ok(Self { manifest: Manifest::load(path.as_ref(), profile)?, os_keyring: None })
     }
 
     /// Reads the `vault.toml` that `VAULT_CORE_CONFIG` names. A library never searches for one.
@@ -81,10 +83,23 @@ impl Config {
         Self::from_file(path)
     }
 
+    /// Reads keys and secrets that are declared to be in the operating system's keyring so.
+    /// Without this, such a declaration is an error where it is needed.
+    #[must_use]
+    pub fn with_os_keyring(self, keyring: Arc<dyn OsKeyring>) -> Self {
+        Self { os_keyring: Some(keyring), ..self }
+    }
+
     /// What it declares.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Finds secrets and keys as it declares them, but for those of the store.
+    #[must_use]
+    pub fn resolver(&self) -> Resolver {
+        Resolver::new(&self.manifest).with_os_keyring(self.os_keyring.clone())
     }
 }
 
@@ -158,9 +173,9 @@ impl Vault {
     /// Whatever makes a key unusable: [`Error::KeyMissing`], [`Error::KeyMalformed`],
     /// [`Error::KeyUnavailable`], [`Error::Refused`] for a state file that must not be trusted.
     pub fn load(config: Config) -> Result<Self> {
-        let Config { manifest } = config;
-        let resolver = Resolver::new(&manifest);
-        let mut vault = Self { manifest, resolver, keyrings: BTreeMap::new(), sealer: None, store: None };
+        let resolver = config.resolver();
+        let mut vault =
+            Self { manifest: config.manifest, resolver, keyrings: BTreeMap::new(), sealer: None, store: None };
         vault.refresh()?;
         Ok(vault)
     }
@@ -289,7 +304,7 @@ impl Vault {
     /// As there, and [`Error::CannotSeal`] if the operating system gives no randomness.
     pub fn key_generate(config: &Config, keyring: &str, label: Option<&str>) -> Result<KeyId> {
         let spec = config.manifest.keyring(keyring)?;
-        let resolver = Resolver::new(&config.manifest);
+        let resolver = config.resolver();
         let left = match spec.kind {
             KeyringKind::Kek => interrupted(spec, &resolver, master_key)?,
             KeyringKind::Text => interrupted(spec, &resolver, text_key)?,
@@ -362,7 +377,7 @@ struct New<'a> {
 
 fn add_either(config: &Config, keyring: &str, new: &New<'_>) -> Result<KeyId> {
     let spec = config.manifest.keyring(keyring)?;
-    let resolver = Resolver::new(&config.manifest);
+    let resolver = config.resolver();
     match spec.kind {
         KeyringKind::Kek => add(spec, &resolver, new, master_key),
         KeyringKind::Text => add(spec, &resolver, new, text_key),

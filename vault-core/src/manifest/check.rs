@@ -173,7 +173,8 @@ impl Reader<'_> {
             Some(("secret", secret)) => {
                 self.name(&Spanned::new(written.span(), secret.to_owned())).map(KeySource::Secret)
             }
-            _ => Err(self.wrong(written, "a source is \"file:PATH\" or \"secret:NAME\"")),
+            Some(("keyring", item)) => self.os_keyring_item(written, item).map(KeySource::OsKeyring),
+            _ => Err(self.wrong(written, "a source is \"file:PATH\", \"secret:NAME\" or \"keyring:SERVICE/ACCOUNT\"")),
         };
         let state = match &raw.state {
             Some(state) if state.get_ref() == "store" => {

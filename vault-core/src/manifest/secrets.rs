@@ -7,6 +7,7 @@ use toml::Spanned;
 
 use crate::error::Result;
 use crate::name::SecretName;
+use crate::os_keyring::OsKeyringItem;
 use crate::time::Timestamp;
 
 use super::text::{self, Text};
@@ -24,6 +25,8 @@ pub struct SecretSpec {
     pub path: Option<PathBuf>,
     /// The other secrets that it is made of, and the text around them.
     pub composed: Option<String>,
+    /// The item of the operating system's keyring that holds it, where no other source does.
+    pub keyring: Option<OsKeyringItem>,
     /// It may come from the environment while a store cannot be reached.
     pub environment: bool,
     /// What it is where no source has it.
@@ -150,6 +153,11 @@ impl Reader<'_> {
         if let (Some(path), Some(_)) = (&raw.path, &raw.composed) {
             return Err(self.wrong(path, "`path` and `composed` exclude each other"));
         }
+        if let (Some(keyring), true) = (&raw.keyring, raw.path.is_some() || raw.composed.is_some()) {
+            return Err(
+                self.wrong(keyring, "`keyring` is never asked beside `path` or `composed`; leave one of them out")
+            );
+        }
         if let Some(source) = raw.source.as_ref().filter(|source| source.get_ref() != "env") {
             return Err(self.wrong(source, "the only `source` is \"env\"; a file is named by `path`"));
         }
@@ -166,6 +174,11 @@ impl Reader<'_> {
             preset: raw.preset.as_ref().map(|preset| self.preset(preset)).transpose()?,
             path: raw.path.as_ref().map(|path| self.path(path)).transpose()?,
             composed: raw.composed.as_ref().map(|composed| composed.get_ref().clone()),
+            keyring: raw
+                .keyring
+                .as_ref()
+                .map(|keyring| self.os_keyring_item(keyring, keyring.get_ref()))
+                .transpose()?,
             environment: raw.source.is_some(),
             default: raw.default.clone(),
             min_length: raw.min_length,
@@ -181,6 +194,10 @@ impl Reader<'_> {
             let known: Vec<_> = Preset::ALL.into_iter().map(Preset::as_str).collect();
             self.wrong(written, format!("unknown preset; known are {}", known.join(", ")))
         })
+    }
+
+    pub(super) fn os_keyring_item(&self, written: &Text, item: &str) -> Result<OsKeyringItem> {
+        OsKeyringItem::parse(item).ok_or_else(|| self.wrong(written, "an item of the OS keyring is SERVICE/ACCOUNT"))
     }
 
     pub(super) fn name(&self, written: &Text) -> Result<SecretName> {

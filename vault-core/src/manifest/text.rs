@@ -67,6 +67,7 @@ pub(super) struct Secret {
     pub(super) preset: Option<Text>,
     pub(super) path: Option<Text>,
     pub(super) composed: Option<Text>,
+    pub(super) keyring: Option<Text>,
     pub(super) source: Option<Text>,
     pub(super) default: Option<String>,
     pub(super) min_length: Option<usize>,
@@ -81,15 +82,16 @@ impl Secret {
     pub(super) fn with(self, change: &Self) -> Self {
         let change = change.clone();
         // A profile that says how the secret is found replaces all that was said of it.
-        let (path, composed) = match (&change.path, &change.composed) {
-            (None, None) => (self.path, self.composed),
-            _ => (change.path, change.composed),
+        let (path, composed, keyring) = match (&change.path, &change.composed, &change.keyring) {
+            (None, None, None) => (self.path, self.composed, self.keyring),
+            _ => (change.path, change.composed, change.keyring),
         };
         Self {
             r#type: change.r#type.or(self.r#type),
             preset: change.preset.or(self.preset),
             path,
             composed,
+            keyring,
             source: change.source.or(self.source),
             default: change.default.or(self.default),
             min_length: change.min_length.or(self.min_length),

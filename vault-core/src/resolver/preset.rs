@@ -85,12 +85,12 @@ pub(super) enum Failure {
 }
 
 pub(super) fn rules(preset: Preset) -> Rules {
-    use Lookup::{Credential, Declared, EnvironmentFile, Mount, NamedFile, StackMount, Store, Variable};
+    use Lookup::{Credential, Declared, EnvironmentFile, Mount, NamedFile, OsKeyring, StackMount, Store, Variable};
 
     let strict = Rules {
         preset,
-        // The OS keyring comes last, where one is configured.
-        order: &[Declared, NamedFile, Credential, Mount, StackMount, Store, Variable],
+        // To ask the OS keyring can put a question on somebody's screen: last, and only where declared.
+        order: &[Declared, NamedFile, Credential, Mount, StackMount, Store, Variable, OsKeyring],
         exclusive: true,
         empty_variable: false,
         any_case: false,
@@ -103,15 +103,15 @@ pub(super) fn rules(preset: Preset) -> Rules {
     match preset {
         Preset::Strict => strict,
         Preset::DockerLibrary => Rules {
-            order: &[Declared, Variable, NamedFile, Store],
+            order: &[Declared, Variable, NamedFile, Store, OsKeyring],
             exclusive: true,
             reads: Reader::Shell,
             file: Strip::LineFeeds,
             ..application
         },
-        Preset::Face => Rules { order: &[Declared, Variable, Store], reads: Reader::Python, ..application },
+        Preset::Face => Rules { order: &[Declared, Variable, Store, OsKeyring], reads: Reader::Python, ..application },
         Preset::FlowfileCore => Rules {
-            order: &[Declared, Variable, Mount, Store],
+            order: &[Declared, Variable, Mount, Store, OsKeyring],
             passes_over: &[Broken::Missing, Broken::NoFile],
             reads: Reader::Python,
             file: Strip::Python,
@@ -119,14 +119,14 @@ pub(super) fn rules(preset: Preset) -> Rules {
             ..application
         },
         Preset::FlowfileWorker => Rules {
-            order: &[Declared, Variable, Mount, Store],
+            order: &[Declared, Variable, Mount, Store, OsKeyring],
             passes_over: &[Broken::Missing],
             reads: Reader::Python,
             file: Strip::Python,
             ..application
         },
         Preset::Pydantic => Rules {
-            order: &[Declared, Variable, EnvironmentFile, Mount, Store],
+            order: &[Declared, Variable, EnvironmentFile, Mount, Store, OsKeyring],
             empty_variable: true,
             any_case: true,
             passes_over: &[Broken::Missing, Broken::NoFile],
@@ -135,13 +135,13 @@ pub(super) fn rules(preset: Preset) -> Rules {
             ..application
         },
         Preset::Raqeem => Rules {
-            order: &[Declared, NamedFile, Variable, Store],
+            order: &[Declared, NamedFile, Variable, Store, OsKeyring],
             reads: Reader::Node,
             file: Strip::JavaScript,
             ..application
         },
         Preset::SocialPublisher => Rules {
-            order: &[Declared, NamedFile, Variable, Store],
+            order: &[Declared, NamedFile, Variable, Store, OsKeyring],
             empty_variable: true,
             passes_over: &[Broken::Missing, Broken::NoFile, Broken::Unreadable],
             reads: Reader::Node,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::Preset;
 use crate::name::SecretName;
+use crate::os_keyring::OsKeyringItem;
 use crate::secret::SecretBytes;
 
 /// A secret and where it was found.
@@ -46,6 +47,8 @@ pub enum Source {
         /// The variable.
         variable: String,
     },
+    /// An item of the operating system's keyring.
+    OsKeyring(OsKeyringItem),
     /// The store of `vault.toml`.
     Store {
         /// Which store.
@@ -67,7 +70,7 @@ impl Source {
             | Self::EnvironmentFile(path)
             | Self::Mount(path)
             | Self::Named { path, .. } => Some(path),
-            Self::Composed { .. } | Self::Default | Self::Store { .. } | Self::Variable(_) => None,
+            Self::Composed { .. } | Self::Default | Self::OsKeyring(_) | Self::Store { .. } | Self::Variable(_) => None,
         }
     }
 }
@@ -86,6 +89,7 @@ impl fmt::Display for Source {
             Self::Default => f.write_str("`default` in vault.toml"),
             Self::EnvironmentFile(path) => write!(f, "environment file {}", path.display()),
             Self::Named { path, variable } => write!(f, "file {}, named by {variable}", path.display()),
+            Self::OsKeyring(item) => item.fmt(f),
             Self::Store { location, version } => write!(f, "{location}, version {version}"),
             Self::Variable(name) => write!(f, "environment {name}"),
         }
