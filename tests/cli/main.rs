@@ -16,6 +16,7 @@ mod redaction;
 mod rotate;
 mod seal;
 mod store;
+mod swarm;
 
 use std::fs;
 use std::io::Write;

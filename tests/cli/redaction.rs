@@ -96,6 +96,8 @@ fn no_argument_is_a_secret() {
         "rotate run",
         "migrate",
         "reseal",
+        "swarm plan",
+        "swarm apply",
         "demo",
     ] {
         pages += &directory.vault(&format!("{line} --help")).ok();

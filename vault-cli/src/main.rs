@@ -13,6 +13,7 @@ mod rotate;
 mod seal;
 mod secret;
 mod status;
+mod swarm;
 mod transfer;
 
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ fn run(cli: &Cli, output: &mut Output) -> Outcome {
         Command::Rotate(args) => rotate::run(args, global, output),
         Command::Migrate(args) => rotate::migrate(args, global, output),
         Command::Reseal(args) => rotate::reseal(args, global, output),
+        Command::Swarm(args) => swarm::run(args, global, output),
         Command::Demo(args) => {
             demo::run(args, output)?;
             Ok(0)
