@@ -19,6 +19,7 @@ mod rotate;
 mod run;
 mod seal;
 mod store;
+mod swarm;
 
 use std::fs;
 use std::io::Write;

@@ -97,6 +97,8 @@ fn no_argument_is_a_secret() {
         "migrate",
         "reseal",
         "run",
+        "swarm plan",
+        "swarm apply",
         "demo",
     ] {
         pages += &directory.vault(&format!("{line} --help")).ok();

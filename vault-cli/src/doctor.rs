@@ -104,6 +104,7 @@ fn files(manifest: &Manifest, resolver: &Resolver, private: bool, findings: &mut
             if path.is_absolute() {
                 writable(path, findings);
                 others_can_read(path, private, findings);
+                mounted_alone(path, findings);
             } else {
                 findings.warning(
                     format!("a key of keyring {} comes from {place}, where other programs can read it", keyring.name),
@@ -121,7 +122,7 @@ fn files(manifest: &Manifest, resolver: &Resolver, private: bool, findings: &mut
                 "secrets can be read and not set from here",
             );
         }
-        if is_mounted_alone(path) {
+        if lone_mount(path).is_some() {
             findings.failure(
                 format!("{} is mounted as a single file, which never shows a new one", path.display()),
                 "mount its directory",
@@ -212,10 +213,37 @@ fn not_writable(directory: &Path) -> Option<io::Error> {
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).err().map(Into::into)
 }
 
-/// Whether a file is a mount of its own: it is on another device than its directory, or the mount
-/// table names it.
-fn is_mounted_alone(path: &Path) -> bool {
-    let Ok(path) = path.canonicalize() else { return false };
-    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else { return false };
-    mounts.lines().filter_map(|line| line.split(' ').nth(4)).any(|mounted| Path::new(mounted) == path)
+/// A key that is replaced outside stays the old one in here.
+fn mounted_alone(path: &Path, findings: &mut Findings) {
+    match lone_mount(path) {
+        // Those of Swarm: nobody can put another file in their place.
+        Some(LoneMount { fixed: true, .. }) | None => {}
+        Some(LoneMount { replaced: true, .. }) => findings.failure(
+            format!("the file behind {} was replaced, and this mount still shows the old one", path.display()),
+            "start the container again, and mount the directory instead of the file",
+        ),
+        Some(_) => findings.warning(
+            format!("{} is mounted as a single file, which never shows a new one", path.display()),
+            "mount its directory",
+        ),
+    }
+}
+
+/// A file that is a mount of its own.
+struct LoneMount {
+    /// Its file system is read-only for everybody.
+    fixed: bool,
+    /// Its name leads to another file by now, or to none.
+    replaced: bool,
+}
+
+/// How the mount table names a file, if it does.
+fn lone_mount(path: &Path) -> Option<LoneMount> {
+    let path = path.canonicalize().ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    // The last mount at a place is the one that is seen.
+    let mount = mounts.lines().rfind(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == path))?;
+    let replaced = mount.split(' ').nth(3).is_some_and(|root| root.ends_with("//deleted"));
+    let fixed = mount.rsplit(' ').next().is_some_and(|options| options.split(',').any(|option| option == "ro"));
+    Some(LoneMount { fixed, replaced })
 }

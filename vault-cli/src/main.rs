@@ -16,6 +16,7 @@ mod run;
 mod seal;
 mod secret;
 mod status;
+mod swarm;
 mod transfer;
 
 use std::process::ExitCode;
@@ -62,6 +63,7 @@ fn run(cli: &Cli, core_limit: Rlimit, output: &mut Output) -> Outcome {
         Command::Rotate(args) => rotate::run(args, global, output),
         Command::Migrate(args) => rotate::migrate(args, global, output),
         Command::Reseal(args) => rotate::reseal(args, global, output),
+        Command::Swarm(args) => swarm::run(args, global, output),
         Command::Demo(args) => {
             demo::run(args, output)?;
             Ok(0)
