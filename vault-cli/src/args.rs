@@ -60,6 +60,10 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Write secrets as an environment file, a JSON object, or a directory with a file for each
     Export(ExportArgs),
+    /// Look for what is wrong with declared secrets: missing, weak, public, shadowed, overdue
+    Check(CheckArgs),
+    /// Write the JSON schema of vault.toml, for editors
+    Schema,
     /// Look for what is wrong with keys, stores, databases and permissions
     Doctor(DoctorArgs),
     /// Seal standard input into a token
@@ -234,8 +238,23 @@ pub(crate) struct ExportArgs {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Only these secrets; else all that are declared
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Environment file that applications read; else .env in this directory, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+
+    /// Warnings are failures
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
-    /// Keys that others can read are failures
+    /// Keys and secrets that others can read are failures
     #[arg(long)]
     pub(crate) require_private_files: bool,
 }

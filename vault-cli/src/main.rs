@@ -2,9 +2,11 @@
 //! databases while they run.
 
 mod args;
+mod check;
 mod demo;
 mod doctor;
 mod failure;
+mod findings;
 mod init;
 mod input;
 mod key;
@@ -48,6 +50,11 @@ fn run(cli: &Cli, output: &mut Output) -> Outcome {
         Command::Rollback(args) => secret::rollback(args, global, output),
         Command::Import(args) => transfer::import(args, global, output),
         Command::Export(args) => transfer::export(args, global, output),
+        Command::Check(args) => check::run(args, global, output),
+        Command::Schema => {
+            output.bytes(vault_core::Manifest::schema().as_bytes())?;
+            Ok(0)
+        }
         Command::Doctor(args) => doctor::run(args, global, output),
         Command::Seal(args) => seal::seal(args, global, output),
         Command::Open(args) => seal::open(args, global, output),

@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal};
 
 use serde_json::{Value, json};
 use vault_core::{
-    Entry, EntryName, Error, Generate, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version, read_file,
+    Entry, EntryName, Error, Generate, Kind, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version, check,
+    read_file,
 };
 use zeroize::Zeroizing;
 
@@ -218,7 +219,14 @@ fn value(args: &SetArgs, name: &SecretName, spec: Option<&SecretSpec>) -> Result
             Failure::from(Error::Malformed { what: "secret: it is not text" }).with_hint("--raw takes it as it is")
         );
     }
-    Ok(SecretBytes::copy_of(value))
+    match spec.and_then(|spec| check::fits(spec, value)) {
+        None => Ok(SecretBytes::copy_of(value)),
+        Some(finding) => Err(Failure {
+            kind: Kind::Malformed,
+            message: format!("{name} is not what vault.toml declares: {}", finding.what),
+            hint: Some(finding.remedy),
+        }),
+    }
 }
 
 /// What `--generate` makes where it names no form.

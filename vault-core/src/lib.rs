@@ -41,6 +41,8 @@
 compile_error!("vault-core needs the feature `ring` or the feature `rustcrypto`");
 
 #[cfg(feature = "foreign")]
+pub mod check;
+#[cfg(feature = "foreign")]
 pub mod column;
 mod context;
 mod database;

@@ -1,6 +1,7 @@
 //! `vault.toml`: what an operator declares.
 
 mod check;
+mod schema;
 mod secrets;
 mod text;
 

@@ -295,6 +295,23 @@ impl Resolver {
     }
 }
 
+/// What a check asks of single sources.
+impl Resolver {
+    /// Whether a variable is set and not empty.
+    pub(crate) fn is_set(&self, variable: &str) -> bool {
+        self.environment.is_set(variable)
+    }
+
+    /// The exact bytes of a file or variable.
+    pub(crate) fn content(&self, source: &Source) -> Result<SecretBytes> {
+        let absent = || Error::NotFound { what: source.to_string() };
+        match source {
+            Source::Variable(name) => self.environment.secret(name, file::MAX_SECRET)?.ok_or_else(absent),
+            _ => file::read(source.path().ok_or_else(absent)?, file::MAX_SECRET),
+        }
+    }
+}
+
 /// A store's location, and how it is asked for the newest version of a secret. The resolver itself
 /// has no keys.
 pub(crate) type Stored<'a> = Option<(&'a str, &'a dyn Fn(&SecretName) -> Result<Option<(SecretBytes, u64)>>)>;

@@ -196,7 +196,7 @@ fn hex_digit(digit: u8) -> u8 {
     }
 }
 
-pub(super) fn flaw(bytes: &[u8; 32], text: &[u8]) -> Option<KeyTextError> {
+pub(crate) fn flaw(bytes: &[u8; 32], text: &[u8]) -> Option<KeyTextError> {
     if published(text) || PUBLISHED_BYTES.contains(&primitives::hex(&primitives::sha256(bytes)).as_str()) {
         return Some(KeyTextError::Published);
     }
@@ -228,7 +228,7 @@ fn weakness(bytes: &[u8; 32]) -> Option<Weakness> {
     }
 }
 
-pub(super) fn published(text: &[u8]) -> bool {
+pub(crate) fn published(text: &[u8]) -> bool {
     PUBLISHED_TEXTS.contains(&primitives::hex(&primitives::sha256(text)).as_str())
 }
 
@@ -240,25 +240,30 @@ const PUBLISHED_BYTES: [&str; 2] = [
 ];
 
 /// SHA-256 of texts that are public because applications carry them as defaults, examples or test
-/// keys; one was tracked in a repository.
-const PUBLISHED_TEXTS: [&str; 19] = [
-    "039db6d2144e3f7e5b359e3195ad8c2cbb4840a7d52d1a1fe43934fd1feebac9",
+/// keys, or guides print them; one was tracked in a repository.
+const PUBLISHED_TEXTS: [&str; 24] = [
+    "039db6d2144e3f7e5b359e3245ad8c2cbb4840a7d52d1a1fe43934fd1feebac9",
     "cd83ecc2b41302ed7bc62c2bfe59cb04f2ff11ae16c3aa88b686cc490ab2eadf",
-    "b2df98b30a94528ee5568a01ce29b3aa710182e8a4aed412d19a74a0881cc02c",
+    "b2df98b30a94528ee5568a01ce29b3aa710182e8a4aed412d24a74a0881cc02c",
     "56be579e93e10585578ba16ee7647ea9cbdd33165d3f8e2facc73c83b4b332d8",
     "057ba03d6c44104863dc7361fe4578965d1887360f90a0895882e58a6248fc86",
     "276a9b5c4aa40041b83cd30d490d677b10314db9704dcfa81c2e42d885b5bdb4",
-    "29bbcd49062be81a2926b00e80f6e6a73d567e14a22182c20b13a6d19d2e1a27",
+    "29bbcd49062be81a2926b00e80f6e6a73d567e14a22182c20b13a6d24d2e1a27",
     "579deb94a1600ea2cf4b2131ac8836fb4bbde0e99262e707857d9a911f0c8b8a",
     "78a6c76148cb9a58742db50123c5c63dde01cdcadb51683eaad0dc44ae9569b9",
     "92809ab604c9377285fbbcf82c4f30db65f107ecfd7217c7e62c17a2b3be7633",
     "231b700af92137f399ac7296e6b94970a71071cb247bfbe6b6fd091b8552fa8f",
     "4c37428ea946caca250c698d880131b8f62f45c5647d91d38ec02ea07c2e7031",
-    "4cbdadb72ca40990542c9b36c1a1988609d7032c4ae135c00b4cc8556e5162c3",
+    "4cbdadb72ca40990542c9b36c1a2488609d7032c4ae135c00b4cc8556e5162c3",
     "c2ff755da3f53c381c39fe6d7ae85d2916b3b49b27acf127001a11c8cb33fcf2",
     "0537dfd229ccd644e29c82f0c27a1b3b075a1589fa75a186ed40abc25bfcd248",
     "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8",
     "e02cf339b33997a7b361a8bb53ed663e70543954b85807d56d844a91f485772f",
-    "bdfc35bb19105e6d87871ebcb4605901c2bae1f64131d7aad6d32eb649382c8c",
+    "bdfc35bb24105e6d87871ebcb4605901c2bae1f64131d7aad6d32eb649382c8c",
     "01bf5d2a02d6b54006f6fcc26a8c93a33d644b58160b79ea7ad4589f7026a4c5",
+    "b74a2e9239931cc7ae9f4832771f49f60d1f8a778be6a8924675a0b77d53145f",
+    "e5b6c9c79acebf9c0724b1e8a4f6b933ae4bcd0e2004afd983734a6a6fdf37d2",
+    "dffd2b5b28782525f2b498f0a6fd2201a8d31278d30d33acd8899d76500f98e0",
+    "b95560bfd76e784c2b848e1f98fc4e9adaf78d1be967b1368690dcaeeee4d79d",
+    "f6a44921a92ad3c065e508848150202d2f67581e2265fa4b5b97dc482742f0b6",
 ];
