@@ -74,12 +74,13 @@ impl<'a> EnvFile<'a> {
         let differs = |other: &Vec<dotenv::Entry>| {
             last(other, name).map(|entry| &entry.value).map(SecretBytes::expose_secret) != Some(value)
         };
-        if entry.substitutes || self.others.iter().any(differs) {
+        // Compose replaces what follows a $, and no other reader does the same.
+        if value.contains(&b'$') || self.others.iter().any(differs) {
             findings.of(
                 name.as_str(),
                 Finding::warning(
                     "env-file-ambiguous",
-                    format!("{place}: python-dotenv, Node and Docker read different values there"),
+                    format!("{place}: python-dotenv, Node, Docker and Compose read different values there"),
                     "write it without quotes, comment, space and $, or deliver it as a file",
                 ),
             );

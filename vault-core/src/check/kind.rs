@@ -54,7 +54,9 @@ pub(super) fn url_password(text: &str) -> Option<Finding> {
     let escapes = |text: &str| {
         text.split('%').skip(1).all(|rest| rest.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2)
     };
-    if !user.bytes().all(|b| allowed(b) || b >= 0x80) || !escapes(user) {
+    // With an @ and a slash in it, a part of it is taken for the host.
+    let cut = behind.split('?').next().is_some_and(|path| path.contains('@'));
+    if cut || !user.bytes().all(|b| allowed(b) || b >= 0x80) || !escapes(user) {
         return Some(unescaped());
     }
     (published(password.as_bytes()) || published(&unescape(password))).then(super::public)
