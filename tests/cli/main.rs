@@ -7,6 +7,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod check;
 mod concurrency;
 mod crash;
 mod documents;

@@ -220,7 +220,7 @@ fn a_preset_finds_what_its_application_would() {
     directory.write("vault.toml", format!("{config}[secrets.STATED]\ndefault = \"public\"\n"));
     let told = json(&run(&["get", "STATED", "--json"], &[]).ok());
     assert_eq!((&told["value"], &told["source"]), (&"public".into(), &"`default` in vault.toml".into()));
-    assert!(told["findings"][0].as_str().unwrap().contains("no source has it"), "{told}");
+    assert!(told["notes"][0].as_str().unwrap().contains("no source has it"), "{told}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use serde_json::Value;
 use vault_core::foreign::{ForeignKey, open, seal};
 use vault_core::{
-    Error, Finding, Format, Generate, Kind, Manifest, Preset, Resolved, Resolver, Result, SecretName, TextKey, Trim,
+    Error, Format, Generate, Kind, Manifest, Note, Preset, Resolved, Resolver, Result, SecretName, TextKey, Trim,
 };
 
 use crate::{cases, hex, text, vector_file};
@@ -419,11 +419,11 @@ fn strict_refuses_what_the_applications_let_through() {
                 Err(error) if error.kind() == Kind::Io => list("a file that is named and not read"),
                 Err(error) if error.kind() == Kind::NotFound && theirs.is_empty() => list("empty"),
                 Err(error) if error.kind() == Kind::NotFound => list("only where the application looks"),
-                Ok(Some(found)) if found.findings == [Finding::Default] => list("a public default, reported"),
+                Ok(Some(found)) if found.notes == [Note::Default] => list("a public default, reported"),
                 Ok(Some(found)) if name == "FLOWFILE_MASTER_KEY" && !is_key(found.value.expose_secret()) => {
                     list("no key");
                 }
-                Ok(Some(found)) if found.findings.is_empty() => {
+                Ok(Some(found)) if found.notes.is_empty() => {
                     let found = found.value.expose_secret();
                     if theirs.is_empty() {
                         list("white space that they make nothing of, kept");

@@ -8,6 +8,7 @@
 )]
 
 mod applications;
+mod check;
 mod columns;
 mod foreign;
 mod keyring;
@@ -17,6 +18,7 @@ mod properties;
 mod redaction;
 mod resolver;
 mod rotation;
+mod schema;
 mod sqlite_columns;
 mod stores;
 mod vectors;

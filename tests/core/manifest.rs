@@ -445,7 +445,7 @@ context = {}
 
 const MARKER: &str = "MarkerOfAValue";
 
-const EXAMPLE: &str = r#"version = 1
+pub(crate) const EXAMPLE: &str = r#"version = 1
 
 [vault]
 app = "flowfile"

@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
-use vault_core::{Error, Finding, Kind, Manifest, Preset, Resolver, SecretName, Source, read_file};
+use vault_core::{Error, Kind, Manifest, Note, Preset, Resolver, SecretName, Source, read_file};
 
 #[test]
 fn the_first_source_in_order_wins() {
@@ -244,7 +244,7 @@ fn parts_follow_the_rules_of_their_own() {
     let file = world.file("c", "c\n\n");
     let found = world.declared(&[]).secret(&name("A")).unwrap();
     assert_eq!(found.value.expose_secret(), b"<[c\nd]>");
-    assert_eq!(found.findings, [Finding::Default], "{:?}", found.findings);
+    assert_eq!(found.notes, [Note::Default], "{:?}", found.notes);
     let expected = format!("composed of B (composed of C (file {}), D (`default` in vault.toml))", file.display());
     assert_eq!(found.source.to_string(), expected);
     fs::write(&file, "").unwrap();
@@ -260,15 +260,15 @@ fn parts_follow_the_rules_of_their_own() {
 }
 
 #[test]
-fn a_default_is_a_finding_and_optional_secrets_may_be_absent() {
+fn a_default_is_told_and_optional_secrets_may_be_absent() {
     let world = World::new(
         "[secrets.A]\ndefault = 'stated'\n[secrets.B]\nrequired = false\n[secrets.C]\n[secrets.D]\ndefault = ''",
     );
     let resolver = world.declared(&[]);
     let found = resolver.secret(&name("A")).unwrap();
     assert_eq!((found.value.expose_secret(), found.source), (&b"stated"[..], Source::Default));
-    assert_eq!(found.findings, [Finding::Default]);
-    assert_eq!(world.declared(&[("A", "x".to_owned())]).secret(&name("A")).unwrap().findings, []);
+    assert_eq!(found.notes, [Note::Default]);
+    assert_eq!(world.declared(&[("A", "x".to_owned())]).secret(&name("A")).unwrap().notes, []);
 
     assert!(resolver.optional(&name("B")).unwrap().is_none());
     assert_eq!(resolver.secret(&name("B")).unwrap_err().kind(), Kind::NotFound);
@@ -280,7 +280,7 @@ fn a_default_is_a_finding_and_optional_secrets_may_be_absent() {
 
     world.file("mounts/b", "\n");
     let empty = resolver.optional(&name("B")).unwrap().unwrap();
-    assert!(empty.value.is_empty() && empty.findings == [Finding::Empty], "nobody requires that it is not");
+    assert!(empty.value.is_empty() && empty.notes == [Note::Empty], "nobody requires that it is not");
     fs::remove_file(world.at("mounts/b")).unwrap();
     fs::create_dir(world.at("mounts/b")).unwrap();
     assert_eq!(resolver.optional(&name("B")).unwrap_err().kind(), Kind::Io, "what cannot be read is not absent");
@@ -379,7 +379,7 @@ fn docker_library_reads_as_its_entry_points_do() {
     for (content, expected) in [("a\n\n", "a"), (" a\r\n", " a\r"), ("a\0b\n", "ab"), ("\n", "")] {
         let found = read(&file(content)).unwrap();
         assert_eq!(found.value.expose_secret(), expected.as_bytes());
-        assert_eq!(found.findings.as_slice() == [Finding::Empty], expected.is_empty());
+        assert_eq!(found.notes.as_slice() == [Note::Empty], expected.is_empty());
     }
     assert_eq!(read(&[("X", " a\n".to_owned())]).unwrap().value.expose_secret(), b" a\n");
     let [named] = file("a");

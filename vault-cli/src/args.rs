@@ -63,6 +63,10 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Run a command with the secrets in its environment, or as files in memory
     Run(RunCommandArgs),
+    /// Look for what is wrong with declared secrets: missing, weak, public, shadowed, overdue
+    Check(CheckArgs),
+    /// Write the JSON schema of vault.toml, for editors
+    Schema,
     /// Look for what is wrong with keys, stores, databases and permissions
     Doctor(DoctorArgs),
     /// Seal standard input into a token
@@ -272,8 +276,23 @@ The exit status is the command's: 128 + N where signal N killed it, 126 where it
 where it is not found. Every other failure comes before the command is started.";
 
 #[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Only these secrets; else all that are declared
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    /// Environment file that applications read; else .env in this directory, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
+
+    /// Warnings are failures
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct DoctorArgs {
-    /// Keys that others can read are failures
+    /// Keys and secrets that others can read are failures
     #[arg(long)]
     pub(crate) require_private_files: bool,
 }

@@ -6,137 +6,164 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
-use vault_core::{Access, KeyState, Kind, Manifest, Resolver, Scope, StoreLocation, Vault};
+use vault_core::check::Severity;
+use vault_core::{Access, KeyState, Kind, Manifest, Resolver, Scope, SecretKind, Source, StoreLocation, Vault};
 
 use crate::args::{DoctorArgs, Global};
 use crate::failure::Outcome;
+use crate::findings::Findings;
 use crate::input;
 use crate::output::Output;
-
-/// How bad it is.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Severity {
-    /// Something does not work, or somebody else can change it.
-    Failure,
-    /// Something should be otherwise.
-    Warning,
-}
-
-/// What was found.
-#[derive(Debug)]
-struct Finding {
-    severity: Severity,
-    what: String,
-    remedy: String,
-}
-
-/// What is wrong with a deployment.
-#[derive(Default)]
-struct Findings(Vec<Finding>);
-
-impl Findings {
-    fn failure(&mut self, what: impl Into<String>, remedy: impl Into<String>) {
-        self.0.push(Finding { severity: Severity::Failure, what: what.into(), remedy: remedy.into() });
-    }
-
-    fn warning(&mut self, what: impl Into<String>, remedy: impl Into<String>) {
-        self.0.push(Finding { severity: Severity::Warning, what: what.into(), remedy: remedy.into() });
-    }
-
-    fn error(&mut self, error: &vault_core::Error) {
-        self.failure(error.to_string(), error.hint().unwrap_or("put right what the message names"));
-    }
-}
 
 /// `vault doctor`.
 pub(crate) fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Outcome {
     let config = input::config(global)?;
     let manifest = config.manifest().clone();
     let mut findings = Findings::default();
-    files(&manifest, &config.resolver(), args.require_private_files, &mut findings);
+    let mut files = Files { private: args.require_private_files, seen: BTreeSet::new() };
+    files.of_manifest(&manifest, &config.resolver(), &mut findings);
     match Vault::load(config) {
-        Ok(vault) => contents(&vault, &mut findings),
+        Ok(vault) => {
+            files.of_secrets(&vault, &mut findings);
+            contents(&vault, &mut findings);
+        }
         Err(error) => findings.error(&error),
     }
-    findings.0.sort_by_key(|finding| finding.severity);
-    let failures = findings.0.iter().filter(|finding| finding.severity == Severity::Failure).count();
-    let mut lines: Vec<String> = findings
-        .0
-        .iter()
-        .map(|finding| {
-            let severity = if finding.severity == Severity::Failure { "failure" } else { "warning" };
-            format!("{severity}: {}\n  {}", finding.what, finding.remedy)
-        })
-        .collect();
-    let warnings = findings.0.len() - failures;
-    lines.push(format!("{failures} failures, {warnings} warnings"));
-    let objects: Vec<Value> = findings
-        .0
-        .iter()
-        .map(|finding| {
-            json!({
-                "severity": if finding.severity == Severity::Failure { "failure" } else { "warning" },
-                "what": finding.what, "remedy": finding.remedy,
-            })
-        })
-        .collect();
-    output.result(&lines.join("\n"), json!({ "failures": failures, "warnings": warnings, "findings": objects }))?;
+    files.directories(&mut findings);
+    memory(&mut findings);
+    let failures = findings.count(Severity::Failure);
+    findings.tell(output)?;
     Ok(if failures > 0 { Kind::DoctorFailures.exit_code() } else { 0 })
 }
 
 /// Who can read and change the files that everything rests on.
-fn files(manifest: &Manifest, resolver: &Resolver, private: bool, findings: &mut Findings) {
-    let mut directories = BTreeSet::new();
-    let mut writable = |path: &Path, findings: &mut Findings| {
-        let Ok(metadata) = fs::metadata(path) else { return };
-        others_can_write(path, &metadata, findings);
-        directories.insert(directory_of(path));
-    };
-    writable(manifest.path(), findings);
-    for keyring in manifest.keyrings() {
-        if let Some(state) = &keyring.state {
-            writable(state, findings);
+struct Files {
+    /// What others can read is a failure.
+    private: bool,
+    seen: BTreeSet<PathBuf>,
+}
+
+impl Files {
+    fn of_manifest(&mut self, manifest: &Manifest, resolver: &Resolver, findings: &mut Findings) {
+        self.writable(manifest.path(), findings);
+        for keyring in manifest.keyrings() {
+            if let Some(state) = &keyring.state {
+                self.writable(state, findings);
+            }
+            // What cannot be read is told when the keyring is loaded.
+            for (place, _) in resolver.key_contents(keyring).unwrap_or_default() {
+                let path = Path::new(&place);
+                if path.is_absolute() {
+                    self.secret(path, "key", findings);
+                } else {
+                    findings.warning(
+                        "key-from-environment",
+                        format!(
+                            "a key of keyring {} comes from {place}, where other programs can read it",
+                            keyring.name
+                        ),
+                        "deliver it as a file, and name that in NAME_FILE",
+                    );
+                }
+            }
         }
-        // What cannot be read is told when the keyring is loaded.
-        for (place, _) in resolver.key_contents(keyring).unwrap_or_default() {
-            let path = Path::new(&place);
-            if path.is_absolute() {
-                writable(path, findings);
-                others_can_read(path, private, findings);
-                mounted_alone(path, findings);
-            } else {
+        if let Some(store) = manifest.store() {
+            let (StoreLocation::File(path) | StoreLocation::Sqlite(path)) = &store.location else { return };
+            self.writable(path, findings);
+            if let Some(reason) = not_writable(&directory_of(path)) {
                 findings.warning(
-                    format!("a key of keyring {} comes from {place}, where other programs can read it", keyring.name),
-                    "deliver it as a file, and name that in NAME_FILE",
+                    "read-only-store",
+                    format!("the directory of {} cannot be written: {reason}", path.display()),
+                    "secrets can be read and not set from here",
+                );
+            }
+            if lone_mount(path).is_some() {
+                findings.failure(
+                    "single-file-mount",
+                    format!("{} is mounted as a single file, which never shows a new one", path.display()),
+                    "mount its directory",
                 );
             }
         }
     }
-    if let Some(store) = manifest.store() {
-        let (StoreLocation::File(path) | StoreLocation::Sqlite(path)) = &store.location else { return };
-        writable(path, findings);
-        if let Some(reason) = not_writable(&directory_of(path)) {
-            findings.warning(
-                format!("the directory of {} cannot be written: {reason}", path.display()),
-                "secrets can be read and not set from here",
-            );
-        }
-        if lone_mount(path).is_some() {
-            findings.failure(
-                format!("{} is mounted as a single file, which never shows a new one", path.display()),
-                "mount its directory",
-            );
+
+    /// The files from which declared secrets come.
+    fn of_secrets(&mut self, vault: &Vault, findings: &mut Findings) {
+        for (name, spec) in vault.manifest().secrets() {
+            match vault.sources(name) {
+                Ok(sources) => {
+                    for path in sources.iter().filter_map(Source::path) {
+                        if spec.kind == SecretKind::PemPublicKey {
+                            self.writable(path, findings);
+                        } else {
+                            self.secret(path, "secret", findings);
+                        }
+                    }
+                }
+                Err(error) => findings.error(&error),
+            }
         }
     }
-    for directory in directories {
-        let Ok(metadata) = fs::metadata(&directory) else { continue };
-        // In a directory with the sticky bit only the owner of a file replaces it.
-        if metadata.mode() & 0o002 != 0 && metadata.mode() & 0o1000 == 0 {
+
+    /// A file with a key or a secret.
+    fn secret(&mut self, path: &Path, what: &str, findings: &mut Findings) {
+        if !self.writable(path, findings) {
+            return;
+        }
+        others_can_read(path, what, self.private, findings);
+        let Some(mount) = lone_mount(path) else { return };
+        let told = format!("the {what} in {} is mounted as a single file, which never shows a new one", path.display());
+        if mount.replaced {
             findings.failure(
-                format!("every user can replace files in {}", directory.display()),
-                format!("chmod o-w {}", directory.display()),
+                "replaced-mount",
+                format!("the file behind {} was replaced, and this mount still shows the old one", path.display()),
+                "start the container again, and mount the directory instead of the file",
             );
+        } else if mount.fixed {
+            // Nobody can put another file in its place.
+        } else if path.starts_with("/run/secrets") {
+            // Docker mounts each secret so.
+            findings.information("single-file-mount", told, "restart the container after a change of it");
+        } else {
+            findings.warning("single-file-mount", told, "mount its directory, or restart after a change of it");
+        }
+    }
+
+    /// A file that nobody else should change. Returns whether it is there and was not seen before.
+    fn writable(&mut self, path: &Path, findings: &mut Findings) -> bool {
+        let Ok(metadata) = fs::metadata(path) else { return false };
+        if !self.seen.insert(path.to_owned()) {
+            return false;
+        }
+        others_can_write(path, &metadata, findings);
+        true
+    }
+
+    /// The directories on the way to these files, in each of which files can be replaced.
+    fn directories(&self, findings: &mut Findings) {
+        let files = self.seen.iter().map(|file| file.canonicalize().unwrap_or_else(|_| file.clone()));
+        let directories: BTreeSet<PathBuf> =
+            files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>()).collect();
+        for directory in directories {
+            let Ok(metadata) = fs::metadata(&directory) else { continue };
+            let mode = metadata.mode();
+            // In a directory with the sticky bit only the owner of a file replaces it.
+            if mode & 0o1000 != 0 {
+                continue;
+            }
+            if mode & 0o002 != 0 {
+                findings.failure(
+                    "directory-of-all",
+                    format!("every user can replace files in {}", directory.display()),
+                    format!("chmod o-w {}", directory.display()),
+                );
+            } else if mode & 0o020 != 0 {
+                findings.warning(
+                    "directory-of-group",
+                    format!("group {} can replace files in {}", metadata.gid(), directory.display()),
+                    format!("chmod g-w {}", directory.display()),
+                );
+            }
         }
     }
 }
@@ -144,26 +171,31 @@ fn files(manifest: &Manifest, resolver: &Resolver, private: bool, findings: &mut
 fn others_can_write(path: &Path, metadata: &fs::Metadata, findings: &mut Findings) {
     let mode = metadata.mode();
     if mode & 0o002 != 0 {
-        findings.failure(format!("every user can change {}", path.display()), format!("chmod o-w {}", path.display()));
+        findings.failure(
+            "written-by-all",
+            format!("every user can change {}", path.display()),
+            format!("chmod o-w {}", path.display()),
+        );
     } else if mode & 0o020 != 0 {
         findings.warning(
+            "written-by-group",
             format!("group {} can change {}", metadata.gid(), path.display()),
             format!("chmod g-w {}", path.display()),
         );
     }
 }
 
-fn others_can_read(path: &Path, private: bool, findings: &mut Findings) {
+fn others_can_read(path: &Path, what: &str, private: bool, findings: &mut Findings) {
     let Ok(metadata) = fs::metadata(path) else { return };
     if metadata.mode() & 0o044 == 0 {
         return;
     }
-    let what = format!("others than user {} can read the key in {}", metadata.uid(), path.display());
+    let told = format!("others than user {} can read the {what} in {}", metadata.uid(), path.display());
     let remedy = format!("chmod 0400 {}; a mount of Swarm is told its mode where it is mounted", path.display());
     if private {
-        findings.failure(what, remedy);
+        findings.failure("read-by-others", told, remedy);
     } else {
-        findings.warning(what, remedy);
+        findings.warning("read-by-others", told, remedy);
     }
 }
 
@@ -172,26 +204,42 @@ fn contents(vault: &Vault, findings: &mut Findings) {
     for spec in vault.manifest().keyrings() {
         let Ok(keyring) = vault.keyring(&spec.name) else { continue };
         for finding in keyring.findings() {
-            findings.warning(format!("keyring {}: {finding}", spec.name), "`vault key list` shows the states");
+            findings.warning(
+                "keyring",
+                format!("keyring {}: {finding}", spec.name),
+                "`vault key list` shows the states",
+            );
         }
         if spec.state.is_none() {
             findings.warning(
+                "no-state-file",
                 format!("keyring {} has no state file, so its key cannot be rotated", spec.name),
                 "declare `state` in vault.toml",
             );
         }
         let waiting = keyring.keys().iter().filter(|key| key.state == KeyState::Active).count();
         if waiting > 1 {
-            findings
-                .warning(format!("{waiting} keys of keyring {} wait to be promoted", spec.name), "promote one of them");
+            findings.warning(
+                "keys-wait",
+                format!("{waiting} keys of keyring {} wait to be promoted", spec.name),
+                "promote one of them",
+            );
         }
     }
     if let Ok(store) = vault.store() {
         match store.exists().and_then(|exists| if exists { store.check().map(Some) } else { Ok(None) }) {
             Ok(None) => {
-                findings.failure(format!("{} does not exist", store.location()), "`vault init --store-only` makes it");
+                findings.failure(
+                    "no-store",
+                    format!("{} does not exist", store.location()),
+                    "`vault init --store-only` makes it",
+                );
             }
-            Ok(Some(found)) => found.iter().for_each(|finding| findings.warning(finding.to_string(), "see there")),
+            Ok(Some(found)) => {
+                for finding in &found {
+                    findings.warning("store", finding.to_string(), "see there");
+                }
+            }
             Err(error) => findings.error(&error),
         }
     }
@@ -200,6 +248,41 @@ fn contents(vault: &Vault, findings: &mut Findings) {
             findings.error(&error);
         }
     }
+}
+
+/// What a process that holds keys may leave behind on a disk. This command turns core files off for
+/// itself, so the process that started it is asked.
+fn memory(findings: &mut Findings) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Memlock).current;
+    let limit = limit.map_or_else(|| "no limit".to_owned(), |bytes| format!("a limit of {} KiB", bytes / 1024));
+    findings.information(
+        "memory-not-locked",
+        format!("keys in memory are wiped and not locked against swapping; the system sets {limit} for locked memory"),
+        "turn swap off or encrypt it where that matters",
+    );
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if swaps.lines().count() > 1 {
+        findings.information(
+            "swap-on",
+            "swap is on, so keys in memory can reach a disk",
+            "`swapoff -a`, encrypted swap, or `memswap_limit` equal to `mem_limit` in a container",
+        );
+    }
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().to_string()).unwrap_or_default();
+    let limits = fs::read_to_string(format!("/proc/{parent}/limits")).unwrap_or_default();
+    if core_files(&limits) {
+        findings.information(
+            "core-files",
+            "programs that are started as this one was may write core files, which hold the keys in their memory",
+            "`ulimit -c 0`, `LimitCORE=0`, or `ulimits: {core: 0}`; this command allows itself none",
+        );
+    }
+}
+
+/// Whether a process with these limits, as the kernel lists them, writes core files.
+fn core_files(limits: &str) -> bool {
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    limit.and_then(|limit| limit.split_whitespace().next()).is_some_and(|soft| soft != "0")
 }
 
 fn directory_of(path: &Path) -> PathBuf {
@@ -213,37 +296,54 @@ fn not_writable(directory: &Path) -> Option<io::Error> {
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).err().map(Into::into)
 }
 
-/// A key that is replaced outside stays the old one in here.
-fn mounted_alone(path: &Path, findings: &mut Findings) {
-    match lone_mount(path) {
-        // Those of Swarm: nobody can put another file in their place.
-        Some(LoneMount { fixed: true, .. }) | None => {}
-        Some(LoneMount { replaced: true, .. }) => findings.failure(
-            format!("the file behind {} was replaced, and this mount still shows the old one", path.display()),
-            "start the container again, and mount the directory instead of the file",
-        ),
-        Some(_) => findings.warning(
-            format!("{} is mounted as a single file, which never shows a new one", path.display()),
-            "mount its directory",
-        ),
-    }
-}
-
 /// A file that is a mount of its own.
+#[derive(Debug, Eq, PartialEq)]
 struct LoneMount {
-    /// Its file system is read-only for everybody.
+    /// Its file system is read-only for everybody, as that of Swarm's secrets is.
     fixed: bool,
     /// Its name leads to another file by now, or to none.
     replaced: bool,
 }
 
-/// How the mount table names a file, if it does.
 fn lone_mount(path: &Path) -> Option<LoneMount> {
-    let path = path.canonicalize().ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let path = path.canonicalize().ok().filter(|path| path.is_file())?;
+    mounted_at(&fs::read_to_string("/proc/self/mountinfo").ok()?, &path)
+}
+
+/// The mount that a mount table has at a path. It writes spaces and line breaks as octal numbers.
+fn mounted_at(mounts: &str, path: &Path) -> Option<LoneMount> {
+    let written = path.display().to_string().replace('\\', "\\134").replace(' ', "\\040");
+    let written = written.replace('\t', "\\011").replace('\n', "\\012");
     // The last mount at a place is the one that is seen.
-    let mount = mounts.lines().rfind(|line| line.split(' ').nth(4).is_some_and(|at| Path::new(at) == path))?;
+    let mount = mounts.lines().rfind(|line| line.split(' ').nth(4) == Some(&written))?;
     let replaced = mount.split(' ').nth(3).is_some_and(|root| root.ends_with("//deleted"));
     let fixed = mount.rsplit(' ').next().is_some_and(|options| options.split(',').any(|option| option == "ro"));
     Some(LoneMount { fixed, replaced })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_table_names_single_files() {
+        let mounts = "22 1 0:20 / / rw - overlay overlay rw\n\
+            30 22 8:1 /k /keys/my\\040kek ro,relatime - ext4 /dev/sda1 rw\n\
+            31 22 0:30 / /run/secrets rw - tmpfs tmpfs rw\n";
+        let alone = |path| mounted_at(mounts, Path::new(path));
+        assert_eq!(alone("/keys/my kek"), Some(LoneMount { fixed: false, replaced: false }));
+        assert_eq!(alone("/keys/old"), Some(LoneMount { fixed: false, replaced: true }));
+        assert_eq!(alone("/run/secrets/kek"), Some(LoneMount { fixed: true, replaced: false }));
+        assert_eq!(alone("/keys/my"), None);
+        assert_eq!(alone("/run/secrets/other"), None);
+    }
+
+    #[test]
+    fn limits_say_whether_core_files_are_written() {
+        let limits = |soft: &str| {
+            format!("Limit   Soft Limit  Hard Limit  Units\nMax core file size        {soft}    unlimited   bytes\n")
+        };
+        assert!(core_files(&limits("unlimited")) && core_files(&limits("1024")));
+        assert!(!core_files(&limits("0")) && !core_files(""));
+    }
 }

@@ -2,9 +2,11 @@
 //! databases while they run.
 
 mod args;
+mod check;
 mod demo;
 mod doctor;
 mod failure;
+mod findings;
 mod init;
 mod input;
 mod key;
@@ -54,6 +56,11 @@ fn run(cli: &Cli, core_limit: Rlimit, output: &mut Output) -> Outcome {
         Command::Import(args) => transfer::import(args, global, output),
         Command::Export(args) => transfer::export(args, global, output),
         Command::Run(args) => run::run(args, global, core_limit, output),
+        Command::Check(args) => check::run(args, global, output),
+        Command::Schema => {
+            output.bytes(vault_core::Manifest::schema().as_bytes())?;
+            Ok(0)
+        }
         Command::Doctor(args) => doctor::run(args, global, output),
         Command::Seal(args) => seal::seal(args, global, output),
         Command::Open(args) => seal::open(args, global, output),

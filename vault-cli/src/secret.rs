@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal};
 
 use serde_json::{Value, json};
 use vault_core::{
-    Entry, EntryName, Error, Generate, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version, read_file,
+    Entry, EntryName, Error, Generate, Kind, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version, check,
+    read_file,
 };
 use zeroize::Zeroizing;
 
@@ -60,8 +61,8 @@ pub(crate) fn get(args: &GetArgs, global: &Global, output: &mut Output) -> Outco
         Some(tenant) => vault.stored(&EntryName::of_tenant(name, tenant)?, version)?,
         None => vault.secret(&args.name)?,
     };
-    for finding in &resolved.findings {
-        output.note(&format!("warning: {}: {finding}", args.name));
+    for note in &resolved.notes {
+        output.note(&format!("warning: {}: {note}", args.name));
     }
     if output.is_json() {
         let Ok(text) = core::str::from_utf8(resolved.value.expose_secret()) else {
@@ -69,7 +70,7 @@ pub(crate) fn get(args: &GetArgs, global: &Global, output: &mut Output) -> Outco
         };
         let object = json!({
             "name": args.name, "value": text, "source": resolved.source.to_string(),
-            "findings": texts(&resolved.findings),
+            "notes": texts(&resolved.notes),
         });
         output.result("", object)?;
     } else {
@@ -83,10 +84,10 @@ fn explain(vault: &Vault, name: &SecretName, output: &mut Output) -> Outcome {
     let found = vault.explain(name)?;
     let mut lines = vec![format!("{name}: {}", found.source)];
     lines.extend(found.shadowed.iter().map(|shadowed| format!("  shadows {shadowed}")));
-    lines.extend(found.findings.iter().map(|finding| format!("  {finding}")));
+    lines.extend(found.notes.iter().map(|note| format!("  {note}")));
     let object = json!({
         "name": name.as_str(), "preset": found.preset.as_str(), "source": found.source.to_string(),
-        "shadows": texts(&found.shadowed), "findings": texts(&found.findings),
+        "shadows": texts(&found.shadowed), "notes": texts(&found.notes),
     });
     output.result(&lines.join("\n"), object)?;
     Ok(0)
@@ -229,7 +230,14 @@ fn value(args: &SetArgs, name: &SecretName, spec: Option<&SecretSpec>) -> Result
             Failure::from(Error::Malformed { what: "secret: it is not text" }).with_hint("--raw takes it as it is")
         );
     }
-    Ok(SecretBytes::copy_of(value))
+    match spec.and_then(|spec| check::fits(spec, value)) {
+        None => Ok(SecretBytes::copy_of(value)),
+        Some(finding) => Err(Failure {
+            kind: Kind::Malformed,
+            message: format!("{name} is not what vault.toml declares: {}", finding.what),
+            hint: Some(finding.remedy),
+        }),
+    }
 }
 
 /// What `--generate` makes where it names no form.

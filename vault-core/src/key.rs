@@ -3,7 +3,9 @@
 mod text;
 
 pub(crate) use text::decode;
-use text::flaw;
+pub(crate) use text::flaw;
+#[cfg(feature = "foreign")]
+pub(crate) use text::published;
 pub use text::{KeyFormat, KeyTextError, Trim, Weakness};
 
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
@@ -295,7 +297,7 @@ impl TextKey {
             let mut decoded = Zeroizing::new([0; 32]);
             let flaw = match decode(text.as_bytes(), &mut decoded) {
                 Ok(_) => flaw(&decoded, text.as_bytes()),
-                Err(_) => text::published(text.as_bytes()).then_some(KeyTextError::Published),
+                Err(_) => published(text.as_bytes()).then_some(KeyTextError::Published),
             };
             let text = SecretBytes::copy_of(text.as_bytes());
             Self { kid: KeyId::compute(b'f', &prk), flaw, text, prk, _stack: WipesStack }

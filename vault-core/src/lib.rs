@@ -41,6 +41,8 @@
 compile_error!("vault-core needs the feature `ring` or the feature `rustcrypto`");
 
 #[cfg(feature = "foreign")]
+pub mod check;
+#[cfg(feature = "foreign")]
 pub mod column;
 mod context;
 mod database;
@@ -99,7 +101,7 @@ pub use name::{SecretName, Version};
 #[cfg(feature = "foreign")]
 pub use os_keyring::{OsKeyring, OsKeyringItem};
 #[cfg(feature = "foreign")]
-pub use resolver::{Explanation, Finding, Resolved, Resolver, Shadowed, Source, read_file};
+pub use resolver::{Explanation, Note, Resolved, Resolver, Shadowed, Source, read_file};
 pub use sealer::Sealer;
 pub use secret::SecretBytes;
 #[cfg(feature = "sqlite")]

@@ -2,6 +2,7 @@
 
 mod check;
 mod preset;
+mod schema;
 mod secrets;
 mod text;
 

@@ -27,7 +27,7 @@ use crate::secret::SecretBytes;
 use environment::Environment;
 use preset::{Failure, Rules, rules};
 
-pub use source::{Explanation, Finding, Resolved, Shadowed, Source};
+pub use source::{Explanation, Note, Resolved, Shadowed, Source};
 
 /// Finds secrets by name.
 ///
@@ -171,20 +171,16 @@ impl Resolver {
     /// Where a secret comes from, and what that shadows. Sources that are not used may fail.
     pub(crate) fn explain(&self, name: &SecretName, store: Stored<'_>) -> Result<Explanation> {
         let rules = self.rules(name);
-        let (winner, Resolved { source, findings, .. }) = self.winner(name, store)?;
+        let (winner, Resolved { source, notes, .. }) = self.winner(name, store)?;
         let behind = rules.order.iter().skip_while(|place| Some(**place) != winner).skip(1);
-        // Then what only the strict rule would ask.
-        let strict = preset::rules(Preset::Strict);
-        let never_asked = strict.order.iter().filter(|place| !rules.order.contains(place));
-        let mut shadowed = Vec::new();
-        for place in behind.chain(never_asked) {
-            match self.ask(*place, name, file::MAX_SECRET, store, &rules) {
-                Ok(Asked::Found(resolved)) => shadowed.push(Shadowed::Has(resolved.source)),
-                Ok(_) => {}
-                Err(error) => shadowed.push(Shadowed::Unreadable(error.to_string())),
-            }
-        }
-        Ok(Explanation { preset: rules.preset, source, shadowed, findings })
+        let shadowed = behind.chain(never_asked(&rules)).filter_map(|place| self.has(*place, name, store, &rules));
+        let shadowed = shadowed
+            .map(|found| match found {
+                Ok(resolved) => Shadowed::Has(resolved.source),
+                Err(error) => Shadowed::Unreadable(error.to_string()),
+            })
+            .collect();
+        Ok(Explanation { preset: rules.preset, source, shadowed, notes })
     }
 
     /// Everything that the sources of a keyring have, each with its place: a path, or `environment
@@ -281,27 +277,27 @@ impl Resolver {
             self.refuse_two(name).map_err(|error| rules.say(Failure::Both, name, error))?;
         }
         let mut looked = Vec::new();
-        let mut findings = Vec::new();
+        let mut notes = Vec::new();
         for place in rules.order {
             match self.ask(*place, name, cap, store, rules) {
                 Ok(Asked::Found(mut resolved)) => {
-                    resolved.findings.splice(..0, findings);
+                    resolved.notes.splice(..0, notes);
                     return Ok(Found { place: Some(*place), resolved });
                 }
                 Ok(Asked::Absent(place)) => looked.push(place),
                 Ok(Asked::Nowhere) => {}
                 Err(error) if rules.passes_over(*place, &error) => {
-                    findings.push(Finding::PassedOver(error.to_string()));
+                    notes.push(Note::PassedOver(error.to_string()));
                 }
                 Err(error) => return Err(rules.say(Failure::Unreadable(*place), name, error)),
             }
         }
         if let Some(default) = self.declared.get(name).and_then(|spec| spec.default.as_ref()) {
-            findings.push(Finding::Default);
+            notes.push(Note::Default);
             let value = SecretBytes::copy_of(default.as_bytes());
-            return Ok(Found { place: None, resolved: Resolved { value, source: Source::Default, findings } });
+            return Ok(Found { place: None, resolved: Resolved { value, source: Source::Default, notes } });
         }
-        let passed = findings.iter().map(|finding| format!("; {finding}")).collect::<String>();
+        let passed = notes.iter().map(|note| format!("; {note}")).collect::<String>();
         let error = Error::NotFound { what: format!("secret {name} (looked for {}{passed})", looked.join(", ")) };
         Err(rules.say(Failure::Missing, name, error))
     }
@@ -449,13 +445,13 @@ impl Resolver {
         let wrong =
             |reason: &str| Error::Config { place: Place::file(&self.path), reason: format!("secret {name}: {reason}") };
         let mut parts = Vec::new();
-        let mut findings = Vec::new();
+        let mut notes = Vec::new();
         let mut texts = Vec::new();
         for piece in pieces(composed).map_err(wrong)? {
             match piece {
                 Piece::Text(text) => texts.push(Zeroizing::new(text.as_bytes().to_vec())),
                 Piece::Secret(part) => {
-                    let Resolved { value, source, findings: of_part } =
+                    let Resolved { value, source, notes: of_part } =
                         self.secret_with(&part, store).map_err(|error| part_missing(name, error))?;
                     let value = value.expose_secret();
                     texts.push(match kind {
@@ -463,7 +459,7 @@ impl Resolver {
                         _ => Zeroizing::new(value.to_vec()),
                     });
                     parts.push((part, source));
-                    findings.extend(of_part);
+                    notes.extend(of_part);
                 }
             }
         }
@@ -473,18 +469,18 @@ impl Resolver {
         }
         let mut value = Zeroizing::new(Vec::with_capacity(length));
         texts.iter().for_each(|text| value.extend_from_slice(text));
-        Ok(Resolved { value: value.into(), source: Source::Composed { parts }, findings })
+        Ok(Resolved { value: value.into(), source: Source::Composed { parts }, notes })
     }
 
     /// What the preset's application makes of what was found.
     fn of_application(&self, name: &SecretName, found: Found, rules: &Rules) -> Result<Resolved> {
-        let Found { place, resolved: Resolved { value, source, mut findings } } = found;
+        let Found { place, resolved: Resolved { value, source, mut notes } } = found;
         let value = match (place, &source) {
             // Ours, and exact.
             (None, _) | (_, Source::Composed { .. } | Source::Store { .. }) => value,
             (Some(place), _) => {
-                let (value, finding) = rules.read(name, self.kind(name), place, &source, &value)?;
-                findings.extend(finding);
+                let (value, note) = rules.read(name, self.kind(name), place, &source, &value)?;
+                notes.extend(note);
                 value
             }
         };
@@ -493,15 +489,15 @@ impl Resolver {
             if rules.preset == Preset::SocialPublisher && place == Some(Lookup::Variable) && self.required(name) {
                 return Err(rules.say(Failure::Missing, name, empty(&source)));
             }
-            findings.push(Finding::Empty);
+            notes.push(Note::Empty);
         }
-        Ok(Resolved { value, source, findings })
+        Ok(Resolved { value, source, notes })
     }
 
     /// A text without the line break that its file or variable ends with. What a store has was rid
     /// of it when it was sealed.
     fn text_of(&self, name: &SecretName, found: Resolved) -> Result<Resolved> {
-        let Resolved { value, source, findings } = found;
+        let Resolved { value, source, notes } = found;
         let bytes = value.expose_secret();
         let text = match source {
             Source::Composed { .. } | Source::Default | Source::Store { .. } => bytes,
@@ -514,7 +510,7 @@ impl Resolver {
             return Err(wrong(&source, "it is not UTF-8, and is declared as text"));
         }
         let value = if text.len() == bytes.len() { value } else { SecretBytes::copy_of(text) };
-        self.not_empty(name, Resolved { value, source, findings })
+        self.not_empty(name, Resolved { value, source, notes })
     }
 
     /// What is required is not empty.
@@ -523,10 +519,44 @@ impl Resolver {
             if self.required(name) {
                 return Err(empty(&resolved.source));
             }
-            resolved.findings.push(Finding::Empty);
+            resolved.notes.push(Note::Empty);
         }
         Ok(resolved)
     }
+}
+
+/// What a check asks.
+impl Resolver {
+    /// Whether a variable is set and not empty.
+    pub(crate) fn is_set(&self, variable: &str) -> bool {
+        self.environment.is_set(variable)
+    }
+
+    /// What each source has of a secret, unaltered, in the order in which they are asked; then what
+    /// the preset's application never asks.
+    pub(crate) fn all(&self, name: &SecretName, store: Stored<'_>) -> Vec<Result<Resolved>> {
+        let rules = self.rules(name);
+        rules
+            .order
+            .iter()
+            .chain(never_asked(&rules))
+            .filter_map(|place| self.has(*place, name, store, &rules))
+            .collect()
+    }
+
+    fn has(&self, place: Lookup, name: &SecretName, store: Stored<'_>, rules: &Rules) -> Option<Result<Resolved>> {
+        match self.ask(place, name, file::MAX_SECRET, store, rules) {
+            Ok(Asked::Found(resolved)) => Some(Ok(resolved)),
+            Ok(_) => None,
+            Err(error) => Some(Err(error)),
+        }
+    }
+}
+
+/// What only the strict rule would ask.
+fn never_asked(rules: &Rules) -> impl Iterator<Item = &'static Lookup> {
+    let order = rules.order;
+    preset::rules(Preset::Strict).order.iter().filter(move |place| !order.contains(place))
 }
 
 /// A store's location, and how it is asked for the newest version of a secret. The resolver itself
@@ -553,7 +583,7 @@ enum Asked {
 
 impl Asked {
     fn found(value: SecretBytes, source: Source) -> Self {
-        Self::Found(Resolved { value, source, findings: Vec::new() })
+        Self::Found(Resolved { value, source, notes: Vec::new() })
     }
 }
 

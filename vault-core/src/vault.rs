@@ -1,6 +1,7 @@
 //! The object that applications and operators hold: keyrings, resolver, store and columns of one
 //! configuration.
 
+mod check;
 #[cfg(feature = "sqlite")]
 mod rotation;
 mod store;

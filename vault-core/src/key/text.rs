@@ -196,7 +196,7 @@ fn hex_digit(digit: u8) -> u8 {
     }
 }
 
-pub(super) fn flaw(bytes: &[u8; 32], text: &[u8]) -> Option<KeyTextError> {
+pub(crate) fn flaw(bytes: &[u8; 32], text: &[u8]) -> Option<KeyTextError> {
     if published(text) || PUBLISHED_BYTES.contains(&primitives::hex(&primitives::sha256(bytes)).as_str()) {
         return Some(KeyTextError::Published);
     }
@@ -228,7 +228,7 @@ fn weakness(bytes: &[u8; 32]) -> Option<Weakness> {
     }
 }
 
-pub(super) fn published(text: &[u8]) -> bool {
+pub(crate) fn published(text: &[u8]) -> bool {
     PUBLISHED_TEXTS.contains(&primitives::hex(&primitives::sha256(text)).as_str())
 }
 
@@ -240,8 +240,8 @@ const PUBLISHED_BYTES: [&str; 2] = [
 ];
 
 /// SHA-256 of texts that are public because applications carry them as defaults, examples or test
-/// keys; one was tracked in a repository.
-const PUBLISHED_TEXTS: [&str; 19] = [
+/// keys, or guides print them; one was tracked in a repository.
+const PUBLISHED_TEXTS: [&str; 24] = [
     "039db6d2144e3f7e5b359e3195ad8c2cbb4840a7d52d1a1fe43934fd1feebac9",
     "cd83ecc2b41302ed7bc62c2bfe59cb04f2ff11ae16c3aa88b686cc490ab2eadf",
     "b2df98b30a94528ee5568a01ce29b3aa710182e8a4aed412d19a74a0881cc02c",
@@ -261,4 +261,9 @@ const PUBLISHED_TEXTS: [&str; 19] = [
     "e02cf339b33997a7b361a8bb53ed663e70543954b85807d56d844a91f485772f",
     "bdfc35bb19105e6d87871ebcb4605901c2bae1f64131d7aad6d32eb649382c8c",
     "01bf5d2a02d6b54006f6fcc26a8c93a33d644b58160b79ea7ad4589f7026a4c5",
+    "b74a2e9239931cc7ae9f4832771f49f60d1f8a778be6a8924675a0b77d53145f",
+    "e5b6c9c79acebf9c0724b1e8a4f6b933ae4bcd0e2004afd983734a6a6fdf37d2",
+    "dffd2b5b28782525f2b498f0a6fd2201a8d31278d30d33acd8899d76500f98e0",
+    "b95560bfd76e784c2b848e1f98fc4e9adaf78d1be967b1368690dcaeeee4d79d",
+    "f6a44921a92ad3c065e508848150202d2f67581e2265fa4b5b97dc482742f0b6",
 ];

@@ -1,7 +1,7 @@
 //! Who wins, what is removed, and what an application says: one row of [`rules`] for each preset.
 //!
 //! A preset never supplies an application's built-in default. Where one is wanted, `default` in
-//! `vault.toml` states it, and [`Finding::Default`] tells.
+//! `vault.toml` states it, and [`Note::Default`] tells.
 
 use std::io;
 
@@ -14,7 +14,7 @@ use crate::manifest::{Preset, SecretKind};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
-use super::source::{Finding, Source};
+use super::source::{Note, Source};
 use super::{Lookup, file_variable};
 
 /// How one application finds and reads a secret.
@@ -231,7 +231,7 @@ impl Rules {
         place: Lookup,
         source: &Source,
         bytes: &SecretBytes,
-    ) -> Result<(SecretBytes, Option<Finding>)> {
+    ) -> Result<(SecretBytes, Option<Note>)> {
         let from_file = !matches!(place, Lookup::EnvironmentFile | Lookup::Variable);
         let strip = match (place, from_file) {
             (Lookup::EnvironmentFile, _) => Strip::Nothing,
@@ -240,7 +240,7 @@ impl Rules {
         };
         let bytes = bytes.expose_secret();
         let wrong = |reason: &str| Error::Config { place: Place::file(source.to_string()), reason: reason.to_owned() };
-        let (text, finding): (Zeroizing<Vec<u8>>, _) = match self.reads {
+        let (text, note): (Zeroizing<Vec<u8>>, _) = match self.reads {
             Reader::Node => replaced(bytes),
             Reader::Python => {
                 let text = core::str::from_utf8(bytes)
@@ -266,7 +266,7 @@ impl Rules {
         };
         match reason {
             Some(reason) => Err(self.say(Failure::Wrong(place), name, wrong(reason))),
-            None => Ok((SecretBytes::copy_of(value), finding)),
+            None => Ok((SecretBytes::copy_of(value), note)),
         }
     }
 }
@@ -293,7 +293,7 @@ fn js_trim(text: &str) -> &str {
 }
 
 /// Text as Node decodes it, in a buffer that never grows.
-fn replaced(bytes: &[u8]) -> (Zeroizing<Vec<u8>>, Option<Finding>) {
+fn replaced(bytes: &[u8]) -> (Zeroizing<Vec<u8>>, Option<Note>) {
     let mark = |invalid: &[u8]| if invalid.is_empty() { "" } else { "\u{fffd}" };
     let length = bytes.utf8_chunks().map(|chunk| chunk.valid().len() + mark(chunk.invalid()).len()).sum();
     let mut text = Zeroizing::new(Vec::with_capacity(length));
@@ -301,8 +301,8 @@ fn replaced(bytes: &[u8]) -> (Zeroizing<Vec<u8>>, Option<Finding>) {
         text.extend_from_slice(chunk.valid().as_bytes());
         text.extend_from_slice(mark(chunk.invalid()).as_bytes());
     }
-    let finding = core::str::from_utf8(bytes).is_err().then_some(Finding::Replaced);
-    (text, finding)
+    let note = core::str::from_utf8(bytes).is_err().then_some(Note::Replaced);
+    (text, note)
 }
 
 /// Whether `Fernet(text)` of Python's cryptography succeeds: its decoder passes over what is not of
@@ -395,8 +395,8 @@ mod tests {
             (b"\xe2\x28\xa1", "\u{fffd}(\u{fffd}"),
             (b"\xed\xa0\x80", "\u{fffd}\u{fffd}\u{fffd}"),
         ] {
-            let (text, finding) = replaced(bytes);
-            assert_eq!((&**text, finding), (expected.as_bytes(), Some(Finding::Replaced)));
+            let (text, note) = replaced(bytes);
+            assert_eq!((&**text, note), (expected.as_bytes(), Some(Note::Replaced)));
         }
         assert_eq!(replaced("é".as_bytes()).1, None);
     }

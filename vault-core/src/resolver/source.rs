@@ -18,7 +18,7 @@ pub struct Resolved {
     /// Where it was found.
     pub source: Source,
     /// What people should know about it.
-    pub findings: Vec<Finding>,
+    pub notes: Vec<Note>,
 }
 
 /// Where a secret was found.
@@ -99,7 +99,7 @@ impl fmt::Display for Source {
 /// What people should know about a secret that was found.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Finding {
+pub enum Note {
     /// No source has it, and `default` in `vault.toml` takes its place.
     Default,
     /// It is empty, which the preset's application takes as a value, or which is no error because
@@ -111,7 +111,7 @@ pub enum Finding {
     Replaced,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("no source has it, so it is the default that vault.toml states; set it"),
@@ -134,7 +134,7 @@ pub struct Explanation {
     /// what the preset's application never asks.
     pub shadowed: Vec<Shadowed>,
     /// What people should know about the value.
-    pub findings: Vec<Finding>,
+    pub notes: Vec<Note>,
 }
 
 /// A source that is not used.

@@ -58,6 +58,12 @@ impl Vault {
         self.with_stored(|store| self.resolver.explain(name, store))
     }
 
+    /// What each source has of a secret, for checks.
+    pub(super) fn all(&self, name: &SecretName) -> Vec<Result<Resolved>> {
+        let all = self.with_stored(|store| Ok(self.resolver.all(name, store)));
+        all.unwrap_or_else(|error| vec![Err(error)])
+    }
+
     /// Every source that has a secret, the one that wins first.
     ///
     /// # Errors
@@ -85,7 +91,7 @@ impl Vault {
             self.with_store(|store, sealer| store.get(name, version)?.map(|entry| opened(sealer, &entry)).transpose())?;
         let (value, version) = found.ok_or_else(|| Error::NotFound { what: describe(name, version) })?;
         let source = Source::Store { location: self.store()?.location().to_owned(), version };
-        Ok(Resolved { value, source, findings: Vec::new() })
+        Ok(Resolved { value, source, notes: Vec::new() })
     }
 
     /// The store, for names and versions.

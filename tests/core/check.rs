@@ -1,0 +1,160 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use proptest::prelude::*;
+use vault_core::check::{Severity, fits, judge};
+use vault_core::{Config, EntryName, Generate, Manifest, SecretBytes, SecretName, SecretSpec, Timestamp, Vault};
+
+fn spec(declaration: &str) -> SecretSpec {
+    let text = format!("version = 1\n[secrets.S]\n{declaration}");
+    let manifest = Manifest::parse(&text, Path::new("/etc/vault.toml"), None).unwrap();
+    manifest.secrets().next().unwrap().1.clone()
+}
+
+fn codes(declaration: &str, value: &[u8]) -> Vec<&'static str> {
+    judge(&SecretName::parse("S").unwrap(), &spec(declaration), value).iter().map(|finding| finding.code).collect()
+}
+
+#[test]
+fn what_was_generated_is_in_order() {
+    for (form, declaration) in [
+        ("hex:16", "type = 'hex'\nbytes = 16"),
+        ("hex:32", "type = 'hex'\nbytes = 32"),
+        ("hex:32", "min_length = 64"),
+        ("base64:24", "type = 'base64'\nbytes = 24"),
+        ("base64:32", "type = 'base64'\nbytes = 32"),
+        ("base64url:33", "type = 'base64'\nbytes = 33"),
+        ("text:16", "min_length = 16"),
+        ("text:40", ""),
+        ("fernet-key", "type = 'fernet-key'"),
+    ] {
+        let spec = spec(declaration);
+        let form: Generate = form.parse().unwrap();
+        for _ in 0..500 {
+            let secret = form.secret().unwrap();
+            let found = judge(&SecretName::parse("S").unwrap(), &spec, secret.expose_secret());
+            assert!(found.is_empty(), "{form:?} {found:?}");
+        }
+    }
+}
+
+#[test]
+fn dates_are_known_in_the_forms_that_scripts_print() {
+    for date in [
+        "2025-12-17",
+        "20251217",
+        "2025/12/17",
+        "17.12.2025",
+        "12/17/2025",
+        "20251217_153000",
+        "20251217153000",
+        "2025-12-17T15:30:00Z",
+        "2025-12-17 15:30",
+        "2025-12-17T15:30:00+01:00",
+        "1766000000",
+    ] {
+        assert_eq!(codes("", date.as_bytes()), ["date"], "{date}");
+    }
+    for other in ["2025-13-17", "92618374", "20251217abcd", "2025-12-17-q7Zk", "0123456780", "202512171", "17-12-25"] {
+        assert_eq!(codes("", other.as_bytes()), [""; 0], "{other}");
+    }
+}
+
+#[test]
+fn passwords_in_urls_are_escaped() {
+    for (url, expected) in [
+        ("postgresql://u:p%40ss@h/db", None),
+        ("postgresql://u:pä@h/db", None),
+        ("postgresql://u:a:b@h/db", None),
+        ("postgresql://u@h/db?x=a@b", None),
+        ("postgresql://u:p@h/db?email=a@b", None),
+        ("https://h:8080/@x", None),
+        ("jdbc:postgresql://h/db", None),
+        ("postgresql://u:p@ss@h/db", Some("url-password")),
+        ("postgresql://u:p/ss@h/db", Some("url-password")),
+        ("postgresql://u:p?ss@h/db", Some("url-password")),
+        ("postgresql://u:p#ss@h/db", Some("url-password")),
+        ("postgresql://u:p ss@h/db", Some("url-password")),
+        ("postgresql://u:p%ss@h/db", Some("url-password")),
+        ("postgresql://u:p[ss@h/db", Some("url-password")),
+        ("postgresql://u:%70assword@h/db", Some("published")),
+    ] {
+        assert_eq!(codes("type = 'url'", url.as_bytes()), expected.into_iter().collect::<Vec<_>>(), "{url}");
+    }
+}
+
+#[test]
+fn what_a_shell_should_have_replaced_is_not_random() {
+    for text in ["$(openssl rand -hex 32)", "x$(date)y", "`id`", "${SECRET_KEY}", "${A_B:-x}", "a${DB}b"] {
+        assert_eq!(codes("", text.as_bytes()), ["unexpanded"], "{text}");
+    }
+    for text in ["a$(b", "$(7x)", "pa`ss`word1", "$x{y}z", "${", "100$(%)"] {
+        assert_eq!(codes("", text.as_bytes()), [""; 0], "{text}");
+    }
+}
+
+/// A rule that compares a value with itself would take hours for the longest.
+#[test]
+fn the_longest_values_are_judged() {
+    for (declaration, unit) in
+        [("", "ab"), ("", "$("), ("", "${a"), ("type = 'url'", "x://a%"), ("type = 'base64'", "AAAA")]
+    {
+        let text = unit.repeat((4 << 20) / unit.len());
+        codes(declaration, text.as_bytes());
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_value_makes_it_panic(value in prop::collection::vec(any::<u8>(), 0..80), kind in 0..9_usize) {
+        let types = ["text", "url", "int", "hex", "base64", "fernet-key", "pem-private-key", "pem-public-key", "binary"];
+        let declaration = format!("type = '{}'\nbytes = 32\nmin_length = 3", types[kind]);
+        codes(&declaration, &value);
+        prop_assert!(fits(&spec(&declaration), &value).is_none_or(|found| !found.remedy.is_empty()));
+    }
+
+    #[test]
+    fn no_text_makes_it_panic(value in "(\\$\\(|\\$\\{|`|://|@|%|-----BEGIN |-----|\"|[a-z0-9 é\n]){0,12}", kind in 0..8_usize) {
+        let types = ["text", "url", "int", "hex", "base64", "fernet-key", "pem-private-key", "pem-public-key"];
+        codes(&format!("type = '{}'", types[kind]), value.as_bytes());
+    }
+
+    /// Passwords of password managers, without quotes, which nobody can tell from quotes around it.
+    #[test]
+    fn random_passwords_are_in_order(value in "[A-Za-z0-9!#$%&()*+,./:;<=>?@\\[\\]^_{|}~-]{12,40}") {
+        let found = codes("", value.as_bytes());
+        prop_assert!(found.is_empty(), "{value} {found:?}");
+    }
+}
+
+#[test]
+fn the_store_knows_when_a_secret_was_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("vault.toml");
+    std::fs::write(directory.path().join("kek"), vault_core::MasterKey::generate().unwrap().text().expose_secret())
+        .unwrap();
+    std::fs::write(
+        &config,
+        "version = 1\n[keyring.main]\nsources = [\"file:kek\"]\n[store]\nurl = \"file:store\"\n\
+         [secrets.A]\nrotate_every = \"90d\"\n[secrets.B]\nrotate_every = \"90d\"\nrotated = 2026-01-31\nsource = \"env\"\n",
+    )
+    .unwrap();
+    let variables = BTreeMap::from([("B".to_owned(), "q7Zk-2mmT".into())]);
+    let vault = Vault::load(Config::with_profile(&config, None).unwrap()).unwrap();
+    let vault = vault.with_environment(variables, directory.path().join("none"));
+    vault.store().unwrap().create().unwrap();
+    let name = |name: &str| SecretName::parse(name).unwrap();
+    vault.set(&[(EntryName::new(name("A")), SecretBytes::copy_of(b"q7Zk-2mmT"))], None).unwrap();
+    let at = |secret: &str, time: u64| -> Vec<&str> {
+        let found = vault.check(&name(secret), Timestamp(time)).unwrap();
+        found.iter().map(|finding| finding.code).collect()
+    };
+    let now = Timestamp::now().0;
+    assert_eq!(at("A", now + 89 * 86_400), [""; 0]);
+    assert_eq!(at("A", now + 91 * 86_400), ["overdue"]);
+    let rotated = Timestamp::parse("2026-01-31T00:00:00Z").unwrap().0;
+    assert_eq!(at("B", rotated + 89 * 86_400), [""; 0]);
+    assert_eq!(at("B", rotated + 90 * 86_400), ["overdue"]);
+    assert!(vault.check(&name("C"), Timestamp(now)).is_err());
+    assert!(Severity::Failure < Severity::Warning && Severity::Warning < Severity::Information);
+}
