@@ -93,7 +93,7 @@ impl<'a> EnvFile<'a> {
             );
             findings.replace(name.as_str(), "missing", missing);
         } else if let Ok(resolved) = vault.secret(name.as_str())
-            && !matches!(resolved.source, Source::Variable(_))
+            && !matches!(resolved.source, Source::EnvironmentFile(_) | Source::Variable(_))
         {
             let same = resolved.value.expose_secret() == value;
             let severity = if same { Severity::Warning } else { Severity::Failure };
