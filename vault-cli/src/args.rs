@@ -44,6 +44,7 @@ pub(crate) struct Global {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)] // only the one that is asked for is built
 pub(crate) enum Command {
     /// Write vault.toml, make a master key and an empty store, where there is nothing yet
     Init(InitArgs),

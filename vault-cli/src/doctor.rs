@@ -329,7 +329,9 @@ mod tests {
     fn a_mount_table_names_single_files() {
         let mounts = "22 1 0:20 / / rw - overlay overlay rw\n\
             30 22 8:1 /k /keys/my\\040kek ro,relatime - ext4 /dev/sda1 rw\n\
-            31 22 0:30 / /run/secrets rw - tmpfs tmpfs rw\n";
+            31 22 0:30 / /run/secrets rw - tmpfs tmpfs rw\n\
+            33 22 8:1 /old//deleted /keys/old rw - ext4 /dev/sda1 rw\n\
+            34 22 0:31 /kek /run/secrets/kek ro - tmpfs tmpfs ro\n";
         let alone = |path| mounted_at(mounts, Path::new(path));
         assert_eq!(alone("/keys/my kek"), Some(LoneMount { fixed: false, replaced: false }));
         assert_eq!(alone("/keys/old"), Some(LoneMount { fixed: false, replaced: true }));
