@@ -44,12 +44,16 @@ fn a_key_is_added_promoted_disabled_enabled_and_destroyed() {
     vault("rotate fence --drop").ok();
     vault(&format!("key disable {old} --yes")).ok();
     fs::remove_file(app.directory.path("kek_1")).unwrap();
-    vault("rotate fence --drop").ok();
+    assert!(vault("rotate fence --drop").ok().contains("still fenced"));
+    app.lose_fences();
     let (id, now) = app.values().remove(0);
     app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = ?2", (&backup, id)).unwrap();
     let refused = vault(&format!("key destroy {old} --yes")).fails(23);
     assert!(refused.contains("column app.secrets holds 1 values"), "{refused}");
     app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = ?2", (&now, id)).unwrap();
+    let refused = vault(&format!("key destroy {old} --yes")).fails(23);
+    assert!(refused.contains("vault rotate fence"), "{refused}");
+    vault("rotate fence").ok();
     vault(&format!("key destroy {old} --dry-run")).ok();
     vault(&format!("key destroy {old} --yes")).ok();
     vault(&format!("key destroy {old} --yes")).ok();
@@ -112,7 +116,7 @@ fn a_key_that_a_value_came_back_under_is_not_destroyed() {
         vault("rotate run --app-stopped").ok();
         vault(&format!("key disable {old} --yes")).ok();
         fs::remove_file(app.directory.path(file)).unwrap();
-        vault("rotate fence --drop").ok();
+        app.lose_fences();
         let moved = app.values();
         app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [&backup[0].1]).unwrap();
         for line in ["--yes", "-n"] {
@@ -120,6 +124,7 @@ fn a_key_that_a_value_came_back_under_is_not_destroyed() {
             assert!(told.contains("column app.secrets holds 1 values"), "{told}");
         }
         app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [&moved[0].1]).unwrap();
+        vault("rotate fence").ok();
         let asked = vault(&format!("key destroy {old}")).fails(23);
         assert!(asked.contains("backups that still need this key become unreadable"), "{asked}");
         vault(&format!("key destroy {old} --yes")).ok();

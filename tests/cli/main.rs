@@ -174,6 +174,16 @@ impl App {
         Connection::open(self.directory.path("app.db")).unwrap()
     }
 
+    /// As after a restore of a backup that is older than the fences.
+    fn lose_fences(&self) {
+        let connection = self.connect();
+        let fences: Vec<String> = connection
+            .prepare("SELECT 'DROP TRIGGER ' || quote(name) FROM sqlite_schema WHERE type = 'trigger'")
+            .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+            .unwrap();
+        connection.execute_batch(&fences.join(";")).unwrap();
+    }
+
     fn text_key(&self, name: &str) -> ForeignKey {
         ForeignKey::new(TextKey::parse(&fs::read(self.directory.path(name)).unwrap(), Trim::Python).unwrap())
     }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Directory, Ran, command, finish};
+use crate::{Directory, Ran, finish};
 
 const PASSWORD: &str = "correct horse battery";
 const TOKEN: &str = "tok-0123456789";
@@ -29,13 +29,12 @@ fn home() -> Directory {
     directory
 }
 
-/// `vault run` with flags and a command.
+/// `vault run` with flags and a command, and no signal ignored, as `nohup` would have it.
 fn launch(directory: &Directory, flags: &str, arguments: &[&str]) -> Command {
-    let mut words = vec!["run"];
-    words.extend(flags.split_whitespace());
-    words.push("--");
-    words.extend(arguments);
-    command(directory.home.path(), &words)
+    let mut command = Command::new("env");
+    command.arg("--default-signal").arg(crate::binary()).arg("run").args(flags.split_whitespace()).arg("--");
+    command.args(arguments).current_dir(directory.home.path()).env_clear().env("PATH", "/usr/bin:/bin");
+    command
 }
 
 fn run(directory: &Directory, flags: &str, arguments: &[&str]) -> Ran {

@@ -188,7 +188,7 @@ fn tokens_are_rewrapped_and_nothing_else_changes() {
     assert_eq!(rotation.fence(None).unwrap(), ["c"]);
     assert!(rotation.verify().unwrap().is_clean());
     assert!(rotation.runs().unwrap().is_empty());
-    rotation.unfence().unwrap();
+    assert!(rotation.unfence().unwrap().is_empty());
     assert_eq!(app.schema(), schema);
     let updated: String =
         app.connect().query_row("SELECT group_concat(DISTINCT updated_at) FROM secrets", [], |row| row.get(0)).unwrap();
@@ -742,11 +742,42 @@ fn the_proof_that_a_key_may_go_expires_with_the_keyring() {
     let new = app.promote_new("main");
     app.run(&Job::Rotate, &RunOptions::default()).unwrap();
     let vault = app.vault();
-    let proof =
-        vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap().verify().unwrap().retired(old).unwrap();
+    let mut rotation = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap();
+    rotation.fence(None).unwrap();
+    let proof = rotation.verify().unwrap().retired(old).unwrap();
     vault.key_change("main", &Change::Promote(old), None).unwrap();
     vault.key_change("main", &Change::Promote(new), None).unwrap();
     assert!(matches!(vault.key_change("main", &Change::Disable(proof), None), Err(Error::Temporary { .. })));
+}
+
+/// A process may hold a token that it sealed before it read that the key no longer seals.
+#[test]
+fn the_fence_against_a_disabled_key_comes_before_the_proof_and_stays() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(3);
+    let late = app.values().remove(0).1;
+    let old = app.vault().sealer().unwrap().primary().unwrap();
+    app.promote_new("main");
+    app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap();
+    let unfenced = rotation.verify().unwrap();
+    unfenced.unneeded(old).unwrap();
+    let refused = unfenced.retired(old).unwrap_err();
+    assert!(refused.hint().unwrap().contains("vault rotate fence"), "{refused:?}");
+    rotation.fence(None).unwrap();
+    let proof = rotation.verify().unwrap().retired(old).unwrap();
+    vault.key_change("main", &Change::Disable(proof), None).unwrap();
+
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap();
+    assert!(rotation.unfenceable().unwrap().is_empty());
+    assert_eq!(rotation.unfence().unwrap(), ["c"]);
+    let written = app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [late]);
+    assert!(written.unwrap_err().to_string().contains("vault"), "the late write fails loudly");
+    vault.key_change("main", &Change::Enable(old), None).unwrap();
+    let vault = app.vault();
+    assert!(vault.rotation(Scope::All, Access::Write).unwrap().unfence().unwrap().is_empty());
 }
 
 #[test]
@@ -939,9 +970,17 @@ fn a_key_that_a_value_needs_again_is_not_destroyed() {
     app.promote_new("main");
     app.run(&Job::Rotate, &RunOptions::default()).unwrap();
     let verified = || app.vault().rotation(Scope::UsesKeyring("main"), Access::Write).unwrap().verified().unwrap();
+    app.vault().rotation(Scope::All, Access::Write).unwrap().fence(None).unwrap();
     app.vault().key_change("main", &Change::Disable(verified().retired(old).unwrap()), None).unwrap();
     fs::remove_file(app.path("kek_1")).unwrap();
     let proof = verified().retired(old).unwrap();
+    // The backup is older than the fence.
+    let connection = app.connect();
+    let fences: Vec<String> = connection
+        .prepare("SELECT 'DROP TRIGGER ' || quote(name) FROM sqlite_schema WHERE type = 'trigger'")
+        .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect())
+        .unwrap();
+    connection.execute_batch(&fences.join(";")).unwrap();
     app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [&backup]).unwrap();
     let refused = verified().retired(old).unwrap_err();
     assert!(refused.to_string().contains("column c holds 1 values"), "{refused}");

@@ -594,9 +594,12 @@ pub(crate) enum RotateCommand {
     Fence {
         #[command(flatten)]
         scope: ScopeArgs,
-        /// Take the fences down
+        /// Take the fences down; those against keys that are disabled stay
         #[arg(long)]
         drop: bool,
+        /// Every process opens values under the keys that are fenced off
+        #[arg(long, requires = "drop")]
+        all_nodes_loaded: bool,
         /// Change nothing
         #[arg(short = 'n', long)]
         dry_run: bool,

@@ -63,7 +63,7 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
             let vault = input::vault(global)?;
             vault.key_check(keyring, *kid, KeyState::Disabled)?;
             if change.dry_run {
-                vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.verified()?.retired(*kid)?;
+                vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.verified()?.unneeded(*kid)?;
             } else {
                 nodes_ready(&vault, *all_nodes_loaded, READ_STATES)?;
                 input::confirm(&format!("stop opening values under key {kid}?"), change.yes)?;
@@ -183,7 +183,7 @@ pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, out: Option<&Pat
     let fences = fences(vault, &rotation)?;
     // First the proof, whose refusal names column and count, then the fence, then the proof that
     // nothing came in between.
-    rotation.verified()?.retired(kid)?;
+    rotation.verified()?.unneeded(kid)?;
     let disabled = rotation
         .fence(Some(kid))
         .and_then(|_| rotation.verified()?.retired(kid))

@@ -33,10 +33,10 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
             vault.settle(*accept_rollback)?;
             convert(&mut rotation(&vault, scope, Access::Write)?, &job(run), run, output)
         }
-        Some(RotateCommand::Fence { scope, drop, dry_run }) => {
-            let vault = input::vault(global)?;
-            fence(&vault, scope, *drop, *dry_run, output)
+        Some(RotateCommand::Fence { scope, drop: true, all_nodes_loaded, dry_run }) => {
+            unfence(&input::vault(global)?, scope, *all_nodes_loaded, *dry_run, output)
         }
+        Some(RotateCommand::Fence { scope, dry_run, .. }) => fence(&input::vault(global)?, scope, *dry_run, output),
         Some(RotateCommand::Verify { scope, dry_run }) => {
             let vault = input::vault(global)?;
             let mut rotation = rotation(&vault, scope, if *dry_run { Access::Read } else { Access::Write })?;
@@ -346,18 +346,32 @@ fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut O
     }
 }
 
-fn fence(vault: &Vault, scope: &ScopeArgs, down: bool, dry_run: bool, output: &mut Output) -> Outcome {
+fn unfence(vault: &Vault, scope: &ScopeArgs, all_loaded: bool, dry_run: bool, output: &mut Output) -> Outcome {
     let mut rotation = rotation(vault, scope, if dry_run { Access::Read } else { Access::Write })?;
-    if dry_run && down {
-        let fences = rotation.fences()?;
-        let columns: Vec<_> = fences.iter().map(|(column, _)| column.as_str()).collect();
+    let columns = rotation.unfenceable()?;
+    if dry_run {
         let text = match columns.as_slice() {
-            [] => "no column is fenced".to_owned(),
+            [] => "no fence would go".to_owned(),
             columns => format!("these fences would go: {}", columns.join(", ")),
         };
         output.result(&text, json!({ "fenced": columns }))?;
         return Ok(0);
     }
+    if !columns.is_empty() {
+        // Then a value under these keys may be written again.
+        key::nodes_ready(vault, all_loaded, "does every process open values under the keys that are fenced off?")?;
+    }
+    let fenced = rotation.unfence()?;
+    let text = match fenced.as_slice() {
+        [] => "no column is fenced".to_owned(),
+        columns => format!("still fenced, against keys that are disabled or destroyed: {}", columns.join(", ")),
+    };
+    output.result(&text, json!({ "fenced": fenced }))?;
+    Ok(0)
+}
+
+fn fence(vault: &Vault, scope: &ScopeArgs, dry_run: bool, output: &mut Output) -> Outcome {
+    let mut rotation = rotation(vault, scope, if dry_run { Access::Read } else { Access::Write })?;
     if dry_run {
         let obstacles = rotation.fence_obstacles(None)?;
         let text = match obstacles.as_slice() {
@@ -370,11 +384,6 @@ fn fence(vault: &Vault, scope: &ScopeArgs, down: bool, dry_run: bool, output: &m
             .collect();
         output.result(&text, json!({ "obstacles": objects }))?;
         return Ok(if obstacles.is_empty() { 0 } else { Kind::Refused.exit_code() });
-    }
-    if down {
-        rotation.unfence()?;
-        output.result("no column is fenced", json!({ "fenced": [] }))?;
-        return Ok(0);
     }
     let fenced = rotation.fence(None)?;
     let text = if fenced.is_empty() {

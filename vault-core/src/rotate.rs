@@ -284,13 +284,35 @@ impl<'a> Rotation<'a> {
         targets.map(|target| target.column.spec().name.as_str()).collect()
     }
 
-    /// Takes the fences down.
+    /// Takes the fences down, so that a key that was replaced can be promoted again. Those against
+    /// keys that are disabled or destroyed stay: a process may still hold a token that it sealed
+    /// before, and once written nobody could open it.
+    ///
+    /// Returns the columns that stay fenced.
     ///
     /// # Errors
     ///
     /// [`Error::Database`].
-    pub fn unfence(&mut self) -> Result<()> {
-        self.targets.iter_mut().try_for_each(|target| target.column.unfence())
+    pub fn unfence(&mut self) -> Result<Vec<String>> {
+        for target in &mut self.targets {
+            target.unfence()?;
+        }
+        Ok(self.fences()?.into_iter().map(|(column, _)| column).collect())
+    }
+
+    /// The columns of which [`unfence`](Self::unfence) takes a fence down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn unfenceable(&mut self) -> Result<Vec<String>> {
+        let mut columns = Vec::new();
+        for target in &mut self.targets {
+            if !target.split_fence()?.0.is_empty() {
+                columns.push(target.column.spec().name.clone());
+            }
+        }
+        Ok(columns)
     }
 
     /// The columns that have a fence, and the keys that each refuses to take.

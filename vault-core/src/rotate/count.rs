@@ -40,6 +40,8 @@ pub struct ColumnCount {
     pub empty: u64,
     /// The keys that the database refuses to take.
     pub fenced: Vec<KeyId>,
+    /// Whether the database can be made to refuse keys here.
+    pub has_fence: bool,
     /// Whether every value was opened; otherwise tokens were counted by the key that they name.
     pub opened: bool,
 }
@@ -94,13 +96,32 @@ impl Verification {
         self.columns.iter().map(|column| column.unmigrated).sum()
     }
 
-    /// The proof that no value needs `kid`, which disabling it demands.
+    /// The proof that no value needs `kid` and none can come to need it, which disabling it demands.
+    ///
+    /// # Errors
+    ///
+    /// As [`unneeded`](Self::unneeded), and [`Error::Refused`] where a column was not fenced against
+    /// the key before its values were counted.
+    pub fn retired(&self, kid: KeyId) -> Result<Retired> {
+        let keyring_id = self.unneeded(kid)?;
+        // No database can tell which key a value of a foreign format is under.
+        let open = |column: &&ColumnCount| column.has_fence && kid.letter() != 'f' && !column.fenced.contains(&kid);
+        if let Some(column) = self.columns.iter().find(open) {
+            return Err(Error::Refused {
+                reason: format!("the database still takes values under key {kid} in column {}", column.column),
+                remedy: "run `vault rotate fence`, then try again".to_owned(),
+            });
+        }
+        Ok(Retired::new(kid, keyring_id.to_owned(), self.generation))
+    }
+
+    /// Whether no value needs `kid` now. Returns the id of its keyring.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`], naming column and count, while a value is under the key or cannot be
     /// told to be under another; and if other columns than these may use the keyring.
-    pub fn retired(&self, kid: KeyId) -> Result<Retired> {
+    pub fn unneeded(&self, kid: KeyId) -> Result<&str> {
         for column in &self.columns {
             let under = column.under(kid);
             if under > 0 {
@@ -126,13 +147,10 @@ impl Verification {
                 });
             }
         }
-        let Some(keyring_id) = &self.covers else {
-            return Err(Error::Refused {
-                reason: format!("not every column that may hold a value under key {kid} was verified"),
-                remedy: "verify all columns that use the keyring, which must have a state file".to_owned(),
-            });
-        };
-        Ok(Retired::new(kid, keyring_id.clone(), self.generation))
+        self.covers.as_deref().ok_or_else(|| Error::Refused {
+            reason: format!("not every column that may hold a value under key {kid} was verified"),
+            remedy: "verify all columns that use the keyring, which must have a state file".to_owned(),
+        })
     }
 }
 
@@ -151,7 +169,9 @@ impl Target {
             unmigrated: 0,
             immutable: spec.immutable,
             empty: survey.empty,
+            // Before values are counted: what a fence does not refuse yet may follow the count.
             fenced: self.column.fenced()?,
+            has_fence: self.has_fence(),
             opened: open_all,
         };
         let job = Job::Rotate;

@@ -243,6 +243,20 @@ impl Target {
         Ok(kids)
     }
 
+    pub(super) fn unfence(&mut self) -> Result<()> {
+        match self.split_fence()? {
+            (taken, _) if taken.is_empty() => Ok(()),
+            (_, kept) if kept.is_empty() => self.column.unfence(),
+            (_, kept) => self.column.fence(&kept),
+        }
+    }
+
+    /// The keys of the fence that may go, and those that nothing opens any more.
+    pub(super) fn split_fence(&mut self) -> Result<(Vec<KeyId>, Vec<KeyId>)> {
+        let retired = self.keys_in(|state| matches!(state, KeyState::Disabled | KeyState::Destroyed));
+        Ok(self.column.fenced()?.into_iter().partition(|kid| !retired.contains(kid)))
+    }
+
     /// Whether the column can have a fence. A value of a foreign format does not say which key it
     /// is under, and a store takes no token that is not under the primary key as it is.
     pub(super) fn has_fence(&self) -> bool {
