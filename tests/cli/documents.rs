@@ -4,12 +4,19 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use rusqlite::{Connection, params};
+use vault_core::foreign::{self, ForeignKey};
+use vault_core::{Config, Context, Format, Sealer, TextKey, Trim, Vault};
+
 use crate::Directory;
 
 /// The blocks of a language in a document of the repository.
 fn blocks(document: &str, language: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
-    let text = fs::read_to_string(path).unwrap();
+    blocks_of(&fs::read_to_string(path).unwrap(), language)
+}
+
+fn blocks_of(text: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -20,18 +27,118 @@ fn blocks(document: &str, language: &str) -> Vec<String> {
     blocks
 }
 
+/// The part of a document under a heading of the second level.
+fn part(document: &str, heading: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
+    let text = fs::read_to_string(path).unwrap();
+    let parts = text.split("\n## ");
+    parts.filter(|part| part.starts_with(&format!("{heading}\n"))).map(str::to_owned).next().unwrap()
+}
+
+/// The blocks of a language in each section of the third level.
+fn sections(part: &str, language: &str) -> Vec<(String, Vec<String>)> {
+    let sections = part.split("\n### ").skip(1);
+    sections
+        .map(|section| (section.lines().next().unwrap().to_owned(), blocks_of(section, language)))
+        .filter(|(_, blocks)| !blocks.is_empty())
+        .collect()
+}
+
 /// Runs a shell block in a directory where `vault` is on the path.
-fn run(block: &str, directory: &Directory) {
+fn run(block: &str, directory: &Directory) -> String {
     let path = format!("{}:/usr/bin:/bin", crate::binary().parent().unwrap().display());
     let ran = crate::finish(
         Command::new("bash")
             .args(["-euo", "pipefail", "-c", block])
             .current_dir(directory.home.path())
             .env_clear()
+            .env("SAFE", directory.path("safe"))
             .env("PATH", path),
         b"",
     );
     assert_eq!(ran.code, 0, "{block}\n{}{}", ran.out, ran.err);
+    ran.out
+}
+
+/// The runbook of one host: every section, in its order, on one database.
+#[test]
+fn the_runbook_of_one_host_works_in_its_order() {
+    let directory = Directory::new();
+    let part = part("docs/OPERATIONS.md", "One host");
+    directory.write("vault.toml", blocks_of(&part, "toml").remove(0));
+    fs::create_dir(directory.path("safe")).unwrap();
+    let mut told = Vec::new();
+    for (heading, blocks) in sections(&part, "sh") {
+        let out: String = blocks.iter().map(|block| run(block, &directory)).collect();
+        if heading == "A first key" {
+            let sealer = Sealer::from_key_file(directory.path("keys/vault_kek_1")).unwrap();
+            let connection = Connection::open(directory.path("notes.db")).unwrap();
+            connection
+                .execute_batch("CREATE TABLE secrets (id INTEGER PRIMARY KEY, user_id INTEGER, value TEXT)")
+                .unwrap();
+            for id in 1..=40 {
+                let context = Context::new("user-secret").tenant((id % 7).to_string());
+                let token = sealer.seal(&context, crate::secret(id).as_bytes()).unwrap().to_string();
+                connection.execute("INSERT INTO secrets VALUES (?1, ?2, ?3)", params![id, id % 7, token]).unwrap();
+            }
+            fs::copy(directory.path("notes.db"), directory.path("backup.db")).unwrap();
+        }
+        told.push((heading, out));
+    }
+    let headings: Vec<_> = told.iter().map(|(heading, _)| heading.as_str()).collect();
+    let expected = [
+        "A first key",
+        "A new key",
+        "Back to the old key",
+        "The replaced key goes",
+        "A leaked key",
+        "A backup comes back",
+    ];
+    assert_eq!(headings, expected);
+    let primary = |heading: &str| told.iter().find(|(found, _)| found == heading).unwrap().1.clone();
+    assert!(primary("The replaced key goes").contains("disabled"));
+    assert!(primary("A backup comes back").contains("40 rewritten"));
+    let vault = Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
+    let connection = Connection::open(directory.path("notes.db")).unwrap();
+    let mut values = connection.prepare("SELECT id, value FROM secrets").unwrap();
+    let values = values.query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, String>(1)?))).unwrap();
+    let opened = values.map(|value| {
+        let (id, value) = value.unwrap();
+        let context = Context::new("user-secret").tenant((id % 7).to_string());
+        let opened = vault.sealer().unwrap().open(&context, &value.parse().unwrap()).unwrap();
+        assert_eq!(opened.expose_secret(), crate::secret(id).as_bytes());
+    });
+    assert_eq!(opened.count(), 40);
+    assert_eq!(fs::read_dir(directory.path("safe")).unwrap().count(), 3);
+}
+
+#[test]
+fn the_way_from_an_own_format_works_in_its_order() {
+    let directory = Directory::new();
+    let part = part("docs/OPERATIONS.md", "From an application's own format to tokens");
+    directory.write("vault.toml", blocks_of(&part, "toml").remove(0));
+    fs::create_dir(directory.path("keys")).unwrap();
+    directory.vault("key generate --out keys/flowfile_master_key_1").ok();
+    let key = fs::read(directory.path("keys/flowfile_master_key_1")).unwrap();
+    let key = ForeignKey::new(TextKey::parse(&key, Trim::Python).unwrap());
+    let connection = Connection::open(directory.path("flowfile_catalog.db")).unwrap();
+    connection
+        .execute_batch("CREATE TABLE secrets (id INTEGER PRIMARY KEY, name VARCHAR, encrypted_value TEXT, iv VARCHAR, user_id INTEGER)")
+        .unwrap();
+    for id in 1..=40_u64 {
+        let format = if id % 3 == 0 { Format::FlowfileLegacyMaster } else { Format::FlowfileV1 };
+        let tenant = (id % 7).to_string();
+        let value = foreign::seal(format, &key, Some(&tenant), crate::secret(id).as_bytes()).unwrap();
+        connection
+            .execute("INSERT INTO secrets VALUES (?1, ?2, ?3, '', ?4)", params![id, format!("n{id}"), value, id % 7])
+            .unwrap();
+    }
+    let told: Vec<_> = sections(&part, "sh")
+        .into_iter()
+        .map(|(_, blocks)| blocks.iter().map(|block| run(block, &directory)).collect::<String>())
+        .collect();
+    assert_eq!(told.len(), 3);
+    assert!(told[0].contains("40 rewritten") && told[2].contains("nothing is stale"), "{told:?}");
 }
 
 #[test]
@@ -45,7 +152,7 @@ fn the_commands_of_the_readme_work_in_their_order() {
     let config = blocks("README.md", "toml").into_iter().find(|table| table.starts_with("version = 1"));
     directory.write("vault.toml", config.unwrap());
     // The database that the example rotates, as the application left it.
-    let connection = rusqlite::Connection::open(directory.path("flowfile_catalog.db")).unwrap();
+    let connection = Connection::open(directory.path("flowfile_catalog.db")).unwrap();
     connection
         .execute_batch("CREATE TABLE secrets (id INTEGER PRIMARY KEY, name VARCHAR, encrypted_value TEXT, iv VARCHAR, user_id INTEGER)")
         .unwrap();
