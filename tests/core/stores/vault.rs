@@ -312,6 +312,24 @@ fn a_promotion_that_did_not_reach_the_store_is_finished_by_the_next_command() {
     }
 }
 
+/// A promotion that has not reached the store, and then one more key: the store is two generations
+/// behind, and still no older file.
+#[test]
+fn a_key_that_is_added_before_a_promotion_reached_the_store_locks_nobody_out() {
+    for kind in KINDS {
+        let home = Home::new(kind);
+        set(&home.vault(), "A", "1");
+        let out = home.path("next.toml");
+        home.vault().key_change("main", &Change::Promote(add_key(&home, "2")), Some(&out)).unwrap();
+        fs::rename(&out, home.path("main.keyring.toml")).unwrap();
+        add_key(&home, "3");
+        assert_eq!(get(&home.vault(), "A"), "1");
+        assert_eq!(set(&home.vault(), "A", "2"), 2);
+        rotate(&home.vault());
+        assert_eq!(get(&home.vault(), "A@1"), "1");
+    }
+}
+
 #[test]
 fn a_store_needs_the_main_keyring() {
     let home = Home::new(Kind::File);
