@@ -316,6 +316,23 @@ fn keep_backup(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether something is mounted at exactly this path. Kernels before 5.8 do not tell.
+#[cfg(feature = "sqlite")]
+pub(crate) fn is_mount(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+
+        statx(CWD, path, AtFlags::empty(), StatxFlags::empty())
+            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
+}
+
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -415,6 +432,14 @@ mod tests {
         assert!(contents(directory.path()).keys().all(|name| !name.ends_with(".tmp")));
         replace(&path, b"two", 0o600).unwrap();
         expect(directory.path(), &[("s.toml", "two"), ("s.toml.bak", "one")]);
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_mount_is_told_from_what_is_in_it() {
+        assert!(is_mount(Path::new("/proc")));
+        assert!(!is_mount(Path::new("/proc/self/status")) && !is_mount(Path::new("/proc/nothing")));
+        assert!(!is_mount(tempfile::NamedTempFile::new().unwrap().path()));
     }
 
     #[test]

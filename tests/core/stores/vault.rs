@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 
 use vault_core::rotate::{End, Job, RunOptions};
 use vault_core::{
-    Access, Change, Config, Error, KeyId, Preset, Scope, SecretBytes, SecretName, Shadowed, Source, Vault, Version,
+    Access, Change, Config, Error, KeyId, Keyring, MasterKey, Preset, Scope, SecretBytes, SecretName, Shadowed, Source,
+    SqliteStore, Store, Vault, Version,
 };
 
 use super::{Home, KINDS, Kind, name, of};
@@ -133,6 +134,16 @@ fn what_opens_the_store_is_never_in_it() {
     assert!(vault.optional_secret("OPTIONAL").unwrap().is_none());
     assert!(matches!(vault.optional_secret("NOTHING"), Err(Error::NotFound { .. })));
     assert_eq!(vault.optional_secret("PART").unwrap().unwrap().value.expose_secret(), b"from the store");
+}
+
+/// The log of what was written last would stay in the container that wrote it.
+#[test]
+fn a_database_that_is_a_mount_of_its_own_is_refused() {
+    let store = SqliteStore::new("/proc", Keyring::single(MasterKey::generate().unwrap()));
+    match store.names() {
+        Err(Error::Refused { remedy, .. }) => assert_eq!(remedy, "mount its directory"),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A store that cannot be reached is no reason to look further, unless that was declared.

@@ -97,7 +97,24 @@ impl SqliteStore {
         if !self.exists()? {
             return Err(self.guard.unreachable("it does not exist; `vault init --store-only` makes an empty one"));
         }
-        SqliteDatabase::open(&self.path, Access::Write)
+        if file::is_mount(&self.path) {
+            return Err(Error::Refused {
+                reason: format!(
+                    "{} is mounted as a single file, and SQLite keeps what was written last beside it, where nobody else finds it",
+                    self.guard.location
+                ),
+                remedy: "mount its directory".to_owned(),
+            });
+        }
+        SqliteDatabase::open(&self.path, Access::Write).map_err(|error| {
+            match rustix::fs::access(file::directory_of(&self.path), rustix::fs::Access::WRITE_OK) {
+                Ok(()) => error,
+                Err(errno) => self.guard.unreachable(format!(
+                    "SQLite must write its directory even to read it ({}); a store in a file can be read there",
+                    io::Error::from(errno)
+                )),
+            }
+        })
     }
 
     /// Reads in one transaction, so that what it sees is of one moment.
