@@ -35,6 +35,10 @@ fn init_makes_everything_once() {
         assert_eq!(fs::metadata(directory.path("keys/vault_kek_1")).unwrap().permissions().mode() & 0o777, 0o600);
         let ignored = fs::read_to_string(directory.path(".gitignore")).unwrap();
         assert_eq!(ignored.lines().take(2).collect::<Vec<_>>(), ["target", "/keys/"]);
+        // Lock files of package managers are no business of ours.
+        assert!(!ignored.contains('*'), "{ignored}");
+        let beside = if store.starts_with("file:") { "/vault.store.toml.bak" } else { "/vault.db-wal" };
+        assert!(ignored.lines().any(|line| line == beside), "{ignored}");
         assert_eq!(directory.vault("list").ok(), "");
         directory.vault("doctor").ok();
         // A second time it refuses, whatever of it is there.
@@ -48,6 +52,22 @@ fn init_makes_everything_once() {
             assert_eq!(fs::read_to_string(left.path(name)).unwrap(), "mine");
         }
     }
+}
+
+/// What was typed wrongly the first time is not kept silently when it is typed rightly.
+#[test]
+fn init_after_an_interruption_is_the_same_command_or_refused() {
+    let directory = Directory::new();
+    directory.vault("init --store file:none/s.toml").fails(2);
+    assert_eq!(fs::read_dir(directory.home.path()).unwrap().count(), 0);
+    fs::create_dir(directory.path("taken.toml.lock")).unwrap();
+    directory.vault("init --store file:taken.toml").fails(18);
+    let refused = directory.vault("init").fails(23);
+    assert!(refused.contains("remove vault.toml"), "{refused}");
+    fs::remove_file(directory.path("vault.toml")).unwrap();
+    directory.vault("init").ok();
+    assert_eq!(directory.vault("list").ok(), "");
+    directory.vault("init").fails(5);
 }
 
 #[test]
