@@ -155,6 +155,7 @@ fn secrets_are_set_got_listed_rolled_back_and_removed() {
         let refused = directory.vault("rm A").fails(23);
         assert!(refused.contains("--all") && refused.contains("rollback"), "{refused}");
         assert_eq!(directory.vault("rm A@2").ok(), "A: 1 version removed\n");
+        directory.vault("rm A@1 --all").fails(2);
         directory.vault("rm A --all -n").ok();
         assert_eq!(directory.vault("get A").ok(), "one");
         assert_eq!(directory.vault("rm A --all").ok(), "A: 2 versions removed\n");

@@ -147,6 +147,9 @@ fn object(entry: &Entry) -> Value {
 /// `vault rm`.
 pub(crate) fn rm(args: &RmArgs, global: &Global, output: &mut Output) -> Outcome {
     let (name, version) = Version::parse(&args.name)?;
+    if args.all && version != Version::Current {
+        return Err(Failure::usage("--all removes every version, and one was named; leave one of them out"));
+    }
     let name = entry_name(name, args.tenant.as_deref())?;
     let vault = input::vault(global)?;
     let store = vault.store()?;
