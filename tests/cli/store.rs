@@ -1,7 +1,7 @@
 //! Secrets in a store, as an operator types them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::Value;
 
@@ -197,6 +197,8 @@ fn secrets_are_made_as_they_are_declared_or_asked_for() {
         assert_eq!(directory.vault(&format!("get {name}")).ok().len(), length, "{line}");
     }
     directory.vault("set URL --generate").fails(2);
+    let refused = directory.vault("set HEX --generate=text:32").fails(11);
+    assert!(refused.contains("declares"), "{refused}");
 }
 
 #[test]
@@ -293,12 +295,71 @@ fn what_cannot_be_imported_whole_is_not_imported() {
         ("e.json", "{\"A\": \"marker-7"),
         ("f.env", "A=x\nthis is no assignment\n"),
         ("g.env", "A=x\nB=${A}\n"),
+        ("h.json", "{\"A\": \"x\", \"A\": \"y\"}"),
+        ("i.json", "{\"A\": \"x\", \"B\": \"a\\u0000b\"}"),
     ] {
         directory.write(file, content);
         let error = directory.vault(&format!("import {file}")).fails(16);
         assert!(error.contains(file) && !error.contains("marker-7"), "{error}");
     }
     assert_eq!(directory.vault("list").ok(), "");
+}
+
+/// By the rules that `set` has for one of them.
+#[test]
+fn a_directory_is_imported_as_its_secrets_are_declared() {
+    let directory = home(STORES[0]);
+    let config = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    let declared = "[secrets.PEM]\ntype = \"pem-public-key\"\n[secrets.BINARY]\ntype = \"binary\"\n[secrets.HEX]\ntype = \"hex\"\n[secrets.TEXT]\n";
+    directory.write("vault.toml", format!("{config}{declared}"));
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAl9fipWUqugk9Db286WMzrVoXTHF1tcpJ91jx8Z1MXMQ=\n-----END PUBLIC KEY-----\n";
+    fs::create_dir(directory.path("in")).unwrap();
+    for (name, content) in [("pem", pem), ("binary", "b\n"), ("hex", "ab12\n"), ("text", "t\n"), ("other", "o\0\n")] {
+        directory.write(&format!("in/{name}"), content);
+    }
+    directory.vault("import in").ok();
+    for (name, value) in [("PEM", pem), ("BINARY", "b\n"), ("HEX", "ab12"), ("TEXT", "t"), ("OTHER", "o\0\n")] {
+        assert_eq!(directory.vault(&format!("get {name}")).ok(), value, "{name}");
+    }
+    for (name, content, code) in [("text", "t\0", 16), ("hex", "marker-7", 11)] {
+        let before = fs::read(directory.path(&format!("in/{name}"))).unwrap();
+        directory.write(&format!("in/{name}"), content);
+        let error = directory.vault("import in").fails(code);
+        assert!(error.contains(&name.to_uppercase()) && !error.contains("marker-7"), "{error}");
+        directory.write(&format!("in/{name}"), before);
+    }
+}
+
+#[test]
+fn links_in_an_imported_directory_stay_in_it() {
+    let directory = home(STORES[0]);
+    for path in ["in", "in/..data_1", "in/..data_1/sub", "out"] {
+        fs::create_dir(directory.path(path)).unwrap();
+    }
+    directory.write("in/..data_1/sub/a", "x");
+    directory.write("out/b", "y");
+    // As Kubernetes mounts it.
+    symlink("..data_1", directory.path("in/..data")).unwrap();
+    symlink("..data/sub", directory.path("in/sub")).unwrap();
+    let told = json(&directory.vault("import in --json").ok());
+    assert_eq!(told["set"], serde_json::json!(["SUB/A"]));
+    for (target, words) in [("../out", "leaves"), (".", "already"), ("sub", "already")] {
+        symlink(target, directory.path("in/link")).unwrap();
+        let error = directory.vault("import in").fails(16);
+        assert!(error.contains("link") && error.contains(words), "{target}: {error}");
+        fs::remove_file(directory.path("in/link")).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_that_could_not_hold_all_of_an_export_is_not_begun() {
+    let directory = home(STORES[0]);
+    for name in ["A", "A/B"] {
+        directory.vault_with(&format!("set {name}"), b"x").ok();
+    }
+    let error = directory.vault("export --format dir --out all").fails(2);
+    assert!(error.contains("A/B"), "{error}");
+    assert!(!directory.path("all").exists());
 }
 
 #[test]
