@@ -208,6 +208,30 @@ fn a_store_is_rotated_like_a_column() {
     }
 }
 
+/// Although another process, which does nothing at the moment, keeps the database open.
+#[test]
+fn what_was_removed_or_replaced_is_in_no_file_of_the_database() {
+    let home = Home::new(Kind::Sqlite);
+    let vault = home.vault();
+    set(&vault, "GOES", "1");
+    set(&vault, "MOVES", "1");
+    let other = rusqlite::Connection::open(home.path("store")).unwrap();
+    other.query_row("SELECT count(*) FROM vault_store_secret", [], |_| Ok(())).unwrap();
+    let token = |text: &str| vault.store().unwrap().versions(&name(text)).unwrap()[0].token.to_string();
+    let holds = |token: &str| {
+        let content = ["store", "store-wal"].map(|file| fs::read(home.path(file)).unwrap_or_default()).concat();
+        content.windows(40).any(|window| window == &token.as_bytes()[30..70])
+    };
+    let (goes, moves) = (token("GOES"), token("MOVES"));
+    assert!(holds(&goes) && holds(&moves));
+    vault.store().unwrap().remove(&name("GOES"), None).unwrap();
+    assert!(!holds(&goes) && holds(&moves));
+    promote(&home, add_key(&home, "2"));
+    rotate(&home.vault());
+    assert!(!holds(&moves));
+    drop(other);
+}
+
 /// The other gate of retirement: while a token is under the key, there is no proof.
 #[test]
 fn a_key_that_the_store_needs_is_not_disabled() {

@@ -1,5 +1,6 @@
 //! A store in an SQLite database of its own.
 
+use core::time::Duration;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use crate::column::Finding;
 use crate::database::Access;
-use crate::database::sqlite::{SqliteDatabase, failed};
+use crate::database::sqlite::{BUSY_TIMEOUT, SqliteDatabase, failed};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::key::MasterKey;
@@ -132,6 +133,18 @@ impl SqliteStore {
             },
             true,
         )
+    }
+
+    /// Puts what was written into the database itself and empties the log, as far as nobody else
+    /// is using that: until then they hold what was removed.
+    fn forget(&self) {
+        let Ok(database) = self.database() else { return };
+        let connection = database.lock();
+        // The change itself is made by now. What is in use is not waited for, and like what fails
+        // is left to the next checkpoint.
+        let _ = connection.busy_timeout(Duration::ZERO);
+        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let _ = connection.busy_timeout(BUSY_TIMEOUT);
     }
 
     fn transact<T>(
@@ -316,6 +329,7 @@ impl Store for SqliteStore {
             });
             replaced.collect()
         })
+        .inspect(|_| self.forget())
     }
 
     fn remove(&self, name: &EntryName, version: Option<u64>) -> Result<u64> {
@@ -325,6 +339,7 @@ impl Store for SqliteStore {
                 params![name.name().as_str(), tenant(name), version],
             )
         })?;
+        self.forget();
         Ok(u64::try_from(removed).unwrap_or(u64::MAX))
     }
 
