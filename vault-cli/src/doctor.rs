@@ -240,7 +240,7 @@ fn contents(vault: &Vault, findings: &mut Findings) {
             }
             Ok(Some(found)) => {
                 for finding in &found {
-                    findings.warning("store", finding.to_string(), "see there");
+                    findings.failure("store", finding.to_string(), "mount the key that it names, or set these anew");
                 }
             }
             Err(error) => findings.error(&error),

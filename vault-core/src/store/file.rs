@@ -2,6 +2,7 @@
 
 mod document;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -155,7 +156,9 @@ impl Store for FileStore {
     }
 
     fn check(&self) -> Result<Vec<Finding>> {
-        self.load().map(|_| Vec::new())
+        let mut under = BTreeMap::new();
+        self.load()?.entries.values().for_each(|entry| *under.entry(entry.token.kid()).or_default() += 1);
+        Ok(self.guard.unreadable(&under))
     }
 
     fn get(&self, name: &EntryName, version: Version) -> Result<Option<Entry>> {

@@ -14,7 +14,7 @@ use crate::database::Access;
 use crate::database::sqlite::{BUSY_TIMEOUT, SqliteDatabase, failed};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::key::MasterKey;
+use crate::key::{KeyId, MasterKey};
 use crate::keyring::Keyring;
 use crate::name::{SecretName, Version};
 use crate::primitives;
@@ -135,6 +135,20 @@ impl SqliteStore {
         )
     }
 
+    /// Refuses a keyring that has nothing to do with the store: what was put with it would be lost
+    /// as soon as the right one is back. A store in a file has its MAC for that.
+    fn check_keyring(&self) -> Result<()> {
+        let first = self.reading(|connection| {
+            connection
+                .prepare_cached(&format!("{SELECT} ORDER BY name, tenant, version LIMIT 1"))?
+                .query_row([], entry)
+                .optional()
+        })?;
+        let Some(first) = first.transpose()? else { return Ok(()) };
+        let kid = first.token.kid();
+        if self.guard.keyring.keys().any(|key| key.kid == kid) { Ok(()) } else { Err(Error::UnknownKey { kid }) }
+    }
+
     /// Puts what was written into the database itself and empties the log, as far as nobody else
     /// is using that: until then they hold what was removed.
     fn forget(&self) {
@@ -225,7 +239,14 @@ impl Store for SqliteStore {
         if told != "ok" {
             return Err(self.guard.unreachable("the database is damaged (integrity_check); restore it from a backup"));
         }
-        Ok(Vec::new())
+        let under = self.reading(|connection| {
+            let mut statement =
+                connection.prepare("SELECT substr(token, 5, 17), count(*) FROM vault_store_secret GROUP BY 1")?;
+            let under = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+            under.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let under = under.into_iter().map(|(kid, count)| Ok((KeyId::parse(&kid)?, count)));
+        Ok(self.guard.unreadable(&under.collect::<Result<_>>()?))
     }
 
     fn get(&self, name: &EntryName, version: Version) -> Result<Option<Entry>> {
@@ -288,6 +309,7 @@ impl Store for SqliteStore {
 
     fn put(&self, new: &[NewEntry<'_>]) -> Result<Vec<u64>> {
         self.guard.check_new(new)?;
+        self.check_keyring()?;
         let now = Timestamp::now().0;
         self.writing(|connection| {
             let mut versions = Vec::with_capacity(new.len());
