@@ -320,6 +320,41 @@ fn strace(directory: &Directory, line: &str, log: &Path, expression: &str) -> Op
         .code()
 }
 
+/// A kill shows nothing of what a power loss would: only the order of the calls does.
+#[test]
+fn a_new_file_is_flushed_before_it_takes_the_place_of_the_old_one() {
+    let directory = with_secrets(STORES[0]);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let ran = crate::finish(
+        Command::new("strace")
+            .args(["-f", "-qq", "-y", "-e", "signal=none", "-e", "trace=write,fsync,rename,renameat2", "-o"])
+            .arg(log.path())
+            .arg(crate::binary())
+            .args("set A --from-file new".split(' '))
+            .current_dir(directory.home.path())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin"),
+        b"",
+    );
+    ran.ok();
+    let here = format!("<{}>", directory.home.path().canonicalize().unwrap().display());
+    let step = |line: &str| {
+        let (call, rest) = line.split_once('(')?;
+        let call = call.rsplit(' ').next()?;
+        Some(match call {
+            "write" if rest.contains(".tmp>") => "write it",
+            "fsync" if rest.contains(".tmp>") => "flush it",
+            "fsync" if rest.contains(&here) => "flush the directory",
+            "rename" | "renameat2" if rest.contains("vault.store.toml.bak\"") => "keep the old one",
+            "rename" | "renameat2" if rest.contains("vault.store.toml\"") => "put it in place",
+            _ => return None,
+        })
+    };
+    let log = fs::read_to_string(log.path()).unwrap();
+    let steps: Vec<_> = log.lines().filter_map(step).collect();
+    assert_eq!(steps, ["write it", "flush it", "keep the old one", "put it in place", "flush the directory"], "{log}");
+}
+
 /// What a place that cannot hold a store says, and what the operator is told to do.
 #[test]
 fn places_that_cannot_hold_a_store_are_refused_with_the_reason() {

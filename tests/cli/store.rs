@@ -1,7 +1,7 @@
 //! Secrets in a store, as an operator types them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::Value;
 
@@ -35,6 +35,10 @@ fn init_makes_everything_once() {
         assert_eq!(fs::metadata(directory.path("keys/vault_kek_1")).unwrap().permissions().mode() & 0o777, 0o600);
         let ignored = fs::read_to_string(directory.path(".gitignore")).unwrap();
         assert_eq!(ignored.lines().take(2).collect::<Vec<_>>(), ["target", "/keys/"]);
+        // Lock files of package managers are no business of ours.
+        assert!(!ignored.contains('*'), "{ignored}");
+        let beside = if store.starts_with("file:") { "/vault.store.toml.bak" } else { "/vault.db-wal" };
+        assert!(ignored.lines().any(|line| line == beside), "{ignored}");
         assert_eq!(directory.vault("list").ok(), "");
         directory.vault("doctor").ok();
         // A second time it refuses, whatever of it is there.
@@ -48,6 +52,22 @@ fn init_makes_everything_once() {
             assert_eq!(fs::read_to_string(left.path(name)).unwrap(), "mine");
         }
     }
+}
+
+/// What was typed wrongly the first time is not kept silently when it is typed rightly.
+#[test]
+fn init_after_an_interruption_is_the_same_command_or_refused() {
+    let directory = Directory::new();
+    directory.vault("init --store file:none/s.toml").fails(2);
+    assert_eq!(fs::read_dir(directory.home.path()).unwrap().count(), 0);
+    fs::create_dir(directory.path("taken.toml.lock")).unwrap();
+    directory.vault("init --store file:taken.toml").fails(18);
+    let refused = directory.vault("init").fails(23);
+    assert!(refused.contains("remove vault.toml"), "{refused}");
+    fs::remove_file(directory.path("vault.toml")).unwrap();
+    directory.vault("init").ok();
+    assert_eq!(directory.vault("list").ok(), "");
+    directory.vault("init").fails(5);
 }
 
 #[test]
@@ -135,6 +155,7 @@ fn secrets_are_set_got_listed_rolled_back_and_removed() {
         let refused = directory.vault("rm A").fails(23);
         assert!(refused.contains("--all") && refused.contains("rollback"), "{refused}");
         assert_eq!(directory.vault("rm A@2").ok(), "A: 1 version removed\n");
+        directory.vault("rm A@1 --all").fails(2);
         directory.vault("rm A --all -n").ok();
         assert_eq!(directory.vault("get A").ok(), "one");
         assert_eq!(directory.vault("rm A --all").ok(), "A: 2 versions removed\n");
@@ -176,6 +197,8 @@ fn secrets_are_made_as_they_are_declared_or_asked_for() {
         assert_eq!(directory.vault(&format!("get {name}")).ok().len(), length, "{line}");
     }
     directory.vault("set URL --generate").fails(2);
+    let refused = directory.vault("set HEX --generate=text:32").fails(11);
+    assert!(refused.contains("declares"), "{refused}");
 }
 
 #[test]
@@ -272,12 +295,71 @@ fn what_cannot_be_imported_whole_is_not_imported() {
         ("e.json", "{\"A\": \"marker-7"),
         ("f.env", "A=x\nthis is no assignment\n"),
         ("g.env", "A=x\nB=${A}\n"),
+        ("h.json", "{\"A\": \"x\", \"A\": \"y\"}"),
+        ("i.json", "{\"A\": \"x\", \"B\": \"a\\u0000b\"}"),
     ] {
         directory.write(file, content);
         let error = directory.vault(&format!("import {file}")).fails(16);
         assert!(error.contains(file) && !error.contains("marker-7"), "{error}");
     }
     assert_eq!(directory.vault("list").ok(), "");
+}
+
+/// By the rules that `set` has for one of them.
+#[test]
+fn a_directory_is_imported_as_its_secrets_are_declared() {
+    let directory = home(STORES[0]);
+    let config = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    let declared = "[secrets.PEM]\ntype = \"pem-public-key\"\n[secrets.BINARY]\ntype = \"binary\"\n[secrets.HEX]\ntype = \"hex\"\n[secrets.TEXT]\n";
+    directory.write("vault.toml", format!("{config}{declared}"));
+    let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAl9fipWUqugk9Db286WMzrVoXTHF1tcpJ91jx8Z1MXMQ=\n-----END PUBLIC KEY-----\n";
+    fs::create_dir(directory.path("in")).unwrap();
+    for (name, content) in [("pem", pem), ("binary", "b\n"), ("hex", "ab12\n"), ("text", "t\n"), ("other", "o\0\n")] {
+        directory.write(&format!("in/{name}"), content);
+    }
+    directory.vault("import in").ok();
+    for (name, value) in [("PEM", pem), ("BINARY", "b\n"), ("HEX", "ab12"), ("TEXT", "t"), ("OTHER", "o\0\n")] {
+        assert_eq!(directory.vault(&format!("get {name}")).ok(), value, "{name}");
+    }
+    for (name, content, code) in [("text", "t\0", 16), ("hex", "marker-7", 11)] {
+        let before = fs::read(directory.path(&format!("in/{name}"))).unwrap();
+        directory.write(&format!("in/{name}"), content);
+        let error = directory.vault("import in").fails(code);
+        assert!(error.contains(&name.to_uppercase()) && !error.contains("marker-7"), "{error}");
+        directory.write(&format!("in/{name}"), before);
+    }
+}
+
+#[test]
+fn links_in_an_imported_directory_stay_in_it() {
+    let directory = home(STORES[0]);
+    for path in ["in", "in/..data_1", "in/..data_1/sub", "out"] {
+        fs::create_dir(directory.path(path)).unwrap();
+    }
+    directory.write("in/..data_1/sub/a", "x");
+    directory.write("out/b", "y");
+    // As Kubernetes mounts it.
+    symlink("..data_1", directory.path("in/..data")).unwrap();
+    symlink("..data/sub", directory.path("in/sub")).unwrap();
+    let told = json(&directory.vault("import in --json").ok());
+    assert_eq!(told["set"], serde_json::json!(["SUB/A"]));
+    for (target, words) in [("../out", "leaves"), (".", "already"), ("sub", "already")] {
+        symlink(target, directory.path("in/link")).unwrap();
+        let error = directory.vault("import in").fails(16);
+        assert!(error.contains("link") && error.contains(words), "{target}: {error}");
+        fs::remove_file(directory.path("in/link")).unwrap();
+    }
+}
+
+#[test]
+fn a_directory_that_could_not_hold_all_of_an_export_is_not_begun() {
+    let directory = home(STORES[0]);
+    for name in ["A", "A/B"] {
+        directory.vault_with(&format!("set {name}"), b"x").ok();
+    }
+    let error = directory.vault("export --format dir --out all").fails(2);
+    assert!(error.contains("A/B"), "{error}");
+    assert!(!directory.path("all").exists());
 }
 
 #[test]

@@ -70,7 +70,10 @@ impl Files {
         if let Some(store) = manifest.store() {
             let (StoreLocation::File(path) | StoreLocation::Sqlite(path)) = &store.location else { return };
             self.writable(path, findings);
-            if let Some(reason) = not_writable(&directory_of(path)) {
+            // What SQLite cannot write it cannot read either, and says so below.
+            if matches!(store.location, StoreLocation::File(_))
+                && let Some(reason) = not_writable(&directory_of(path))
+            {
                 findings.warning(
                     "read-only-store",
                     format!("the directory of {} cannot be written: {reason}", path.display()),
@@ -237,7 +240,7 @@ fn contents(vault: &Vault, findings: &mut Findings) {
             }
             Ok(Some(found)) => {
                 for finding in &found {
-                    findings.warning("store", finding.to_string(), "see there");
+                    findings.failure("store", finding.to_string(), "mount the key that it names, or set these anew");
                 }
             }
             Err(error) => findings.error(&error),

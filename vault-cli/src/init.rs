@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde_json::json;
 use vault_core::{Config, EntryName, Error, Kind, MasterKey, Vault, create_file};
@@ -17,6 +17,7 @@ use crate::transfer::{self, Secrets};
 const CONFIG: &str = "vault.toml";
 const KEYS: &str = "keys";
 const FIRST_KEY: &str = "keys/vault_kek_1";
+const STATE: &str = "main.keyring.toml";
 const IGNORED: &str = ".gitignore";
 /// There while `init` is at work: what it finds beside it is its own.
 const MARKER: &str = ".vault-init";
@@ -33,6 +34,10 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
     if !interrupted {
         refuse_existing(&args.store)?;
     }
+    let store = Path::new(store_path(&args.store));
+    if let Some(directory) = store.parent().filter(|directory| *directory != Path::new("") && !directory.is_dir()) {
+        return Err(Failure::usage(format!("{} is no directory; make it first", directory.display())));
+    }
     let imported = match &args.import {
         Some(file) => transfer::read(file, args.format, &[])?,
         None => Secrets::new(),
@@ -44,9 +49,16 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
     }
     let count = imported.len();
     let config = configuration(&args.store, &imported);
+    if interrupted && fs::read_to_string(CONFIG).is_ok_and(|found| found != config) {
+        return Err(Error::Refused {
+            reason: format!("{CONFIG} is that of an interrupted `vault init` with another store or other secrets"),
+            remedy: format!("type the command as it was then, or remove {CONFIG} first"),
+        }
+        .into());
+    }
     begin()?;
+    ignore(&args.store)?;
     let kid = first_key()?;
-    ignore()?;
     if !Path::new(CONFIG).exists() {
         create_file(Path::new(CONFIG), config.as_bytes(), 0o644)?;
     }
@@ -80,9 +92,12 @@ fn store_only(args: &InitArgs, global: &Global, output: &mut Output) -> Outcome 
     Ok(0)
 }
 
+fn store_path(url: &str) -> &str {
+    url.split_once(':').map_or("", |(_, path)| path)
+}
+
 fn refuse_existing(store: &str) -> Result<(), Failure> {
-    let store = store.split_once(':').map_or("", |(_, path)| path);
-    for path in [CONFIG, FIRST_KEY, store] {
+    for path in [CONFIG, FIRST_KEY, store_path(store)] {
         match Path::new(path).symlink_metadata() {
             Ok(_) => return Err(exists(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -130,15 +145,24 @@ fn first_key() -> Result<String, Error> {
     Ok(key.kid().to_string())
 }
 
-/// Keeps keys out of version control.
-fn ignore() -> Result<(), Error> {
+/// Keeps keys, and what stands beside the files that are made, out of version control.
+fn ignore(store: &str) -> Result<(), Error> {
     let fail = |source| Error::Io { action: "write", path: PathBuf::from(IGNORED), source };
     let now = match fs::read_to_string(IGNORED) {
         Ok(text) => text,
         Err(source) if source.kind() == io::ErrorKind::NotFound => String::new(),
         Err(source) => return Err(fail(source)),
     };
-    let missing: Vec<&str> = IGNORE.iter().copied().filter(|line| !now.lines().any(|known| known == *line)).collect();
+    let mut wanted = vec![format!("/{KEYS}/")];
+    // Not by their endings: other programs' lock files belong into version control.
+    let mut beside = |path: &str, endings: [&str; 2]| wanted.extend(endings.map(|ending| format!("/{path}{ending}")));
+    beside(STATE, [".bak", ".lock"]);
+    if Path::new(store_path(store)).components().all(|part| matches!(part, Component::Normal(_))) {
+        let endings = if store.starts_with("sqlite:") { ["-shm", "-wal"] } else { [".bak", ".lock"] };
+        beside(store_path(store), endings);
+    }
+    let missing: Vec<&str> =
+        wanted.iter().map(String::as_str).filter(|line| !now.lines().any(|known| known == *line)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -148,9 +172,6 @@ fn ignore() -> Result<(), Error> {
     file.sync_all().map_err(fail)
 }
 
-/// Keys, and what stands beside a store.
-const IGNORE: [&str; 3] = ["/keys/", "/*.lock", "/*.bak"];
-
 fn configuration(store: &str, secrets: &Secrets) -> String {
     let mut text = format!(
         "version = 1\n\n\
@@ -159,7 +180,7 @@ fn configuration(store: &str, secrets: &Secrets) -> String {
          # nodes = 1\n\n\
          [keyring.main]\n\
          sources = [\"file:{KEYS}/vault_kek_*\"]\n\
-         state = \"main.keyring.toml\"\n\n\
+         state = \"{STATE}\"\n\n\
          [store]\n\
          url = {}\n",
         json!(store)

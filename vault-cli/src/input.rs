@@ -3,7 +3,7 @@
 use core::ops::ControlFlow;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-use vault_core::{Config, Error, HARD_LIMIT, Result, SecretBytes, Vault};
+use vault_core::{Config, Error, HARD_LIMIT, Kind, Result, SecretBytes, SecretName, SecretSpec, Vault, check};
 use zeroize::Zeroizing;
 
 use crate::args::Global;
@@ -60,6 +60,23 @@ pub(crate) fn each_line(mut work: impl FnMut(usize, &[u8]) -> Result<ControlFlow
 /// Text loses exactly one trailing line break, and nothing else.
 pub(crate) fn without_line_break(text: &[u8]) -> &[u8] {
     text.strip_suffix(b"\r\n").or_else(|| text.strip_suffix(b"\n")).unwrap_or(text)
+}
+
+/// Whether it is text as secrets are: UTF-8 without NUL.
+pub(crate) fn is_text(content: &[u8]) -> bool {
+    !content.contains(&0) && core::str::from_utf8(content).is_ok()
+}
+
+/// Refuses a value that is not what vault.toml declares.
+pub(crate) fn fits(name: &SecretName, spec: &SecretSpec, value: &[u8]) -> Result<(), Failure> {
+    match check::fits(spec, value) {
+        None => Ok(()),
+        Some(finding) => Err(Failure {
+            kind: Kind::Malformed,
+            message: format!("{name} is not what vault.toml declares: {}", finding.what),
+            hint: Some(finding.remedy),
+        }),
+    }
 }
 
 /// Reads a file of key material.

@@ -4,8 +4,7 @@ use std::io::{self, IsTerminal};
 
 use serde_json::{Value, json};
 use vault_core::{
-    Entry, EntryName, Error, Generate, Kind, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version, check,
-    read_file,
+    Entry, EntryName, Error, Generate, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version, read_file,
 };
 use zeroize::Zeroizing;
 
@@ -23,6 +22,9 @@ pub(crate) fn set(args: &SetArgs, global: &Global, output: &mut Output) -> Outco
     let vault = input::vault(global)?;
     let spec = vault.manifest().secrets().find(|(declared, _)| **declared == name).map(|(_, spec)| spec);
     let value = value(args, &name, spec)?;
+    if let Some(spec) = spec {
+        input::fits(&name, spec, value.expose_secret())?;
+    }
     let name = entry_name(name, args.tenant.as_deref())?;
     let version = if args.dry_run {
         let newest = vault.store()?.get(&name, Version::Current)?;
@@ -147,6 +149,9 @@ fn object(entry: &Entry) -> Value {
 /// `vault rm`.
 pub(crate) fn rm(args: &RmArgs, global: &Global, output: &mut Output) -> Outcome {
     let (name, version) = Version::parse(&args.name)?;
+    if args.all && version != Version::Current {
+        return Err(Failure::usage("--all removes every version, and one was named; leave one of them out"));
+    }
     let name = entry_name(name, args.tenant.as_deref())?;
     let vault = input::vault(global)?;
     let store = vault.store()?;
@@ -225,19 +230,12 @@ fn value(args: &SetArgs, name: &SecretName, spec: Option<&SecretSpec>) -> Result
     if value.is_empty() {
         return Err(Failure::usage(format!("{place} is empty; nothing was set")));
     }
-    if text && (value.contains(&0) || core::str::from_utf8(value).is_err()) {
+    if text && !input::is_text(value) {
         return Err(
             Failure::from(Error::Malformed { what: "secret: it is not text" }).with_hint("--raw takes it as it is")
         );
     }
-    match spec.and_then(|spec| check::fits(spec, value)) {
-        None => Ok(SecretBytes::copy_of(value)),
-        Some(finding) => Err(Failure {
-            kind: Kind::Malformed,
-            message: format!("{name} is not what vault.toml declares: {}", finding.what),
-            hint: Some(finding.remedy),
-        }),
-    }
+    Ok(SecretBytes::copy_of(value))
 }
 
 /// What `--generate` makes where it names no form.

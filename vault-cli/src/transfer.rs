@@ -1,13 +1,17 @@
 //! `import` and `export`: secrets of a store as one file, or one file each.
 
-use std::collections::BTreeMap;
+use core::fmt;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::json;
 use vault_core::dotenv::{self, Dialect};
-use vault_core::{EntryName, Error, Place, SecretBytes, SecretName, Vault, Version, create_file, read_file};
+use vault_core::{
+    EntryName, Error, Place, SecretBytes, SecretName, SecretSpec, Vault, Version, create_file, read_file,
+};
 use zeroize::Zeroizing;
 
 use crate::args::{ExportArgs, Global, ImportArgs};
@@ -44,14 +48,22 @@ impl core::str::FromStr for Shape {
 /// Secrets that were read, in the order of their names.
 pub(crate) type Secrets = BTreeMap<SecretName, SecretBytes>;
 
+/// What vault.toml says of a secret.
+type Declared = (SecretName, SecretSpec);
+
 /// Longest file that is imported, in bytes.
 const MAX_IMPORT: usize = 16 << 20;
 
 /// `vault import`.
 pub(crate) fn import(args: &ImportArgs, global: &Global, output: &mut Output) -> Outcome {
     let vault = input::vault(global)?;
-    let declared: Vec<_> = vault.manifest().secrets().map(|(name, _)| name.clone()).collect();
+    let declared: Vec<Declared> = vault.manifest().secrets().map(|(name, spec)| (name.clone(), spec.clone())).collect();
     let secrets = read(&args.file, args.format, &declared)?;
+    for (name, spec) in &declared {
+        if let Some(value) = secrets.get(name) {
+            input::fits(name, spec, value.expose_secret())?;
+        }
+    }
     let mut new = Vec::new();
     let mut same = 0;
     for (name, value) in secrets {
@@ -72,7 +84,7 @@ pub(crate) fn import(args: &ImportArgs, global: &Global, output: &mut Output) ->
 }
 
 /// Reads secrets in a shape, or in the one that fits the file.
-pub(crate) fn read(file: &Path, shape: Option<Shape>, declared: &[SecretName]) -> Result<Secrets, Failure> {
+pub(crate) fn read(file: &Path, shape: Option<Shape>, declared: &[Declared]) -> Result<Secrets, Failure> {
     let shape = match shape {
         Some(shape) => shape,
         None if file.is_dir() => Shape::Dir,
@@ -86,10 +98,20 @@ pub(crate) fn read(file: &Path, shape: Option<Shape>, declared: &[SecretName]) -
     }
 }
 
-fn read_directory(directory: &Path, declared: &[SecretName]) -> Result<Secrets, Failure> {
+fn read_directory(directory: &Path, declared: &[Declared]) -> Result<Secrets, Failure> {
     let mut secrets = Secrets::new();
     let mut waiting = vec![directory.to_owned()];
+    let root = real(directory)?;
+    let mut seen = BTreeSet::new();
     while let Some(at) = waiting.pop() {
+        // Links are followed while they stay in the directory, and not twice to one place.
+        let place = real(&at)?;
+        if !place.starts_with(&root) {
+            return Err(wrong(&at, "it is a link that leaves the directory; name what it leads to").into());
+        }
+        if !seen.insert(place) {
+            return Err(wrong(&at, "it is a link to a directory that is read already; remove it").into());
+        }
         let fail = |source| Error::Io { action: "list", path: at.clone(), source };
         for entry in fs::read_dir(&at).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
@@ -104,10 +126,14 @@ fn read_directory(directory: &Path, declared: &[SecretName]) -> Result<Secrets, 
             let name = name_of(path.strip_prefix(directory).unwrap_or(&path), declared)
                 .map_err(|error| wrong(&path, error.to_string()))?;
             let content = read_file(&path, MAX_IMPORT)?;
-            let text = core::str::from_utf8(content.expose_secret()).is_ok();
-            let value = match text {
-                true => SecretBytes::copy_of(input::without_line_break(content.expose_secret())),
-                false => content,
+            let kind = declared.iter().find(|(known, _)| *known == name).map(|(_, spec)| spec.kind);
+            let value = match (kind, input::is_text(content.expose_secret())) {
+                (Some(kind), _) if !kind.loses_line_break() => content,
+                (Some(_), false) => {
+                    return Err(wrong(&path, format!("{name} is declared as text, and it is none")).into());
+                }
+                (None, false) => content,
+                (_, true) => SecretBytes::copy_of(input::without_line_break(content.expose_secret())),
             };
             if secrets.insert(name.clone(), not_empty(&path, &name, value)?).is_some() {
                 return Err(wrong(&path, format!("another file is secret {name} too")).into());
@@ -117,32 +143,67 @@ fn read_directory(directory: &Path, declared: &[SecretName]) -> Result<Secrets, 
     Ok(secrets)
 }
 
+/// Where a path leads to.
+fn real(path: &Path) -> Result<PathBuf, Error> {
+    path.canonicalize().map_err(|source| Error::Io { action: "list", path: path.to_owned(), source })
+}
+
 /// The secret that a file holds: the declared one whose file this is, else its name in capitals,
 /// which is where a variable of it would be.
-fn name_of(file: &Path, declared: &[SecretName]) -> Result<SecretName, Error> {
+fn name_of(file: &Path, declared: &[Declared]) -> Result<SecretName, Error> {
     let file = file.to_string_lossy();
-    match declared.iter().find(|name| name.file_name() == file || name.as_str() == file) {
-        Some(name) => Ok(name.clone()),
+    match declared.iter().find(|(name, _)| name.file_name() == file || name.as_str() == file) {
+        Some((name, _)) => Ok(name.clone()),
         None => SecretName::parse(&file.to_ascii_uppercase()),
     }
 }
 
 fn read_json(file: &Path) -> Result<Secrets, Failure> {
     let text = text_of(file)?;
-    let object: Map<String, Value> = serde_json::from_str(&text).map_err(|error| Error::Config {
+    let object: Pairs = serde_json::from_str(&text).map_err(|error| Error::Config {
         place: Place::at(file, error.line(), error.column()),
         reason: "it is not one JSON object of names and texts".to_owned(),
     })?;
     let mut secrets = Secrets::new();
-    for (name, value) in object {
+    for (name, value) in object.0 {
         let name = SecretName::parse(&name).map_err(|error| wrong(file, error.to_string()))?;
-        let Value::String(value) = value else {
-            return Err(wrong(file, format!("the value of {name} is no text")).into());
-        };
-        let value = Zeroizing::new(value);
-        secrets.insert(name.clone(), not_empty(file, &name, SecretBytes::copy_of(value.as_bytes()))?);
+        if value.contains('\0') {
+            return Err(wrong(file, format!("the value of {name} holds NUL, which no text does")).into());
+        }
+        let value = not_empty(file, &name, SecretBytes::copy_of(value.as_bytes()))?;
+        if secrets.insert(name.clone(), value).is_some() {
+            // Programs differ in which of them they take.
+            return Err(wrong(file, format!("{name} is there twice")).into());
+        }
     }
     Ok(secrets)
+}
+
+/// The members of a JSON object in their order, names that are there twice among them.
+struct Pairs(Vec<(String, Zeroizing<String>)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members;
+
+        impl<'de> Visitor<'de> for Members {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((name, value)) = members.next_entry::<String, String>()? {
+                    pairs.push((name, Zeroizing::new(value)));
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Members)
+    }
 }
 
 /// Reads an environment file that nobody named the reader of: only if all readers agree.
@@ -285,6 +346,12 @@ fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<()
             return Err(Failure::usage(format!("{name} and {other} have the same file name")));
         }
     }
+    for (path, name) in &files {
+        let above = path.ancestors().skip(1).find_map(|above| files.get(above));
+        if let Some(other) = above {
+            return Err(Failure::usage(format!("the file of {other} would be the directory of {name}")));
+        }
+    }
     directory(out)?;
     if fs::read_dir(out).map_err(|source| Error::Io { action: "list", path: out.to_owned(), source })?.next().is_some()
     {
@@ -322,6 +389,6 @@ fn not_empty(file: &Path, name: &SecretName, value: SecretBytes) -> Result<Secre
     if value.is_empty() { Err(wrong(file, format!("{name} is empty"))) } else { Ok(value) }
 }
 
-fn wrong(file: &Path, reason: String) -> Error {
-    Error::Config { place: Place::file(file), reason }
+fn wrong(file: &Path, reason: impl Into<String>) -> Error {
+    Error::Config { place: Place::file(file), reason: reason.into() }
 }

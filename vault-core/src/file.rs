@@ -4,6 +4,8 @@ use std::fs::{self, File, FileType, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use zeroize::Zeroizing;
@@ -16,6 +18,8 @@ use crate::secret::SecretBytes;
 pub(crate) const MAX_SECRET: usize = 16 << 20;
 /// Longest key file, in bytes.
 pub(crate) const MAX_KEY_FILE: usize = 64 << 10;
+/// How long a writer waits for the others. Each holds the lock for a fraction of a second.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Reads a regular file of at most `cap` bytes.
 ///
@@ -121,6 +125,12 @@ pub(crate) struct Lock {
 
 impl Lock {
     pub(crate) fn of(path: &Path) -> Result<Self> {
+        Self::within(path, PATIENCE)
+    }
+
+    /// The lock, unless somebody else keeps it for longer than this: a process that was stopped
+    /// must not stop all the others without a word.
+    fn within(path: &Path, patience: Duration) -> Result<Self> {
         let lock = with_suffix(path, ".lock");
         let file = OpenOptions::new()
             .read(true)
@@ -131,7 +141,20 @@ impl Lock {
             .custom_flags(no_follow())
             .open(&lock)
             .map_err(|source| Error::io("lock", &lock, explain_replace(source)))?;
-        file.lock().map_err(|source| Error::io("lock", &lock, explain_lock(source)))?;
+        let deadline = Instant::now() + patience;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(2)),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Temporary {
+                        reason: format!("{} has been locked by another process for {patience:?}", lock.display()),
+                        remedy: "run the command again when that one has ended; `fuser` tells which it is".to_owned(),
+                    });
+                }
+                Err(TryLockError::Error(source)) => return Err(Error::io("lock", &lock, explain_lock(source))),
+            }
+        }
         // Some network file systems grant every lock, and then two writers would lose a change.
         let second = File::open(&lock).map_err(|source| Error::io("lock", &lock, source))?;
         match second.try_lock() {
@@ -226,6 +249,9 @@ fn explain_replace(source: io::Error) -> io::Error {
 /// [`Error::Io`] if it exists or cannot be written, and nothing is left behind;
 /// [`Error::DurabilityUnknown`] if it was written and may not survive.
 pub fn create_file(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+    // It holds what the file was to hold, so whoever was killed here and types the command again
+    // is rid of it. Another process that makes the same file now would fail, and one of both must.
+    remove_left_over(path)?;
     let temporary = hidden(path, "tmp")?;
     let created = write_new(&temporary, content, mode).and_then(|()| fs::hard_link(&temporary, path));
     let removed = fs::remove_file(&temporary);
@@ -313,6 +339,23 @@ fn keep_backup(path: &Path) -> io::Result<()> {
     match fs::remove_file(&link) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(source),
         _ => Ok(()),
+    }
+}
+
+/// Whether something is mounted at exactly this path. Kernels before 5.8 do not tell.
+#[cfg(feature = "sqlite")]
+pub(crate) fn is_mount(path: &Path) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+
+        statx(CWD, path, AtFlags::empty(), StatxFlags::empty())
+            .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
     }
 }
 
@@ -418,6 +461,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_created_once_and_rids_an_interrupted_run_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("key");
+        fs::write(directory.path().join(".key.0123456789abcdef.tmp"), "left").unwrap();
+        create_file(&path, b"one", 0o600).unwrap();
+        expect(directory.path(), &[("key", "one")]);
+        assert!(matches!(create_file(&path, b"two", 0o600), Err(Error::Io { action: "create", .. })));
+        expect(directory.path(), &[("key", "one")]);
+    }
+
+    #[cfg(feature = "sqlite")]
+    #[test]
+    fn a_mount_is_told_from_what_is_in_it() {
+        assert!(is_mount(Path::new("/proc")));
+        assert!(!is_mount(Path::new("/proc/self/status")) && !is_mount(Path::new("/proc/nothing")));
+        assert!(!is_mount(tempfile::NamedTempFile::new().unwrap().path()));
+    }
+
+    #[test]
     fn who_may_not_read_is_told_what_keeps_them_out() {
         let directory = tempfile::tempdir().unwrap();
         let us = rustix::process::geteuid().as_raw();
@@ -451,6 +513,10 @@ mod tests {
         let held = Lock::of(&path).unwrap();
         let other = File::open(directory.path().join("s.toml.lock")).unwrap();
         assert!(other.try_lock().is_err());
+        match Lock::within(&path, Duration::from_millis(20)) {
+            Err(Error::Temporary { reason, .. }) => assert!(reason.contains("s.toml.lock"), "{reason}"),
+            other => panic!("{:?}", other.err()),
+        }
         drop(held);
         other.try_lock().unwrap();
         assert_eq!(other.metadata().unwrap().mode() & 0o7777, 0o600);

@@ -9,13 +9,14 @@ mod file;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use crate::column::Finding;
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::key::MasterKey;
+use crate::key::{KeyId, MasterKey};
 use crate::keyring::Keyring;
 use crate::name::{SecretName, Version};
 use crate::time::Timestamp;
@@ -296,6 +297,15 @@ impl Guard {
             label(entry.purpose.to_owned(), "purpose of a stored secret")?;
         }
         Ok(())
+    }
+
+    /// What cannot be opened with the keys at hand, of so many entries under each key.
+    fn unreadable(&self, entries: &BTreeMap<KeyId, u64>) -> Vec<Finding> {
+        let told = entries.iter().filter_map(|(kid, count)| {
+            let error = self.keyring.opening(*kid).err()?;
+            Some(Finding::new(format!("{}: {count} values under key {kid} do not open: {error}", self.location)))
+        });
+        told.collect()
     }
 
     /// Whether there is something at the store's path.

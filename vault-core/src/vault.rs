@@ -265,9 +265,11 @@ impl Vault {
     /// With `out`, the next state file is written there for redeployment, the present one stays,
     /// and the key's file is left to whoever deploys it.
     ///
+    /// The store is brought up to the keyring before, as [`key_change`](Self::key_change) does.
+    ///
     /// # Errors
     ///
-    /// [`Error::KeyMalformed`]; [`Error::Config`] if the keyring declares no state file or no
+    /// As [`Store::settle`]; [`Error::KeyMalformed`]; [`Error::Config`] if the keyring declares no state file or no
     /// source that takes another file; [`Error::Refused`]; [`Error::Io`].
     pub fn key_add(
         config: &Config,
@@ -332,10 +334,10 @@ impl Vault {
         let load_keys = || load(spec, &self.resolver, None, master_key);
         match spec.kind {
             KeyringKind::Kek if spec.name == MAIN => {
-                self.settle_under(load_keys()?)?;
+                store::settle_under(&self.manifest, load_keys()?)?;
                 let state = keyring::change(state, out, load_keys, change)?;
                 if out.is_none() {
-                    self.settle_under(load_keys()?)?;
+                    store::settle_under(&self.manifest, load_keys()?)?;
                 }
                 Ok(state)
             }
@@ -380,12 +382,22 @@ fn add_either(config: &Config, keyring: &str, new: &New<'_>) -> Result<KeyId> {
     let spec = config.manifest.keyring(keyring)?;
     let resolver = config.resolver();
     match spec.kind {
-        KeyringKind::Kek => add(spec, &resolver, new, master_key),
-        KeyringKind::Text => add(spec, &resolver, new, text_key),
+        KeyringKind::Kek => add(spec, &resolver, new, master_key, |keyring| match spec.name.as_str() {
+            MAIN => store::settle_under(&config.manifest, keyring),
+            _ => Ok(()),
+        }),
+        KeyringKind::Text => add(spec, &resolver, new, text_key, |_| Ok(())),
     }
 }
 
-fn add<K: Material>(spec: &KeyringSpec, resolver: &Resolver, new: &New<'_>, parse: Parse<K>) -> Result<KeyId> {
+/// `settle` is given the keyring before it changes, where there is one.
+fn add<K: Material>(
+    spec: &KeyringSpec,
+    resolver: &Resolver,
+    new: &New<'_>,
+    parse: Parse<K>,
+    settle: impl FnOnce(Keyring<K>) -> Result<()>,
+) -> Result<KeyId> {
     let New { file, content, label, out, dry_run } = *new;
     let key = parse(&file.display().to_string(), content, spec)?;
     let kid = key.kid();
@@ -397,6 +409,11 @@ fn add<K: Material>(spec: &KeyringSpec, resolver: &Resolver, new: &New<'_>, pars
     if dry_run {
         keyring::check_addition(out, destination, new, load)?;
     } else {
+        // What the last promotion left to do in the store would look like an older file, once
+        // the generation is raised again.
+        if let Ok(keyring) = load(None).or_else(|_| load(Some(destination))) {
+            settle(keyring)?;
+        }
         keyring::add(state, out, destination, new, load)?;
     }
     Ok(kid)

@@ -37,6 +37,7 @@ const CASES: &[Case] = &[
     ("only its owner can read it", only_its_owner_can_read_it),
     ("debug shows no token", debug_shows_no_token),
     ("it is in order", it_is_in_order),
+    ("another keyring changes nothing", another_keyring_changes_nothing),
 ];
 
 #[test]
@@ -333,4 +334,20 @@ fn it_is_in_order(f: &Fixture) {
     f.store.settle(false).unwrap();
     assert_eq!(f.store.names().unwrap(), [name("A")]);
     assert!(matches!(f.kind, Kind::File | Kind::Sqlite));
+}
+
+/// Wrong keys are mounted, and the right ones come back.
+fn another_keyring_changes_nothing(f: &Fixture) {
+    f.put(&name("A"), "1");
+    let keyring = Keyring::single(MasterKey::generate().unwrap());
+    let other = f.kind.open(&f.path(), &keyring, 3);
+    let token = Sealer::new(keyring).seal(&name("A").context(STORE_ENTRY), b"2").unwrap();
+    let put = other.put(&[NewEntry { name: &name("A"), purpose: STORE_ENTRY, token: &token }]);
+    assert!(matches!(put, Err(Error::UnknownKey { .. })), "{put:?}");
+    match other.check() {
+        Err(Error::UnknownKey { .. }) => assert!(matches!(f.kind, Kind::File)),
+        found => assert!(found.unwrap()[0].to_string().contains("1 values"), "{:?}", f.kind),
+    }
+    assert_eq!(f.opened(&f.store.get(&name("A"), Version::Current).unwrap().unwrap()), "1");
+    assert!(f.store.check().unwrap().is_empty());
 }

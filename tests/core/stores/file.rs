@@ -55,27 +55,28 @@ fn every_entry_that_is_removed_added_swapped_or_older_is_noticed() {
     let token = |line: &str| line.split("token = ").nth(1).unwrap().to_owned();
     let mut forgeries: Vec<(&str, String)> = (0..4).map(|number| ("removed", without(number))).collect();
     forgeries.push((
-        "doubled",
-        text.replace(lines[entry(2)], &format!("{}\n{}", lines[entry(2)], lines[entry(2)].replace("\"B\"", "\"C\""))),
+        "added",
+        text.replace(lines[entry(3)], &format!("{}\n{}", lines[entry(3)], lines[entry(3)].replace("\"B\"", "\"C\""))),
     ));
     let (one, two) = (token(lines[entry(0)]), token(lines[entry(1)]));
-    forgeries.push(("swapped", text.replace(&one, "X").replace(&two, &one).replace('X', &two)));
+    forgeries.push(("swapped", text.replace(&one, "<one>").replace(&two, &one).replace("<one>", &two)));
     forgeries.push(("older put in place of newer", text.replace(&two, &one)));
     for (what, from, to) in [
         ("version", "version = 2", "version = 9"),
         ("name", "name = \"B\"", "name = \"D\""),
         ("tenant", "tenant = \"t\"", "tenant = \"u\""),
-        ("tenant gone", ", tenant = \"t\"", ""),
+        ("tenant gone", "name = \"A\", tenant = \"t\"", "name = \"C\""),
         ("purpose", "version = 2", "purpose = \"x\", version = 2"),
         ("generation", "generation = 5\n", "generation = 6\n"),
-        ("pin", "keyring_generation = 0", "keyring_generation = 00"),
+        ("pin", "keyring_generation = 0", "keyring_generation = 1"),
         ("time", "updated = 2", "updated = 3"),
-        ("store", "store_id = \"", "store_id = \"0"),
     ] {
         let forged = text.replacen(from, to, 1);
         assert_ne!(forged, text, "{what}");
         forgeries.push((what, forged));
     }
+    let id = text.lines().find(|line| line.starts_with("store_id")).unwrap();
+    forgeries.push(("store", text.replace(id, &format!("store_id = \"{}\"", "0".repeat(32)))));
     let mac = text.lines().find(|line| line.starts_with("mac = ")).unwrap();
     forgeries.push(("no MAC", text.replace(mac, "")));
     forgeries.push(("another MAC", text.replace(mac, &format!("mac = \"{}\"", "A".repeat(43)))));
@@ -84,7 +85,11 @@ fn every_entry_that_is_removed_added_swapped_or_older_is_noticed() {
     for (what, forged) in &forgeries {
         fs::write(f.path(), forged).unwrap();
         let error = f.store.get(&name("A"), Version::Current).unwrap_err();
-        assert!(matches!(error.kind(), Kind::Corrupt | Kind::Config), "{what}: {error}");
+        let expected = match *what {
+            "no MAC" | "cut short" | "nothing" => Kind::Config,
+            _ => Kind::Corrupt,
+        };
+        assert_eq!(error.kind(), expected, "{what}: {error}");
         assert!(!error.to_string().contains("vs1."), "{what}: {error}");
         // Nothing is written over it.
         let token = f.token(&name("A"), "x");
@@ -123,6 +128,16 @@ fn the_file_before_is_kept_as_backup() {
     f.store.remove(&name("none"), None).unwrap();
     f.store.settle(false).unwrap();
     assert_eq!(fs::read(f.path()).unwrap(), now);
+}
+
+/// As where the store is on a read-only mount, and a promotion writes the next state elsewhere.
+#[test]
+fn a_store_that_is_settled_need_not_be_writable_to_be_settled_again() {
+    let f = fixture();
+    fs::remove_file(f.directory.path().join("store.lock")).unwrap();
+    symlink("nowhere", f.directory.path().join("store.lock")).unwrap();
+    f.store.settle(false).unwrap();
+    assert!(matches!(f.store.remove(&name("A"), None), Err(Error::Io { action: "lock", .. })));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::ops::ControlFlow;
 
 use vault_core::rotate::{End, Job, RunOptions};
 use vault_core::{
-    Access, Change, Config, Error, KeyId, Preset, Scope, SecretBytes, SecretName, Shadowed, Source, Vault, Version,
+    Access, Change, Config, Error, KeyId, Keyring, MasterKey, Preset, Scope, SecretBytes, SecretName, Shadowed, Source,
+    SqliteStore, Store, Vault, Version,
 };
 
 use super::{Home, KINDS, Kind, name, of};
@@ -135,6 +136,16 @@ fn what_opens_the_store_is_never_in_it() {
     assert_eq!(vault.optional_secret("PART").unwrap().unwrap().value.expose_secret(), b"from the store");
 }
 
+/// The log of what was written last would stay in the container that wrote it.
+#[test]
+fn a_database_that_is_a_mount_of_its_own_is_refused() {
+    let store = SqliteStore::new("/proc", Keyring::single(MasterKey::generate().unwrap()));
+    match store.names() {
+        Err(Error::Refused { remedy, .. }) => assert_eq!(remedy, "mount its directory"),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A store that cannot be reached is no reason to look further, unless that was declared.
 #[test]
 fn a_store_that_is_gone_is_an_error() {
@@ -195,6 +206,30 @@ fn a_store_is_rotated_like_a_column() {
         }
         assert_eq!(vault.stored(&of("7", "TOKEN"), Version::Current).unwrap().value.expose_secret(), b"t");
     }
+}
+
+/// Although another process, which does nothing at the moment, keeps the database open.
+#[test]
+fn what_was_removed_or_replaced_is_in_no_file_of_the_database() {
+    let home = Home::new(Kind::Sqlite);
+    let vault = home.vault();
+    set(&vault, "GOES", "1");
+    set(&vault, "MOVES", "1");
+    let other = rusqlite::Connection::open(home.path("store")).unwrap();
+    other.query_row("SELECT count(*) FROM vault_store_secret", [], |_| Ok(())).unwrap();
+    let token = |text: &str| vault.store().unwrap().versions(&name(text)).unwrap()[0].token.to_string();
+    let holds = |token: &str| {
+        let content = ["store", "store-wal"].map(|file| fs::read(home.path(file)).unwrap_or_default()).concat();
+        content.windows(40).any(|window| window == &token.as_bytes()[30..70])
+    };
+    let (goes, moves) = (token("GOES"), token("MOVES"));
+    assert!(holds(&goes) && holds(&moves));
+    vault.store().unwrap().remove(&name("GOES"), None).unwrap();
+    assert!(!holds(&goes) && holds(&moves));
+    promote(&home, add_key(&home, "2"));
+    rotate(&home.vault());
+    assert!(!holds(&moves));
+    drop(other);
 }
 
 /// The other gate of retirement: while a token is under the key, there is no proof.
@@ -309,6 +344,24 @@ fn a_promotion_that_did_not_reach_the_store_is_finished_by_the_next_command() {
         home.vault().settle(false).unwrap();
         rotate(&home.vault());
         assert_eq!((get(&home.vault(), "A"), get(&home.vault(), "B")), ("1".to_owned(), "2".to_owned()));
+    }
+}
+
+/// A promotion that has not reached the store, and then one more key: the store is two generations
+/// behind, and still no older file.
+#[test]
+fn a_key_that_is_added_before_a_promotion_reached_the_store_locks_nobody_out() {
+    for kind in KINDS {
+        let home = Home::new(kind);
+        set(&home.vault(), "A", "1");
+        let out = home.path("next.toml");
+        home.vault().key_change("main", &Change::Promote(add_key(&home, "2")), Some(&out)).unwrap();
+        fs::rename(&out, home.path("main.keyring.toml")).unwrap();
+        add_key(&home, "3");
+        assert_eq!(get(&home.vault(), "A"), "1");
+        assert_eq!(set(&home.vault(), "A", "2"), 2);
+        rotate(&home.vault());
+        assert_eq!(get(&home.vault(), "A@1"), "1");
     }
 }
 

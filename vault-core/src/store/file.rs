@@ -2,6 +2,7 @@
 
 mod document;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -56,6 +57,12 @@ impl FileStore {
     /// The content, after its MAC was checked.
     fn load(&self) -> Result<Document> {
         let document = self.read()?;
+        // What was altered is not believed about generations; what is under a key that is not
+        // there may well be of a newer one.
+        let authentic = match self.check_mac(&document) {
+            Err(altered @ Error::Altered { .. }) => return Err(altered),
+            other => other,
+        };
         self.guard.check_pin(document.keyring_generation)?;
         let kid = document.mac_kid;
         let keyring = &self.guard.keyring;
@@ -72,8 +79,7 @@ impl FileStore {
                 });
             }
         }
-        self.check_mac(&document)?;
-        Ok(document)
+        authentic.map(|()| document)
     }
 
     fn read(&self) -> Result<Document> {
@@ -150,7 +156,9 @@ impl Store for FileStore {
     }
 
     fn check(&self) -> Result<Vec<Finding>> {
-        self.load().map(|_| Vec::new())
+        let mut under = BTreeMap::new();
+        self.load()?.entries.values().for_each(|entry| *under.entry(entry.token.kid()).or_default() += 1);
+        Ok(self.guard.unreadable(&under))
     }
 
     fn get(&self, name: &EntryName, version: Version) -> Result<Option<Entry>> {
@@ -212,6 +220,14 @@ impl Store for FileStore {
     }
 
     fn settle(&self, accept_rollback: bool) -> Result<()> {
+        let keyring = &self.guard.keyring;
+        // Where nothing is to be done, a store that cannot be written is as good.
+        if self
+            .load()
+            .is_ok_and(|now| (now.mac_kid, now.keyring_generation) == (keyring.primary_kid(), keyring.generation()))
+        {
+            return Ok(());
+        }
         let load = || {
             if !accept_rollback {
                 return self.load();
@@ -222,8 +238,8 @@ impl Store for FileStore {
         };
         self.change(load, |document| {
             // The MAC itself is made when the content is written.
-            document.mac_kid = self.guard.keyring.primary_kid();
-            document.keyring_generation = self.guard.keyring.generation();
+            document.mac_kid = keyring.primary_kid();
+            document.keyring_generation = keyring.generation();
             Ok(())
         })
     }

@@ -1,5 +1,6 @@
 //! A store in an SQLite database of its own.
 
+use core::time::Duration;
 use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,10 +11,10 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use crate::column::Finding;
 use crate::database::Access;
-use crate::database::sqlite::{SqliteDatabase, failed};
+use crate::database::sqlite::{BUSY_TIMEOUT, SqliteDatabase, failed};
 use crate::error::{Error, Result};
 use crate::file;
-use crate::key::MasterKey;
+use crate::key::{KeyId, MasterKey};
 use crate::keyring::Keyring;
 use crate::name::{SecretName, Version};
 use crate::primitives;
@@ -97,7 +98,24 @@ impl SqliteStore {
         if !self.exists()? {
             return Err(self.guard.unreachable("it does not exist; `vault init --store-only` makes an empty one"));
         }
-        SqliteDatabase::open(&self.path, Access::Write)
+        if file::is_mount(&self.path) {
+            return Err(Error::Refused {
+                reason: format!(
+                    "{} is mounted as a single file, and SQLite keeps what was written last beside it, where nobody else finds it",
+                    self.guard.location
+                ),
+                remedy: "mount its directory".to_owned(),
+            });
+        }
+        SqliteDatabase::open(&self.path, Access::Write).map_err(|error| {
+            match rustix::fs::access(file::directory_of(&self.path), rustix::fs::Access::WRITE_OK) {
+                Ok(()) => error,
+                Err(errno) => self.guard.unreachable(format!(
+                    "SQLite must write its directory even to read it ({}); a store in a file can be read there",
+                    io::Error::from(errno)
+                )),
+            }
+        })
     }
 
     /// Reads in one transaction, so that what it sees is of one moment.
@@ -115,6 +133,32 @@ impl SqliteStore {
             },
             true,
         )
+    }
+
+    /// Refuses a keyring that has nothing to do with the store: what was put with it would be lost
+    /// as soon as the right one is back. A store in a file has its MAC for that.
+    fn check_keyring(&self) -> Result<()> {
+        let first = self.reading(|connection| {
+            connection
+                .prepare_cached(&format!("{SELECT} ORDER BY name, tenant, version LIMIT 1"))?
+                .query_row([], entry)
+                .optional()
+        })?;
+        let Some(first) = first.transpose()? else { return Ok(()) };
+        let kid = first.token.kid();
+        if self.guard.keyring.keys().any(|key| key.kid == kid) { Ok(()) } else { Err(Error::UnknownKey { kid }) }
+    }
+
+    /// Puts what was written into the database itself and empties the log, as far as nobody else
+    /// is using that: until then they hold what was removed.
+    fn forget(&self) {
+        let Ok(database) = self.database() else { return };
+        let connection = database.lock();
+        // The change itself is made by now. What is in use is not waited for, and like what fails
+        // is left to the next checkpoint.
+        let _ = connection.busy_timeout(Duration::ZERO);
+        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+        let _ = connection.busy_timeout(BUSY_TIMEOUT);
     }
 
     fn transact<T>(
@@ -195,7 +239,14 @@ impl Store for SqliteStore {
         if told != "ok" {
             return Err(self.guard.unreachable("the database is damaged (integrity_check); restore it from a backup"));
         }
-        Ok(Vec::new())
+        let under = self.reading(|connection| {
+            let mut statement =
+                connection.prepare("SELECT substr(token, 5, 17), count(*) FROM vault_store_secret GROUP BY 1")?;
+            let under = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
+            under.collect::<rusqlite::Result<Vec<_>>>()
+        })?;
+        let under = under.into_iter().map(|(kid, count)| Ok((KeyId::parse(&kid)?, count)));
+        Ok(self.guard.unreadable(&under.collect::<Result<_>>()?))
     }
 
     fn get(&self, name: &EntryName, version: Version) -> Result<Option<Entry>> {
@@ -258,6 +309,7 @@ impl Store for SqliteStore {
 
     fn put(&self, new: &[NewEntry<'_>]) -> Result<Vec<u64>> {
         self.guard.check_new(new)?;
+        self.check_keyring()?;
         let now = Timestamp::now().0;
         self.writing(|connection| {
             let mut versions = Vec::with_capacity(new.len());
@@ -299,6 +351,7 @@ impl Store for SqliteStore {
             });
             replaced.collect()
         })
+        .inspect(|_| self.forget())
     }
 
     fn remove(&self, name: &EntryName, version: Option<u64>) -> Result<u64> {
@@ -308,6 +361,7 @@ impl Store for SqliteStore {
                 params![name.name().as_str(), tenant(name), version],
             )
         })?;
+        self.forget();
         Ok(u64::try_from(removed).unwrap_or(u64::MAX))
     }
 

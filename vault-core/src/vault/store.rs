@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{Error, Kind, Place, Result};
 use crate::key::MasterKey;
 use crate::keyring::{Keyring, KeyringKind};
-use crate::manifest::{MAIN, StoreLocation, StoreSpec};
+use crate::manifest::{MAIN, Manifest, StoreLocation, StoreSpec};
 use crate::name::{SecretName, Version};
 use crate::resolver::{Explanation, Resolved, Shadowed, Source, Stored};
 use crate::sealer::Sealer;
@@ -150,18 +150,6 @@ impl Vault {
         }
     }
 
-    /// The same with a keyring that was loaded since.
-    pub(super) fn settle_under(&self, keyring: Keyring<MasterKey>) -> Result<()> {
-        match self.manifest.store() {
-            // Weak keys seal nothing, so there is nothing of theirs in a store.
-            Some(spec) if keyring.primary().is_ok() => {
-                let store = open(spec, &Sealer::new(keyring))?;
-                if store.exists()? { store.settle(false) } else { Ok(()) }
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn resolve(&self, name: &SecretName) -> Result<Resolved> {
         self.with_stored(|store| self.resolver.secret_with(name, store))
     }
@@ -196,6 +184,18 @@ impl Vault {
         }
         let sealer = Sealer::new(newer);
         work(&*open(store, &sealer)?, &sealer)
+    }
+}
+
+/// Brings the store of a configuration, where there is one, up to a keyring that was loaded.
+pub(super) fn settle_under(manifest: &Manifest, keyring: Keyring<MasterKey>) -> Result<()> {
+    match manifest.store() {
+        // Weak keys seal nothing, so there is nothing of theirs in a store.
+        Some(spec) if keyring.primary().is_ok() => {
+            let store = open(spec, &Sealer::new(keyring))?;
+            if store.exists()? { store.settle(false) } else { Ok(()) }
+        }
+        _ => Ok(()),
     }
 }
 
