@@ -280,6 +280,11 @@ fn secrets_go_out_and_come_back() {
         assert_eq!(other.vault("get DB_PASSWORD").ok(), "p@ss\nw0rd", "{format}");
         assert_eq!(other.vault("get UNICODE").ok(), "é ✓ $HOME", "{format}");
     }
+    directory.vault_with("set LINES --raw", b"two\nlines\n").ok();
+    let refused = directory.vault("export --format dir --out lines").fails(11);
+    assert!(refused.contains("LINES") && !refused.contains("two"), "{refused}");
+    assert!(!directory.path("lines").exists());
+    directory.vault("rm LINES --all").ok();
     let refused = directory.vault("export --format docker-env").fails(11);
     assert!(refused.contains("DB_PASSWORD") && !refused.contains("w0rd"), "{refused}");
 }

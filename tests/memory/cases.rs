@@ -10,8 +10,8 @@ use std::thread;
 
 use vault_core::foreign::{self, ForeignKey};
 use vault_core::{
-    Config, Context, Error, Format, Found, Keyring, KeyringState, MasterKey, Sealer, SecretBytes, TextKey, Token, Trim,
-    Vault, WrappedKey, read_file,
+    Config, Context, EntryName, Error, Format, Found, Keyring, KeyringState, MasterKey, Sealer, SecretBytes,
+    SecretName, TextKey, Token, Trim, Vault, Version, WrappedKey, read_file,
 };
 
 /// What a case must leave behind.
@@ -41,6 +41,7 @@ pub(crate) const CASES: &[Case] = {
         ("sealer, failing to open", Leaves::Nothing, failing),
         ("keys wrapped in keys", Leaves::Nothing, wrapped_keys),
         ("vault", Leaves::Nothing, vault),
+        ("store in a file", Leaves::Nothing, store),
         ("a thread that has ended", Leaves::Nothing, threads),
         ("face-column", Leaves::Nothing, |files| profile(files, Format::FaceColumn)),
         ("face-json", Leaves::Nothing, |files| profile(files, Format::FaceJson)),
@@ -250,6 +251,22 @@ fn vault(files: &Files) {
     let sealed = vault.seal(&context(), secret.expose_secret()).unwrap();
     token("kek_1", &sealed);
     assert_eq!(vault.open(&context(), &sealed).unwrap().len(), secret.len());
+    vault.refresh().unwrap();
+    alive();
+}
+
+/// What is put into a store, replaced and read back.
+#[inline(never)]
+fn store(files: &Files) {
+    let mut vault = Vault::load(Config::from_file(files.0.join("store.toml")).unwrap()).unwrap();
+    let _ = fs::remove_file(files.0.join("store"));
+    vault.store().unwrap().create().unwrap();
+    let name = EntryName::new(SecretName::parse("STORED").unwrap());
+    for plain in ["plain-64", "plain-1k", "password"] {
+        vault.set(&[(name.clone(), files.secret(plain))], None).unwrap();
+    }
+    assert_eq!(vault.secret("STORED").unwrap().value.len(), files.secret("password").len());
+    vault.stored(&name, Version::Number(1)).unwrap();
     vault.refresh().unwrap();
     alive();
 }

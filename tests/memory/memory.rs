@@ -106,6 +106,7 @@ impl<'a> World<'a> {
             [keyring.text]\nkind = 'text'\nsources = ['file:text_1']\n\
             [secrets.PASSWORD]\npath = 'password'\n";
         write("vault.toml", config.as_bytes());
+        write("store.toml", format!("{config}[store]\nurl = 'file:store'\n").as_bytes());
         keyring_of_two(directory);
         Self { directory, needles, masters: masters.into(), in_use: BTreeMap::new(), failures: Vec::new(), checked: 0 }
     }

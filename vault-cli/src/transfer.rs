@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::json;
 use vault_core::dotenv::{self, Dialect};
 use vault_core::{
-    EntryName, Error, Place, SecretBytes, SecretName, SecretSpec, Vault, Version, create_file, read_file,
+    EntryName, Error, Place, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version, create_file, read_file,
 };
 use zeroize::Zeroizing;
 
@@ -352,6 +352,19 @@ fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<()
             return Err(Failure::usage(format!("the file of {other} would be the directory of {name}")));
         }
     }
+    let mut values = Vec::new();
+    for (path, name) in &files {
+        let value = vault.secret(name.as_str())?.value;
+        let kind = vault.manifest().secrets().find(|(known, _)| known == name).map(|(_, spec)| spec.kind);
+        let is_text = kind.map_or_else(|| input::is_text(value.expose_secret()), SecretKind::loses_line_break);
+        if is_text && value.expose_secret().ends_with(b"\n") {
+            let what = "text for a directory: who reads it removes the line break at its end";
+            return Err(Failure::from(Error::Malformed { what }).with_hint(format!(
+                "it is {name}; declare it with type = \"binary\", or export it with --format json"
+            )));
+        }
+        values.push((path, value));
+    }
     directory(out)?;
     if fs::read_dir(out).map_err(|source| Error::Io { action: "list", path: out.to_owned(), source })?.next().is_some()
     {
@@ -361,11 +374,11 @@ fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<()
         }
         .into());
     }
-    for (path, name) in files {
+    for (path, value) in values {
         if let Some(parent) = path.parent() {
             directory(parent)?;
         }
-        create_file(&path, vault.secret(name.as_str())?.value.expose_secret(), 0o600)?;
+        create_file(path, value.expose_secret(), 0o600)?;
     }
     Ok(())
 }
