@@ -82,6 +82,41 @@ fn named_files_must_be_there() {
     assert!(error.to_string().contains("declared"), "{error}");
 }
 
+/// Who puts the secret itself into `NAME_FILE` finds it in no message.
+#[test]
+fn what_is_no_path_is_not_shown() {
+    let world = World::new("");
+    for value in ["Canary4Zq", "postgresql://u:Canary4Zq@h/db", "/-----BEGIN\nCanary4Zq", "Canary/4Zq+Canary4Zq="] {
+        let variables = [("TOKEN_FILE", value.to_owned())];
+        for preset in [Preset::Strict, Preset::Raqeem, Preset::DockerLibrary] {
+            let error = world.resolver(&variables).with_preset(preset).text(&name("TOKEN")).unwrap_err();
+            let told = format!("{error} {error:?} {:?}", error.hint());
+            assert!(!told.contains("anary") && told.contains("TOKEN_FILE"), "{told}");
+            assert_eq!(error.kind(), Kind::Io);
+        }
+        let passed = world.resolver(&variables).with_preset(Preset::SocialPublisher).text(&name("TOKEN")).unwrap_err();
+        assert!(passed.kind() == Kind::NotFound && !format!("{passed:?}").contains("anary"), "{passed:?}");
+    }
+    for path in ["/none/x", "./none", "../none"] {
+        let error = world.resolver(&[("TOKEN_FILE", path.to_owned())]).text(&name("TOKEN")).unwrap_err();
+        assert!(error.to_string().contains(path), "{error}");
+    }
+}
+
+#[test]
+fn a_declaration_is_not_passed_by_in_another_spelling() {
+    let world = World::new("[secrets.DB_PASSWORD]\npath = 'declared'\n[secrets.WHOLE]\ncomposed = '{db_password}'");
+    world.file("declared", "right");
+    let resolver = world.declared(&[("DB_PASSWORD", "wrong".to_owned())]);
+    assert_eq!(resolver.secret(&name("DB_PASSWORD")).unwrap().value.expose_secret(), b"right");
+    for other in ["db_password", "db-password", "db/password", "WHOLE"] {
+        for error in [resolver.secret(&name(other)).unwrap_err(), resolver.raw(&name(other)).unwrap_err()] {
+            assert_eq!(error.kind(), Kind::Config, "{other}");
+            assert!(error.to_string().ends_with("is declared as DB_PASSWORD; use that name"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn links_under_the_directory_are_followed() {
     let world = World::new("");
@@ -172,11 +207,11 @@ fn text_loses_exactly_one_line_break() {
 #[test]
 fn pem_and_binary_lose_nothing() {
     let world = World::new("[secrets.KEY]\ntype = 'pem-private-key'\n[secrets.BLOB]\ntype = 'binary'\n[secrets.TOKEN]");
-    for file in ["key", "blob", "token"] {
+    for file in ["key", "blob", "token", "other"] {
         world.file(&format!("mounts/{file}"), "x\n");
     }
     let resolver = world.declared(&[]);
-    for (secret, expected) in [("KEY", "x\n"), ("BLOB", "x\n"), ("TOKEN", "x"), ("token", "x")] {
+    for (secret, expected) in [("KEY", "x\n"), ("BLOB", "x\n"), ("TOKEN", "x"), ("OTHER", "x")] {
         assert_eq!(resolver.secret(&name(secret)).unwrap().value.expose_secret(), expected.as_bytes(), "{secret}");
     }
 }

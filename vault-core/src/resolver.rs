@@ -273,6 +273,7 @@ impl Resolver {
     }
 
     fn find(&self, name: &SecretName, cap: usize, store: Stored<'_>, rules: &Rules) -> Result<Found> {
+        self.refuse_other_spelling(name)?;
         if rules.exclusive {
             self.refuse_two(name).map_err(|error| rules.say(Failure::Both, name, error))?;
         }
@@ -300,6 +301,22 @@ impl Resolver {
         let passed = notes.iter().map(|note| format!("; {note}")).collect::<String>();
         let error = Error::NotFound { what: format!("secret {name} (looked for {}{passed})", looked.join(", ")) };
         Err(rules.say(Failure::Missing, name, error))
+    }
+
+    /// A name that differs from a declared one only in how it is written has the same file and
+    /// variable, and none of the declaration.
+    pub(crate) fn refuse_other_spelling(&self, name: &SecretName) -> Result<()> {
+        if self.declared.contains_key(name) {
+            return Ok(());
+        }
+        let variable = name.variable();
+        match self.declared.keys().find(|declared| declared.variable() == variable) {
+            None => Ok(()),
+            Some(declared) => Err(Error::Config {
+                place: Place::file(&self.path),
+                reason: format!("secret {name} is declared as {declared}; use that name"),
+            }),
+        }
     }
 
     fn refuse_two(&self, name: &SecretName) -> Result<()> {
@@ -343,7 +360,7 @@ impl Resolver {
             Lookup::OsKeyring => return self.ask_os_keyring(name, cap),
         };
         let value = match source.path() {
-            Some(path) if must_exist => Some(file::read(path, cap)?),
+            Some(path) if must_exist => Some(file::read(path, cap).map_err(|error| without_odd_path(&source, error))?),
             Some(path) => read_if_there(path, cap)?,
             None => None,
         };
@@ -603,6 +620,26 @@ enum Lookup {
 
 fn file_variable(name: &SecretName) -> String {
     format!("{}_FILE", name.variable())
+}
+
+/// Leaves out what a variable has where a path should be: it may be the secret itself.
+fn without_odd_path(source: &Source, error: Error) -> Error {
+    match (source, error) {
+        (Source::Named { path, variable }, Error::Io { action, source, .. })
+            if !looks_like_path(path) && path.symlink_metadata().is_err() =>
+        {
+            let reason = format!(
+                "{source}; it is not shown, because it may be the secret itself: {variable} takes a path, like /run/secrets/NAME"
+            );
+            Error::io(action, format!("what {variable} names"), io::Error::new(source.kind(), reason))
+        }
+        (_, other) => other,
+    }
+}
+
+fn looks_like_path(path: &Path) -> bool {
+    let text = path.to_string_lossy();
+    ["/", "./", "../"].iter().any(|start| text.starts_with(start)) && !text.contains(char::is_control)
 }
 
 /// Names the whole where a part is missing.

@@ -111,8 +111,12 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// As [`Sealer::seal`] and [`Store::put`].
+    /// As [`Sealer::seal`] and [`Store::put`]; [`Error::Config`] for a name that is declared in
+    /// another spelling, under which nobody would find it.
     pub fn set(&self, secrets: &[(EntryName, SecretBytes)], purpose: Option<&str>) -> Result<Vec<u64>> {
+        for (name, _) in secrets.iter().filter(|(name, _)| name.tenant().is_none()) {
+            self.resolver.refuse_other_spelling(name.name())?;
+        }
         let purpose = purpose.unwrap_or(STORE_ENTRY);
         self.with_store(|store, sealer| {
             let tokens = secrets.iter().map(|(name, value)| sealer.seal(&name.context(purpose), value.expose_secret()));
