@@ -370,7 +370,12 @@ fn no_finding_shows_a_part_of_a_value() {
         let value = shape.replace('M', MARKER).replace("CHANGE_CanaryE_", "CHANGE_ME_");
         for kind in types {
             let name = format!("S{number}_{}", kind.replace('-', "_")).to_uppercase();
-            config += &format!("[secrets.{name}]\ntype = '{kind}'\nmin_length = 400\nbytes = 500\n");
+            let lengths = match kind {
+                "url" | "int" | "fernet-key" => "min_length = 400\n",
+                "pem-private-key" | "pem-public-key" => "",
+                _ => "min_length = 400\nbytes = 500\n",
+            };
+            config += &format!("[secrets.{name}]\ntype = '{kind}'\n{lengths}");
             fs::write(directory.path(&format!("mounts/{}", name.to_lowercase())), &value).unwrap();
             lines += &format!("{name}={value}other\n");
         }

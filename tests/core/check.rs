@@ -108,7 +108,9 @@ proptest! {
     #[test]
     fn no_value_makes_it_panic(value in prop::collection::vec(any::<u8>(), 0..80), kind in 0..9_usize) {
         let types = ["text", "url", "int", "hex", "base64", "fernet-key", "pem-private-key", "pem-public-key", "binary"];
-        let declaration = format!("type = '{}'\nbytes = 32\nmin_length = 3", types[kind]);
+        let lengths = ["bytes = 32\nmin_length = 3", "min_length = 3", ""];
+        let lengths = lengths[match types[kind] { "url" | "int" | "fernet-key" => 1, "pem-private-key" | "pem-public-key" => 2, _ => 0 }];
+        let declaration = format!("type = '{}'\n{lengths}", types[kind]);
         codes(&declaration, &value);
         prop_assert!(fits(&spec(&declaration), &value).is_none_or(|found| !found.remedy.is_empty()));
     }

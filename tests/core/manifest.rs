@@ -342,6 +342,22 @@ fn files_are_loaded_up_to_a_limit() {
 }
 
 #[test]
+fn a_length_is_declared_only_where_it_is_compared() {
+    let told = |kind: &str, length: &str| {
+        let text = format!("version = 1\n[secrets.X]\ntype = \"{kind}\"\n{length}\n");
+        parse(&text).err().map(|error| error.to_string())
+    };
+    for kind in SecretKind::ALL {
+        let name = kind.as_str();
+        let has_bytes = ["base64", "binary", "hex", "text"].contains(&name);
+        assert_eq!(told(name, "bytes = 32").is_none(), has_bytes, "{name}");
+        assert_eq!(told(name, "min_length = 32").is_none(), !name.starts_with("pem-"), "{name}");
+    }
+    let place = format!("{PATH}:4:9: `bytes` says nothing of the type url; leave it out");
+    assert_eq!(told("url", "bytes = 32"), Some(place));
+}
+
+#[test]
 fn debug_shows_no_default() {
     let text = format!("version = 1\n[secrets.A]\ndefault = '{MARKER}'\n[secrets.B]\ncomposed = 'x://u:{MARKER}@h'");
     assert!(!format!("{:?}", parse(&text).unwrap()).contains(MARKER));

@@ -107,7 +107,16 @@ impl SecretKind {
     /// Whether a trailing line break belongs to the file and not to the secret.
     #[must_use]
     pub fn loses_line_break(self) -> bool {
-        !matches!(self, Self::Binary | Self::PemPrivateKey | Self::PemPublicKey)
+        self != Self::Binary && !self.is_pem()
+    }
+
+    pub(crate) fn is_pem(self) -> bool {
+        matches!(self, Self::PemPrivateKey | Self::PemPublicKey)
+    }
+
+    /// Whether a number of bytes can be declared of it.
+    fn has_bytes(self) -> bool {
+        matches!(self, Self::Base64 | Self::Binary | Self::Hex | Self::Text)
     }
 }
 
@@ -161,6 +170,12 @@ impl Reader<'_> {
         if let Some(source) = raw.source.as_ref().filter(|source| source.get_ref() != "env") {
             return Err(self.wrong(source, "the only `source` is \"env\"; a file is named by `path`"));
         }
+        if let Some(bytes) = raw.bytes.as_ref().filter(|_| !kind.has_bytes()) {
+            return Err(self.wrong(bytes, format!("`bytes` says nothing of the type {}; leave it out", kind.as_str())));
+        }
+        if let Some(length) = raw.min_length.as_ref().filter(|_| kind.is_pem()) {
+            return Err(self.wrong(length, "`min_length` says nothing of a key in PEM; leave it out"));
+        }
         let rotate_every = raw.rotate_every.as_ref().map(|written| {
             days(written.get_ref())
                 .ok_or_else(|| self.wrong(written, "it is not a number of days or weeks, like \"90d\" or \"12w\""))
@@ -181,8 +196,8 @@ impl Reader<'_> {
                 .transpose()?,
             environment: raw.source.is_some(),
             default: raw.default.clone(),
-            min_length: raw.min_length,
-            bytes: raw.bytes,
+            min_length: raw.min_length.as_ref().map(|length| *length.get_ref()),
+            bytes: raw.bytes.as_ref().map(|bytes| *bytes.get_ref()),
             rotate_every: rotate_every.transpose()?,
             rotated: rotated.transpose()?,
             required: raw.required.unwrap_or(true),
