@@ -78,6 +78,14 @@ fn passwords_in_urls_are_escaped() {
         ("postgresql://u:p%ss@h/db", Some("url-password")),
         ("postgresql://u:p[ss@h/db", Some("url-password")),
         ("postgresql://u:%70assword@h/db", Some("published")),
+        ("postgresql://postgres:postgres@h/db", Some("published")),
+        ("amqp://app:guest@h", Some("published")),
+        ("postgresql://app:app@h/db", Some("published")),
+        ("postgresql://u:$DB_PASSWORD@h/db", Some("unexpanded")),
+        ("postgresql://u:your-password@h/db", Some("placeholder")),
+        ("postgresql://u:YOUR_PASSWORD@h/db", Some("placeholder")),
+        ("postgresql://u:secret@h/db", Some("placeholder")),
+        ("postgresql://u:@h/db", None),
     ] {
         assert_eq!(codes("type = 'url'", url.as_bytes()), expected.into_iter().collect::<Vec<_>>(), "{url}");
     }
@@ -90,6 +98,96 @@ fn what_a_shell_should_have_replaced_is_not_random() {
     }
     for text in ["a$(b", "$(7x)", "pa`ss`word1", "$x{y}z", "${", "100$(%)"] {
         assert_eq!(codes("", text.as_bytes()), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn what_stands_for_a_secret_is_none() {
+    for (code, texts) in [
+        ("unexpanded", &["$POSTGRES_PASSWORD", "$(</run/secrets/x)", "$(< key.txt)", "$$(openssl rand -hex 32)"][..]),
+        (
+            "placeholder",
+            &[
+                "[REDACTED]",
+                "REDACTED",
+                "***",
+                "dummy",
+                "ENTER_YOUR_KEY_HERE",
+                "add-your-key-here",
+                "__SECRET__",
+                "@@SECRET@@",
+                "%DB_PASSWORD%",
+                "#{TOKEN}#",
+                "your secret here",
+                "yourpassword",
+                "sk-xxxxxxxxxxxxxxxx",
+                "insert_key_here",
+                "TO BE REPLACED",
+                "[object Object]",
+                "xxxxxx",
+            ],
+        ),
+        ("published", &["123456", "Password1", "postgres", "letmein", "changeit", "supersecret"]),
+        ("reference", &["/run/secrets/s", "op://vault/item/field", "ENC[AES256_GCM,data:q7Zk]", "ref+awsssm://x"]),
+        ("message", &["cat: /run/secrets/x: No such file or directory", "sh: 1: openssl: not found"]),
+        ("assignment", &["S=q7Zk-2mmT", "export S=q7Zk-2mmT", "s = q7Zk-2mmT"]),
+        ("quoted", &["“q7Zk-2mmT”", "„q7Zk-2mmT“", "‘q7Zk-2mmT’", "«q7Zk-2mmT»"]),
+        ("invisible-character", &["q7Zk\u{200b}-2mmT", "q7Zk\u{a0}2mmT", "q7Zk\u{7}2mmT"]),
+        ("escaped-line-break", &["q7Zk-2mmT\\n"]),
+    ] {
+        for text in texts {
+            assert_eq!(codes("", text.as_bytes()), [code], "{text}");
+        }
+    }
+    for text in ["$A", "$q7Zk2mmT", "[q7,Zk]", "R=q7Zk-2mmT", "SS=q7", "a\nb\tc\r\nd", "op:/x", "x-_q"] {
+        assert_eq!(codes("", text.as_bytes()), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_key_that_signs_tokens_is_as_long_as_its_hash() {
+    let codes = |name: &str, declaration: &str, value: &str| -> Vec<&str> {
+        let found = judge(&SecretName::parse(name).unwrap(), &spec(declaration), value.as_bytes());
+        found.iter().map(|finding| finding.code).collect()
+    };
+    assert_eq!(codes("JWT_SECRET", "", "q7Zk-2mmT"), ["short-jwt-secret"]);
+    assert_eq!(codes("app/jwt-signing-key", "", "q7Zk-2mmT"), ["short-jwt-secret"]);
+    assert_eq!(codes("JWT_SECRET", "", "q7Zk-2mmTq7Zk-2mmUq7Zk-2mmVq7Zk-2"), [""; 0]);
+    assert_eq!(codes("JWT_SECRET", "min_length = 8", "q7Zk-2mmT"), [""; 0]);
+    assert_eq!(codes("JWT_ISSUER", "", "q7Zk-2mmT"), [""; 0]);
+}
+
+#[test]
+fn names_of_users_and_hosts_may_be_common() {
+    for name in ["POSTGRES_USER", "admin_username", "POSTGRES_DB", "DB_HOST"] {
+        assert!(judge(&SecretName::parse(name).unwrap(), &spec(""), b"postgres").is_empty(), "{name}");
+    }
+    assert_eq!(codes("type = 'int'", b"1234"), [""; 0]);
+    assert_eq!(codes("", b"postgres"), ["published"]);
+}
+
+#[test]
+fn keys_in_pem_are_whole_and_what_is_declared() {
+    let private = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIKIb4exXpSsn1NyR2TLQ0D1sFTbPzVOQmz3Ti0L6pW8V\n-----END PRIVATE KEY-----\n";
+    let public = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+    let parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+    let (own, open) = ("type = 'pem-private-key'", "type = 'pem-public-key'");
+    for (declaration, text, expected) in [
+        (own, private.to_owned(), None),
+        (own, private.replace('\n', "\r\n"), None),
+        (own, format!("{parameters}{private}"), None),
+        (own, format!("{public}{private}"), None),
+        (own, private.replace("MC4C", "MC8C"), Some("wrong-type")),
+        (own, private.replace("VwBC", "Vw!C"), Some("wrong-type")),
+        (own, private.replace("KIb4exXp", ""), Some("wrong-type")),
+        (own, format!("{private}-----BEGIN PRIVATE KEY-----\nMC4C"), Some("wrong-type")),
+        (own, parameters.to_owned(), Some("wrong-type")),
+        (own, public.to_owned(), Some("wrong-type")),
+        (open, public.to_owned(), None),
+        (open, private.to_owned(), Some("private-key")),
+        (open, format!("{public}{private}"), Some("private-key")),
+    ] {
+        assert_eq!(codes(declaration, text.as_bytes()), expected.into_iter().collect::<Vec<_>>(), "{text}");
     }
 }
 
@@ -157,6 +255,10 @@ fn the_store_knows_when_a_secret_was_changed() {
     let rotated = Timestamp::parse("2026-01-31T00:00:00Z").unwrap().0;
     assert_eq!(at("B", rotated + 89 * 86_400), [""; 0]);
     assert_eq!(at("B", rotated + 90 * 86_400), ["overdue"]);
+    assert_eq!(at("B", rotated - 86_401), ["rotated-in-future"]);
+    assert_eq!(at("B", rotated - 86_000), [""; 0]);
+    let other = vault.set(&[(EntryName::new(name("a")), SecretBytes::copy_of(b"x"))], None).unwrap_err();
+    assert!(other.to_string().ends_with("secret a is declared as A; use that name"), "{other}");
     assert!(vault.check(&name("C"), Timestamp(now)).is_err());
     assert!(Severity::Failure < Severity::Warning && Severity::Warning < Severity::Information);
 }

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::key::{KeyFormat, decode, published};
 use crate::manifest::{SecretKind, SecretSpec};
 
-use super::Finding;
+use super::{Finding, stand_in};
 
 /// Whether a value has the type and length of its declaration; nothing else is asked. One finding
 /// at most: the first reason why not.
@@ -59,7 +59,17 @@ pub(super) fn url_password(text: &str) -> Option<Finding> {
     if cut || !user.bytes().all(|b| allowed(b) || b >= 0x80) || !escapes(user) {
         return Some(unescaped());
     }
-    (published(password.as_bytes()) || published(&unescape(password))).then(super::public)
+    let name = user.split_once(':').map_or(user, |(name, _)| name);
+    let plain = unescape(password);
+    let plain = core::str::from_utf8(&plain).unwrap_or(password);
+    let is_known = |text: &str| published(text.as_bytes()) || stand_in::is_common(text);
+    if is_known(plain) || is_known(password) || !password.is_empty() && name == password {
+        return Some(stand_in::public());
+    }
+    if stand_in::is_unexpanded(plain) {
+        return Some(stand_in::unexpanded());
+    }
+    (!plain.is_empty() && stand_in::is_placeholder(plain)).then(stand_in::placeholder)
 }
 
 fn unescaped() -> Finding {
@@ -153,33 +163,74 @@ fn pem(kind: SecretKind, text: &str) -> Option<Finding> {
             "make a key pair: `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out FILE`",
         ));
     }
-    if text.starts_with("-----BEGIN ") && text.contains("\\n") {
+    if text.starts_with(BEGIN) && text.contains("\\n") {
         return Some(Finding::failure(
             "escaped-line-breaks",
             "it is PEM with \\n written where its lines should end, which no PEM reader takes",
             "write it with real line breaks",
         ));
     }
-    let Some((label, body)) = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----")) else {
+    if !text.starts_with(BEGIN) {
         return Some(wrong(kind, "it does not begin with -----BEGIN"));
-    };
-    let whole = body
-        .split_once("-----END ")
-        .filter(|(_, end)| end.split_once("-----").is_some_and(|(end, _)| end == label))
-        .is_some_and(|(body, _)| body.starts_with(['\n', '\r']) && body.trim().len() >= MIN_PEM);
-    if !whole {
-        return Some(wrong(kind, "it is cut: its first and last line do not fit, or nothing is between them"));
     }
-    let (private, public) = (label.ends_with("PRIVATE KEY"), label.ends_with("PUBLIC KEY"));
+    // `openssl ecparam` puts parameters before the key, and a bundle holds several.
+    let (mut rest, mut labels) = (Some(text), Vec::new());
+    while let Some(from_begin) = rest {
+        let Some((label, behind)) = block(from_begin) else {
+            return Some(wrong(kind, "it is cut or altered: its lines do not fit each other, or are not all there"));
+        };
+        labels.push(label);
+        rest = behind.find(BEGIN).and_then(|at| behind.get(at..));
+    }
+    let has = |end: &str| labels.iter().any(|label| label.ends_with(end));
+    let (private, public) = (has("PRIVATE KEY"), has("PUBLIC KEY"));
     match kind {
-        SecretKind::PemPrivateKey if public => Some(wrong(kind, "it is a public key")),
         SecretKind::PemPublicKey if private => Some(Finding::failure(
             "private-key",
-            "it is a private key where a public key belongs",
+            "it is a private key where a public key belongs, or holds one",
             "put the public key there: `openssl pkey -in FILE -pubout`; who could read the private one has it",
         )),
+        SecretKind::PemPrivateKey if public && !private => Some(wrong(kind, "it is a public key")),
         _ if private || public => None,
         _ => Some(wrong(kind, "it is PEM of something else than a key")),
+    }
+}
+
+/// The label of the block that a text begins with, if it is whole, and what follows.
+fn block(text: &str) -> Option<(&str, &str)> {
+    let (label, rest) = text.strip_prefix(BEGIN)?.split_once("-----")?;
+    let (body, rest) = rest.split_once("-----END ")?;
+    let (end, behind) = rest.split_once("-----")?;
+    let is_key = label.ends_with("PRIVATE KEY") || label.ends_with("PUBLIC KEY");
+    let whole = end == label && body.starts_with(['\n', '\r']) && (!is_key || is_whole(label, body));
+    whole.then_some((label, behind))
+}
+
+/// Whether the lines of a key are base64, and all of it where the key tells its length. Lines with
+/// a colon tell how an encrypted one is encrypted.
+fn is_whole(label: &str, body: &str) -> bool {
+    if body.contains(':') {
+        return true;
+    }
+    let mut digits = Zeroizing::new(Vec::with_capacity(body.len()));
+    digits.extend(body.bytes().filter(|b| !b.is_ascii_whitespace()));
+    let mut key = Zeroizing::new(vec![0; digits.len().div_ceil(4) * 3]);
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let Ok(length) = GeneralPurpose::new(&STANDARD, config).decode_slice(&digits, &mut key) else { return false };
+    label.starts_with("OPENSSH ") || der_length(&key) == Some(length)
+}
+
+/// How long a DER sequence says that it is, with its header.
+fn der_length(der: &[u8]) -> Option<usize> {
+    let [0x30, first, rest @ ..] = der else { return None };
+    let following = usize::from(first & 0x7f);
+    match first {
+        0..=0x7f => Some(2 + following),
+        _ => {
+            let digits = rest.get(..following).filter(|digits| digits.len() <= 4)?;
+            let length = digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit));
+            Some(2 + following + length)
+        }
     }
 }
 
@@ -217,5 +268,4 @@ fn count(has: usize, declared: Option<usize>) -> Option<Finding> {
     ))
 }
 
-/// Least length of what stands between the lines of a PEM key, in characters: an Ed25519 key.
-const MIN_PEM: usize = 56;
+const BEGIN: &str = "-----BEGIN ";

@@ -78,6 +78,13 @@ impl Vault {
                 "declare `rotated = YYYY-MM-DD`, or keep it in the store",
             ));
         };
+        if base.0 > now.0 + 86_400 {
+            return Some(Finding::failure(
+                "rotated-in-future",
+                format!("it is said to have been changed on {}, which is still to come", base.date()),
+                "put `rotated` or the clock right: until then it is never overdue",
+            ));
+        }
         let age = now.0.saturating_sub(base.0) / 86_400;
         (age >= u64::from(days)).then(|| {
             Finding::failure(
