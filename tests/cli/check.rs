@@ -334,6 +334,28 @@ fn no_finding_shows_a_value() {
     assert!(looked_for > 60, "{looked_for}");
 }
 
+/// A `.env` that lies there and cannot be read keeps nothing else from being told.
+#[test]
+fn an_environment_file_in_disorder_is_a_finding() {
+    let directory = home(STORES[0]);
+    let config = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    directory.write("vault.toml", format!("{config}\n[secrets.NOWHERE]\n"));
+    directory.write(".env", b"X=\xff\n");
+    let told = directory.vault("check");
+    assert!(
+        told.code == 14 && told.out.contains("[env-file-unreadable]") && told.out.contains("[missing]"),
+        "{told:?}"
+    );
+    fs::remove_file(directory.path(".env")).unwrap();
+    std::os::unix::fs::symlink("/etc/hostname", directory.path(".env")).unwrap();
+    let told = directory.vault("check");
+    assert!(
+        told.code == 14 && told.out.contains("[env-file-unreadable]") && told.out.contains("[missing]"),
+        "{told:?}"
+    );
+    directory.vault("check --env-file .env").fails(18);
+}
+
 /// A marker inside every kind of mistake.
 #[test]
 fn no_finding_shows_a_part_of_a_value() {

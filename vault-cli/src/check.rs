@@ -29,9 +29,15 @@ pub(crate) fn run(args: &CheckArgs, global: &Global, output: &mut Output) -> Out
         }
     }
     if let Some(file) = env_file(args) {
-        let lines = EnvFile::read(&file)?;
-        for (name, spec) in &declared {
-            lines.check(&vault, name, spec, &mut findings);
+        match EnvFile::read(&file) {
+            Ok(lines) => declared.iter().for_each(|(name, spec)| lines.check(&vault, name, spec, &mut findings)),
+            // What lies here and nobody named keeps nothing else from being told.
+            Err(error) if args.env_file.is_none() => findings.failure(
+                "env-file-unreadable",
+                error.message,
+                "put it right or remove it: applications and Compose read it, each in its own way",
+            ),
+            Err(error) => return Err(error),
         }
     }
     let bad = findings.count(Severity::Failure) + if args.strict { findings.count(Severity::Warning) } else { 0 };
