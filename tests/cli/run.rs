@@ -101,6 +101,26 @@ fn a_command_gets_every_declared_secret_and_nothing_of_vault() {
     }
 }
 
+/// It opens everything, and the command was not to get it.
+#[test]
+fn a_master_key_in_the_environment_stays_with_vault() {
+    let directory = Directory::new();
+    directory.vault("key generate --out kek").ok();
+    let config = "version = 1\n[keyring.main]\nsources = [\"secret:MY_KEK\", \"secret:OTHER_KEK\"]\n";
+    directory.write("vault.toml", config);
+    let key = fs::read_to_string(directory.path("kek")).unwrap();
+    for flags in ["", "--mask", "--files"] {
+        let mut by_value = launch(&directory, flags, &["env"]);
+        let told = finish(by_value.env("MY_KEK", &key).env("OTHER", "stays"), b"").ok();
+        assert!(!told.contains("MY_KEK") && told.contains("OTHER=stays"), "{told}");
+        let mut by_file = launch(&directory, flags, &["env"]);
+        let told = finish(by_file.env("MY_KEK_FILE", directory.path("kek")), b"").ok();
+        assert!(!told.contains("MY_KEK"), "{told}");
+    }
+    let mut named = launch(&directory, "--only MY_KEK", &["env"]);
+    assert!(finish(named.env("MY_KEK", &key), b"").ok().contains("MY_KEK="));
+}
+
 #[test]
 fn what_named_a_file_is_unset() {
     let directory = home();

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
-use vault_core::{Error, Kind, SecretBytes, SecretName};
+use vault_core::{Error, KeySource, KeyringKind, Kind, Manifest, SecretBytes, SecretName, Vault};
 
 use crate::args::{Global, RunCommandArgs};
 use crate::failure::{Failure, Outcome};
@@ -32,13 +32,28 @@ struct Delivered {
 
 impl Delivered {
     fn file_variable(&self) -> String {
-        format!("{}_FILE", self.variable)
+        file_variable(&self.variable)
     }
+}
+
+fn file_variable(variable: &str) -> String {
+    format!("{variable}_FILE")
+}
+
+/// The master keys that `vault` itself finds by name: they open everything, and are no business of
+/// the command unless it is to get them.
+fn master_keys(manifest: &Manifest) -> impl Iterator<Item = &SecretName> {
+    let keyrings = manifest.keyrings().filter(|keyring| keyring.kind == KeyringKind::Kek);
+    keyrings.flat_map(|keyring| &keyring.sources).filter_map(|source| match source {
+        KeySource::Secret(name) => Some(name),
+        _ => None,
+    })
 }
 
 /// `vault run`.
 pub(crate) fn run(args: &RunCommandArgs, global: &Global, core_limit: Rlimit, output: &mut Output) -> Outcome {
-    let secrets = resolve(args, global)?;
+    let vault = input::vault(global)?;
+    let secrets = resolve(args, &vault)?;
     if secrets.is_empty() {
         output.note("no secret is declared; --only names others");
     }
@@ -48,6 +63,10 @@ pub(crate) fn run(args: &RunCommandArgs, global: &Global, core_limit: Rlimit, ou
     let mut command = Command::new(program);
     command.args(arguments);
     inherit(&mut command, args.pristine);
+    for key in master_keys(vault.manifest()) {
+        command.env_remove(key.variable()).env_remove(file_variable(&key.variable()));
+    }
+    drop(vault);
     for secret in &secrets {
         command.env_remove(&secret.variable).env_remove(secret.file_variable());
     }
@@ -87,8 +106,7 @@ pub(crate) fn run(args: &RunCommandArgs, global: &Global, core_limit: Rlimit, ou
 }
 
 /// Every secret that the command is to get. Nothing is started unless all are there.
-fn resolve(args: &RunCommandArgs, global: &Global) -> Result<Vec<Delivered>, Failure> {
-    let vault = input::vault(global)?;
+fn resolve(args: &RunCommandArgs, vault: &Vault) -> Result<Vec<Delivered>, Failure> {
     let wanted: Vec<(SecretName, bool)> = if args.only.is_empty() {
         vault.manifest().secrets().map(|(name, spec)| (name.clone(), spec.required)).collect()
     } else {
