@@ -4,7 +4,7 @@ use std::fs;
 
 use base64::Engine as _;
 
-use crate::{App, TOKENS};
+use crate::{App, Directory, TOKENS};
 
 const SECRET: &str = "MARKER-secret-that-nobody-may-see-0123456789";
 
@@ -81,7 +81,7 @@ fn messages_are_for_people() {
 /// No flag takes a key or a secret: what is typed is seen by every process of the machine.
 #[test]
 fn no_argument_is_a_secret() {
-    let directory = crate::Directory::new();
+    let directory = Directory::new();
     let mut pages = String::new();
     for line in [
         "seal",
@@ -109,4 +109,27 @@ fn no_argument_is_a_secret() {
     for value in ["<SECRET>", "<KEY>", "<VALUE>", "<PASSWORD>"] {
         assert!(!pages.contains(value), "{value}");
     }
+}
+
+/// A value that stands where none belongs reaches a terminal, and the log of whatever ran this.
+#[test]
+fn no_usage_error_repeats_a_word() {
+    let directory = Directory::new();
+    for line in [
+        "set NAME Canary4Zq",
+        "set NAME --generate=Canary4Zq",
+        "get NAME --preset Canary4Zq",
+        "get NAME --preset=Canary4Zq",
+        "seal Canary4Zq",
+        "Canary4Zq",
+        "key Canary4Zq",
+        "check Canary4Zq",
+        "swarm plan --uid Canary4Zq",
+        "list --json=Canary4Zq",
+    ] {
+        let told = directory.vault(line).fails(2);
+        assert!(!told.contains("anary"), "{line}: {told}");
+    }
+    // A mistyped option is told.
+    assert!(directory.vault("set NAME --genrate").fails(2).contains("--genrate"));
 }

@@ -24,7 +24,7 @@ mod transfer;
 use std::process::ExitCode;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use args::{Cli, Command};
@@ -34,7 +34,7 @@ use output::Output;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(error),
     };
     let core_limit = hide_memory(matches!(cli.command, Command::Run(_)));
     let mut output = Output::new(cli.global.json);
@@ -90,7 +90,27 @@ fn hide_memory(lends: bool) -> Rlimit {
     limit
 }
 
-fn usage(error: &clap::Error) -> ExitCode {
+fn usage(mut error: clap::Error) -> ExitCode {
+    // What stands where it does not belong may be a secret, and standard error goes to logs.
+    let hidden = || ContextValue::String("…".to_owned());
+    match error.kind() {
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
+            let what = if error.kind() == ErrorKind::UnknownArgument {
+                ContextKind::InvalidArg
+            } else {
+                ContextKind::InvalidSubcommand
+            };
+            if matches!(error.get(what), Some(ContextValue::String(word)) if !word.starts_with("--")) {
+                error.insert(what, hidden());
+            }
+        }
+        ErrorKind::InvalidValue | ErrorKind::TooManyValues | ErrorKind::ValueValidation => {
+            if matches!(error.get(ContextKind::InvalidValue), Some(ContextValue::String(value)) if !value.is_empty()) {
+                error.insert(ContextKind::InvalidValue, hidden());
+            }
+        }
+        _ => {}
+    }
     // Help and version are answers; the rest is for people. A closed pipe is no error.
     let _ = error.print();
     match error.kind() {
