@@ -112,6 +112,16 @@ fn values_go_in_exactly_and_only_through_standard_input() {
 }
 
 #[test]
+fn a_number_has_a_next_one_or_is_refused() {
+    let swarm = Swarm::new();
+    let last = format!("{{\"Name\":\"shop_db_password_v{}\",\"Labels\":\"\"}}\n", u64::MAX);
+    swarm.directory.write("secrets", last);
+    let told = swarm.run("apply --yes").fails(2);
+    assert!(told.contains("shop_db_password_v has no further number"), "{told}");
+    assert!(swarm.changes().is_empty());
+}
+
+#[test]
 fn what_is_unchanged_is_not_created_again() {
     let swarm = Swarm::new();
     swarm.run("apply --yes --log log").ok();

@@ -98,7 +98,8 @@ impl<'a> Plan<'a> {
                     *number
                 }
                 last => {
-                    let number = last.map_or(0, |(number, _)| *number) + 1;
+                    let number = last.map_or(Some(1), |(number, _)| number.checked_add(1));
+                    let number = number.ok_or_else(|| Failure::usage(format!("{family} has no further number")))?;
                     let name = named(&family, number);
                     // Swarm's limits are told before anything has been changed.
                     if name.len() > MAX_NAME {
