@@ -202,6 +202,25 @@ fn the_longest_values_are_judged() {
     }
 }
 
+/// Whoever reads that source alone fails, and an operator would not know why.
+#[test]
+fn a_source_behind_the_winner_that_cannot_be_read_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path);
+    std::fs::create_dir_all(at("mounts/a")).unwrap();
+    std::fs::create_dir(at("credentials")).unwrap();
+    std::fs::write(at("credentials/a"), "q7Zk-2mmT").unwrap();
+    std::fs::write(at("vault.toml"), "version = 1\n[secrets.A]\n").unwrap();
+    let variables = BTreeMap::from([("CREDENTIALS_DIRECTORY".to_owned(), at("credentials").into())]);
+    let vault = Vault::load(Config::with_profile(at("vault.toml"), None).unwrap()).unwrap();
+    let vault = vault.with_environment(variables, at("mounts"));
+    let found = vault.check(&SecretName::parse("A").unwrap(), Timestamp::now()).unwrap();
+    let found: Vec<_> = found.iter().map(|finding| (finding.code, finding.severity, finding.what.as_str())).collect();
+    let [("unreadable", Severity::Warning, what)] = found[..] else { panic!("{found:?}") };
+    assert!(what.starts_with(&format!("file {} wins", at("credentials/a").display())), "{what}");
+    assert!(what.contains(&at("mounts/a").display().to_string()), "{what}");
+}
+
 proptest! {
     #[test]
     fn no_value_makes_it_panic(value in prop::collection::vec(any::<u8>(), 0..80), kind in 0..9_usize) {

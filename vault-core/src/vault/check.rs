@@ -49,6 +49,7 @@ impl Vault {
         findings.extend(resolved.notes.iter().filter_map(|note| noted(name, note)));
         findings.extend(judge(name, spec, resolved.value.expose_secret()).into_iter().map(|found| found.at(won)));
         findings.extend(shadowed(spec, won, &all));
+        findings.extend(unread(&resolved, &all));
         if matches!(won, Source::Variable(_)) && !spec.environment {
             findings.push(Finding::warning(
                 "from-environment",
@@ -152,6 +153,16 @@ fn shadowed<'a>(
             )
         },
     )
+}
+
+/// Sources behind the one that wins which exist and cannot be read: whoever reads them alone fails.
+fn unread<'a>(won: &'a Resolved, all: &'a [Result<Resolved>]) -> impl Iterator<Item = Finding> + 'a {
+    let told = |text: &str| won.notes.iter().any(|note| matches!(note, Note::PassedOver(reason) if reason == text));
+    let errors = all.iter().filter_map(|found| found.as_ref().err()).filter(move |error| !told(&error.to_string()));
+    errors.map(|error| {
+        let Finding { code, what, remedy, .. } = unreadable(error);
+        Finding::warning(code, format!("{} wins; of another source: {what}", won.source), remedy)
+    })
 }
 
 fn unreadable(error: &Error) -> Finding {
