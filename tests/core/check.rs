@@ -155,6 +155,10 @@ fn a_key_that_signs_tokens_is_as_long_as_its_hash() {
     assert_eq!(codes("JWT_SECRET", "", "q7Zk-2mmTq7Zk-2mmUq7Zk-2mmVq7Zk-2"), [""; 0]);
     assert_eq!(codes("JWT_SECRET", "min_length = 8", "q7Zk-2mmT"), [""; 0]);
     assert_eq!(codes("JWT_ISSUER", "", "q7Zk-2mmT"), [""; 0]);
+    assert_eq!(codes("DB_PASSWORD", "", "q7Zk-2m"), ["short-secret"]);
+    assert_eq!(codes("DB_PASSWORD", "", "q7Zk-2mm"), [""; 0]);
+    assert_eq!(codes("DB_PASSWORD", "min_length = 4", "q7Zk"), [""; 0]);
+    assert_eq!(codes("DB_PORT", "", "q7Zk"), [""; 0]);
 }
 
 #[test]

@@ -169,20 +169,28 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}' | '\u{feff}')
 }
 
-/// A key of HMAC that is shorter than its hash (RFC 7518, 3.2). Who declares a length has thought
-/// about it.
+/// What is short enough to be tried, by what its name says that it is. Who declares a length has
+/// thought about it.
 fn short(name: &SecretName, spec: &SecretSpec, text: &str) -> Option<Finding> {
     let variable = name.variable();
+    if spec.kind != SecretKind::Text || spec.min_length.is_some() || spec.bytes.is_some() {
+        return None;
+    }
+    let length = text.len();
+    // RFC 7518, 3.2: a key of HMAC is as long as its hash.
     let signs = variable.contains("JWT") && (variable.contains("SECRET") || variable.ends_with("KEY"));
-    (signs && spec.kind == SecretKind::Text && spec.min_length.is_none() && spec.bytes.is_none() && text.len() < 32)
-        .then(|| {
-            Finding::warning(
-                "short-jwt-secret",
-                format!("it has {} bytes, and a key that signs with HS256 has at least 32", text.len()),
-                "make a longer one: `openssl rand -hex 32`, or declare its `min_length`",
-            )
-        })
+    let (code, what) = if signs && length < 32 {
+        ("short-jwt-secret", format!("it has {length} bytes, and a key that signs with HS256 has at least 32"))
+    } else if length < 8 && SECRET_NAMES.iter().any(|end| variable.ends_with(end)) {
+        ("short-secret", format!("it has {length} bytes, so few that all can be tried"))
+    } else {
+        return None;
+    };
+    Some(Finding::warning(code, what, "make a longer one: `openssl rand -hex 32`, or declare its `min_length`"))
 }
+
+/// How names end of what nobody may guess.
+const SECRET_NAMES: [&str; 5] = ["PASSPHRASE", "PASSWORD", "SECRET", "SECRET_KEY", "TOKEN"];
 
 /// What copying by hand puts inside.
 fn damaged(text: &str) -> Option<Finding> {
