@@ -1,5 +1,6 @@
 //! Secrets in what a command prints, replaced by their names.
 
+use core::cmp::Reverse;
 use std::io::{self, Read};
 
 use aho_corasick::{AhoCorasick, MatchKind};
@@ -14,6 +15,16 @@ use super::Delivered;
 pub(super) struct Mask {
     automaton: AhoCorasick,
     patterns: Vec<Pattern>,
+}
+
+/// What may be the beginning of a secret.
+#[derive(Default)]
+struct Held {
+    bytes: Vec<u8>,
+    /// How much of it is a part of what was replaced already.
+    done: usize,
+    /// Which pattern was replaced last.
+    last: Option<usize>,
 }
 
 struct Pattern {
@@ -46,7 +57,7 @@ impl Mask {
             );
         }
         let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
+            .match_kind(MatchKind::Standard)
             .build(patterns.iter().map(|pattern| pattern.bytes.expose_secret()))
             .map_err(|_| Error::TooLarge { what: "all secrets together, for --mask", limit: i32::MAX as usize })?;
         Ok(Self { automaton, patterns })
@@ -55,14 +66,14 @@ impl Mask {
     /// Copies until the end of `from`, or until nobody takes it any more: then the command finds
     /// out when it prints again.
     pub(super) fn copy(&self, mut from: impl Read, mut to: impl FnMut(&[u8]) -> io::Result<()>) {
-        let (mut read, mut held) = (vec![0; READ], Vec::new());
+        let (mut read, mut held) = (vec![0; READ], Held::default());
         loop {
             let got = match from.read(&mut read) {
                 Ok(got) => got,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => 0,
             };
-            held.extend_from_slice(read.get(..got).unwrap_or_default());
+            held.bytes.extend_from_slice(read.get(..got).unwrap_or_default());
             let printed = self.pass(&mut held, got == 0);
             if to(&printed).is_err() || got == 0 {
                 return;
@@ -70,25 +81,31 @@ impl Mask {
         }
     }
 
-    /// Takes from `held` all that no later byte can make part of a secret.
-    fn pass(&self, held: &mut Vec<u8>, at_end: bool) -> Vec<u8> {
-        let mut printed = Vec::with_capacity(held.len());
-        let mut rest = held.as_slice();
-        let open = loop {
-            // A match that begins before `open` cannot become a longer one.
-            let open = if at_end { rest.len() } else { self.open(rest) };
-            let found = self.automaton.find(rest).filter(|found| found.start() < open);
-            let Some((found, pattern)) =
-                found.and_then(|found| Some((found, self.patterns.get(found.pattern().as_usize())?)))
-            else {
-                break open;
-            };
-            printed.extend_from_slice(rest.get(..found.start()).unwrap_or_default());
-            printed.extend_from_slice(pattern.label.as_bytes());
-            rest = rest.get(found.end()..).unwrap_or_default();
-        };
-        printed.extend_from_slice(rest.get(..open).unwrap_or_default());
-        *held = rest.get(open..).unwrap_or_default().to_vec();
+    /// Takes from `held` all that no later byte can make part of a secret. What several secrets
+    /// cover together is replaced as a whole.
+    fn pass(&self, held: &mut Held, at_end: bool) -> Vec<u8> {
+        let text = held.bytes.as_slice();
+        // What begins before that is not the beginning of anything longer.
+        let open = if at_end { text.len() } else { self.open(text) };
+        let mut found: Vec<_> = self.automaton.find_overlapping_iter(text).filter(|m| m.start() < open).collect();
+        found.sort_unstable_by_key(|m| (m.start(), Reverse(m.end())));
+        let (mut printed, mut done, mut last) = (Vec::with_capacity(text.len()), held.done, held.last);
+        for m in found {
+            let Some(pattern) = self.patterns.get(m.pattern().as_usize()) else { continue };
+            if m.end() <= done {
+                continue;
+            }
+            let overlaps = m.start() < done;
+            printed.extend_from_slice(text.get(done..m.start()).unwrap_or_default());
+            let same = last.and_then(|last| self.patterns.get(last)).is_some_and(|last| last.label == pattern.label);
+            if !(overlaps && same) {
+                printed.extend_from_slice(pattern.label.as_bytes());
+            }
+            (done, last) = (m.end(), Some(m.pattern().as_usize()));
+        }
+        printed.extend_from_slice(text.get(done..open).unwrap_or_default());
+        let bytes = text.get(open..).unwrap_or_default().to_vec();
+        *held = Held { bytes, done: done.saturating_sub(open), last };
         printed
     }
 
@@ -138,7 +155,7 @@ mod tests {
             })
             .collect();
         let automaton = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
+            .match_kind(MatchKind::Standard)
             .build(patterns.iter().map(|pattern| pattern.bytes.expose_secret()))
             .unwrap();
         Mask { automaton, patterns }
@@ -162,11 +179,12 @@ mod tests {
         for (text, expected) in [
             ("a secret.", "a [A]."),
             ("secretsecret", "[A][A]"),
-            ("secret-and-more!", "[LONG]!"),
+            ("secret-and-more!", "[LONG][B]"),
+            ("no-secret-and-more!?", "no-[LONG][B]?"),
             ("secret-and-mor", "[A]-and-mor"),
             ("secret-and-more", "[LONG]"),
             ("and-more!secre", "[B]secre"),
-            ("aaaaaaaaaaaaa", "[AA][AA]a"),
+            ("aaaaaaaaaaaaab", "[AA]b"),
             ("ssecret sec", "s[A] sec"),
             ("", ""),
         ] {
@@ -184,12 +202,12 @@ mod tests {
     #[test]
     fn nothing_waits_that_is_no_beginning_of_a_value() {
         let mask = mask(&[("A", "secret")]);
-        let mut held = b"name: ".to_vec();
+        let mut held = Held { bytes: b"name: ".to_vec(), ..Held::default() };
         assert_eq!(mask.pass(&mut held, false), b"name: ");
-        held.extend_from_slice(b"secre");
+        held.bytes.extend_from_slice(b"secre");
         assert_eq!(mask.pass(&mut held, false), b"");
-        held.extend_from_slice(b"cy");
+        held.bytes.extend_from_slice(b"cy");
         assert_eq!(mask.pass(&mut held, false), b"secrecy");
-        assert!(held.is_empty());
+        assert!(held.bytes.is_empty());
     }
 }
