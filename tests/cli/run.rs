@@ -378,7 +378,7 @@ fn an_interrupt_typed_on_a_terminal_is_not_doubled() {
 
 /// What a command prints that is interrupted on a terminal when it is ready.
 fn interrupted(directory: &Directory, line: &str) -> String {
-    let line = format!("{} run --files -- {line}", crate::binary().display());
+    let line = format!("env --default-signal {} run --files -- {line}", crate::binary().display());
     let mut script = Command::new("script");
     script.args(["-qec", &line, "/dev/null"]).current_dir(directory.home.path());
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -1,0 +1,168 @@
+//! Values of columns and stores under other keys, and what is there.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use vault_core::{Format, Timestamp};
+
+#[derive(Args, Debug)]
+pub(crate) struct StatusArgs {
+    /// One column only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) column: Option<String>,
+
+    /// Open every value, instead of counting tokens by the key that they name
+    #[arg(long)]
+    pub(crate) deep: bool,
+
+    /// Again every two seconds, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RotateArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<RotateCommand>,
+
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+
+    /// Disable the keys that were replaced, once every process has read the states that say so
+    #[arg(long)]
+    pub(crate) retire: bool,
+
+    /// Every process has loaded the key that waits, or with --retire read the present states
+    #[arg(long)]
+    pub(crate) all_nodes_loaded: bool,
+
+    /// Do not ask
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ScopeArgs {
+    /// Keyring whose columns are meant; else that of --column, or main
+    #[arg(long, value_name = "NAME")]
+    pub(crate) keyring: Option<String>,
+
+    /// One column only
+    #[arg(long, value_name = "NAME")]
+    pub(crate) column: Option<String>,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// Every process that holds the key is stopped: rewrite also what unlinked applications read
+    #[arg(long)]
+    pub(crate) app_stopped: bool,
+
+    /// Open and seal again under new data keys, instead of rewrapping
+    #[arg(long)]
+    pub(crate) deep: bool,
+
+    /// Rows in one transaction
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: u16,
+
+    /// Most rows in a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "app_stopped")]
+    pub(crate) rows_per_second: Option<u32>,
+
+    /// Stop at this time, such as 2026-02-03T06:00:00Z, or after +30m
+    #[arg(long, value_name = "TIME", value_parser = crate::rotate::deadline)]
+    pub(crate) until: Option<Timestamp>,
+
+    /// Wait while this file exists
+    #[arg(long, value_name = "FILE", conflicts_with = "app_stopped")]
+    pub(crate) pause_file: Option<PathBuf>,
+
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RotateCommand {
+    /// Do everything but write, and say what would be done
+    Plan {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        #[command(flatten)]
+        run: RunArgs,
+    },
+    /// Rewrap until a full pass changes nothing; run again after any interruption
+    Run {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        #[command(flatten)]
+        run: RunArgs,
+        /// Take the store and the keyring as they are, though one of them is older than the other
+        #[arg(long)]
+        accept_rollback: bool,
+    },
+    /// Make the databases refuse values under keys that were replaced
+    Fence {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        /// Take the fences down; those against keys that are disabled stay
+        #[arg(long)]
+        drop: bool,
+        /// Every process opens values under the keys that are fenced off
+        #[arg(long, requires = "drop")]
+        all_nodes_loaded: bool,
+        /// Change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Open every value and prove that none is stale; forgets the run
+    Verify {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        /// Change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Forget the open run; what was rewritten stays
+    Abort {
+        #[command(flatten)]
+        scope: ScopeArgs,
+        /// Change nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Show the open runs
+    Status {
+        #[command(flatten)]
+        scope: ScopeArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct MigrateArgs {
+    /// Column of the configuration
+    pub(crate) column: String,
+
+    /// Format that its values become
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) to: Format,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ResealArgs {
+    /// Column of the configuration
+    pub(crate) column: String,
+
+    /// A field of the context that tokens were sealed for, such as 'tenant={user_id}'; repeatable
+    #[arg(long, value_name = "FIELD=TEMPLATE", required = true)]
+    pub(crate) old_context: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
