@@ -85,7 +85,12 @@ fn mark_all(column: &mut dyn Column) -> vault_core::column::Written {
         })
         .collect();
     let cursor = changes.last().unwrap().key.clone();
-    column.write(&changes, &Progress { run: &run.id, cursor: Some(&cursor), failed: &[], guard: &|| Ok(()) }).unwrap()
+    column
+        .write(
+            &changes,
+            &Progress { run: &run.id, cursor: Some(&cursor), failed: &[], waits: false, guard: &|| Ok(()) },
+        )
+        .unwrap()
 }
 
 const SIMPLE: &str = "table = \"t\"\nrow = [\"id\"]\nvalue = \"v\"";
@@ -184,7 +189,7 @@ fn members_of_json_are_replaced_and_their_neighbours_are_not() {
     let written = column
         .write(
             &[change(&rows[0]), change(&rows[2])],
-            &Progress { run: &run.id, cursor: Some(&rows[2].key), failed: &[], guard: &|| Ok(()) },
+            &Progress { run: &run.id, cursor: Some(&rows[2].key), failed: &[], waits: false, guard: &|| Ok(()) },
         )
         .unwrap();
     assert_eq!(written.rewritten, 2);
@@ -211,7 +216,10 @@ fn only_what_was_read_is_replaced() {
         .map(|row| RowChange { key: row.key.clone(), old: row.value.clone(), new: "lost".to_owned() })
         .collect();
     let written = column
-        .write(&changes, &Progress { run: &run.id, cursor: Some(&rows[3].key), failed: &[], guard: &|| Ok(()) })
+        .write(
+            &changes,
+            &Progress { run: &run.id, cursor: Some(&rows[3].key), failed: &[], waits: false, guard: &|| Ok(()) },
+        )
         .unwrap();
     assert_eq!((written.rewritten, written.lost), (0, 4));
     let left: u64 = connection.query_row("SELECT count(*) FROM t WHERE v = 'lost'", [], |row| row.get(0)).unwrap();
@@ -370,7 +378,10 @@ fn runs_are_joined_refused_and_forgotten() {
     let row = pages(&mut one, &Selection::All, true, 1).remove(0);
     let change = RowChange { key: row.key.clone(), old: row.value, new: "y".to_owned() };
     let forgotten = one
-        .write(&[change], &Progress { run: &run.id, cursor: Some(&row.key), failed: &[], guard: &|| Ok(()) })
+        .write(
+            &[change],
+            &Progress { run: &run.id, cursor: Some(&row.key), failed: &[], waits: false, guard: &|| Ok(()) },
+        )
         .unwrap_err();
     assert!(matches!(forgotten, Error::Temporary { .. }), "{forgotten}");
     let value: String = table.connect().query_row("SELECT v FROM t", [], |row| row.get(0)).unwrap();
@@ -394,7 +405,10 @@ fn a_database_keeps_its_journal_mode_and_old_values_do_not_stay_in_its_pages() {
             .map(|row| RowChange { key: row.key.clone(), old: row.value.clone(), new: "n".to_owned() })
             .collect();
         column
-            .write(&changes, &Progress { run: &run.id, cursor: Some(&rows[499].key), failed: &[], guard: &|| Ok(()) })
+            .write(
+                &changes,
+                &Progress { run: &run.id, cursor: Some(&rows[499].key), failed: &[], waits: false, guard: &|| Ok(()) },
+            )
             .unwrap();
         column.close_run().unwrap();
         column.finish().unwrap();
@@ -445,7 +459,10 @@ fn an_immutable_column_is_never_written() {
     assert_eq!(row.value, Cell::Text("x".to_owned()));
     let change = RowChange { key: row.key.clone(), old: row.value, new: "y".to_owned() };
     assert!(matches!(
-        column.write(&[change], &Progress { run: "", cursor: Some(&row.key), failed: &[], guard: &|| Ok(()) }),
+        column.write(
+            &[change],
+            &Progress { run: "", cursor: Some(&row.key), failed: &[], waits: false, guard: &|| Ok(()) }
+        ),
         Err(Error::Refused { .. })
     ));
 }

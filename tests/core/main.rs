@@ -14,11 +14,14 @@ mod foreign;
 mod keyring;
 mod keyring_state;
 mod manifest;
+mod postgres;
 mod properties;
 mod redaction;
 mod resolver;
 mod rotation;
 mod schema;
+#[path = "../server.rs"]
+mod server;
 mod sqlite_columns;
 mod stores;
 mod vectors;

@@ -41,7 +41,7 @@ fn the_documented_example_is_read_completely() {
     assert_eq!((hex.kind, hex.bytes), (SecretKind::Hex, Some(32)));
 
     let column = manifest.column("flowfile.secrets").unwrap();
-    assert_eq!(column.database, Path::new("/app/internal_storage/database/flowfile_catalog.db"));
+    assert_eq!(column.database, "/app/internal_storage/database/flowfile_catalog.db".into());
     assert_eq!((column.table.as_str(), column.value.as_str()), ("secrets", "encrypted_value"));
     assert_eq!((column.row.as_slice(), column.member.as_deref()), (["id".to_owned()].as_slice(), None));
     assert_eq!(column.reads, [Format::FlowfileV1, Format::FlowfileLegacyMaster]);
@@ -145,9 +145,10 @@ fn mistakes_are_told_with_place_and_remedy() {
             "a keyring takes its key from this secret, and a key has no `default`",
         ),
         top("[vault]\nnodes = 'three'", ":3:9", "the value is of another type than this field has"),
-        top("[store]\nurl = 'secret:DATABASE_URL'", ":3:7", "PostgreSQL is not supported by this build"),
-        top("[store]\nurl = 'postgresql://u:p@h/d'", ":3:7", "PostgreSQL is not supported by this build"),
-        top("[store]\nurl = 'x'", ":3:7", "it is neither"),
+        top("[store]\nurl = 'secret:DATABASE URL'", ":3:7", "a secret's name is"),
+        top("[store]\nurl = 'postgresql://u:p@h/d'", ":3:7", "a password does not belong here"),
+        top("[store]\nurl = 'postgresql://u@h/d?x=1'", ":3:7", "one of its parameters is not known"),
+        top("[store]\nurl = 'x'", ":3:7", "it is none of"),
         keyring("sources = []", ":3:11", "no source is given"),
         keyring(
             "sources = ['x']",
@@ -261,11 +262,7 @@ fn mistakes_are_told_with_place_and_remedy() {
             ":16:13".to_owned(),
             "unknown field \"owner\"; did you mean".to_owned(),
         ),
-        (
-            good.replace("sqlite:", "secret:"),
-            ":12:12".to_owned(),
-            "PostgreSQL is not supported by this build".to_owned(),
-        ),
+        (good.replace("sqlite:", "mysql:"), ":12:12".to_owned(), "it is none of \"sqlite:PATH\"".to_owned()),
         (good.replace("name = 'c'", "name = 'a b'"), ":11:8".to_owned(), "a column's name is".to_owned()),
         (
             format!("{good}\n{}", &good[good.find("[[column]]").unwrap()..]),

@@ -1,5 +1,7 @@
 //! Values in an application's own tables: what rotation needs of a database.
 
+#[cfg(feature = "postgres")]
+mod postgres;
 mod spec;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -15,6 +17,8 @@ use crate::key::KeyId;
 use crate::primitives;
 use crate::time::Timestamp;
 
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresColumn;
 pub use spec::{ColumnSpec, ContextTemplate};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteColumn;
@@ -50,6 +54,17 @@ pub trait Column: Send {
     ///
     /// [`Error::Database`].
     fn survey(&mut self) -> Result<Survey>;
+
+    /// Counts the tokens and wrapped keys under `kids`, where that takes no look at every row but
+    /// only at an index. None where the database cannot tell so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn count_under(&mut self, kids: &[KeyId]) -> Result<Option<u64>> {
+        let _ = kids;
+        Ok(None)
+    }
 
     /// The next rows, at most as many as asked for and fewer where values are long. None are left
     /// when none are returned.
@@ -146,6 +161,15 @@ pub trait Column: Send {
     ///
     /// [`Error::Database`].
     fn fenced(&mut self) -> Result<Vec<KeyId>>;
+
+    /// Has the database prove by itself, where it can, that no value is beyond the fence.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if some value is.
+    fn prove_fence(&mut self) -> Result<()> {
+        Ok(())
+    }
 
     /// Takes the fence down.
     ///
@@ -347,6 +371,9 @@ pub struct Progress<'a> {
     pub cursor: Option<&'a RowKey>,
     /// Rows that could not be converted, and why.
     pub failed: &'a [(RowKey, String)],
+    /// Whether rows that somebody else has locked are waited for. Otherwise they may be passed over
+    /// and counted as lost.
+    pub waits: bool,
     /// Whether the batch may be written at all, asked inside its transaction before it is
     /// committed.
     pub guard: &'a dyn Fn() -> Result<()>,

@@ -1,7 +1,69 @@
 //! Connections to databases, shared by columns and stores.
 
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
+#[cfg(feature = "foreign")]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "what only a connection asks for"))]
+pub(crate) mod url;
+
+#[cfg(feature = "foreign")]
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "foreign")]
+use crate::name::SecretName;
+
+#[cfg(feature = "foreign")]
+pub use url::PostgresUrl;
+
+/// Where an application's database is.
+#[cfg(feature = "foreign")]
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DatabaseLocation {
+    /// A PostgreSQL server.
+    Postgres(PostgresUrl),
+    /// A secret that holds the URL of a PostgreSQL server.
+    Secret(SecretName),
+    /// A file of SQLite.
+    Sqlite(PathBuf),
+}
+
+#[cfg(feature = "foreign")]
+impl From<PathBuf> for DatabaseLocation {
+    fn from(path: PathBuf) -> Self {
+        Self::Sqlite(path)
+    }
+}
+
+#[cfg(feature = "foreign")]
+impl From<&Path> for DatabaseLocation {
+    fn from(path: &Path) -> Self {
+        Self::Sqlite(path.to_owned())
+    }
+}
+
+#[cfg(feature = "foreign")]
+impl From<&PathBuf> for DatabaseLocation {
+    fn from(path: &PathBuf) -> Self {
+        Self::Sqlite(path.clone())
+    }
+}
+
+#[cfg(feature = "foreign")]
+impl From<&str> for DatabaseLocation {
+    fn from(path: &str) -> Self {
+        Self::Sqlite(path.into())
+    }
+}
+
+#[cfg(feature = "foreign")]
+impl From<PostgresUrl> for DatabaseLocation {
+    fn from(url: PostgresUrl) -> Self {
+        Self::Postgres(url)
+    }
+}
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -27,15 +27,19 @@
 //! - `ring` (default): payload cipher, public hashes and randomness from ring; `rustcrypto`: the
 //!   same bytes without ring. One of them is needed, and where both are on, ring is used.
 //! - `foreign` (default): the formats that five applications store today, and `Vault`.
-//! - `sqlite`: columns of SQLite databases, and their rotation.
+//! - `sqlite`, `postgres`: columns and stores in databases, and their rotation. `postgres` blocks,
+//!   on an async runtime of its own: call it with `spawn_blocking` from a thread of another.
 //!
 //! # What it does not do
 //!
-//! No global state, no background thread, no async, no change to the process that links it. No
+//! No global state, no background thread, no async outside `postgres`, no change to the process that links it. No
 //! call takes a data key, a nonce or randomness. Memory is wiped and not locked: swap and a
 //! debugger of the same user see what the process sees.
 #![forbid(unsafe_code)]
-#![cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "what only rotation and the vault ask for"))]
+#![cfg_attr(
+    not(any(feature = "postgres", feature = "sqlite")),
+    allow(dead_code, reason = "what only rotation and the vault ask for")
+)]
 
 #[cfg(not(any(feature = "ring", feature = "rustcrypto")))]
 compile_error!("vault-core needs the feature `ring` or the feature `rustcrypto`");
@@ -69,7 +73,7 @@ mod os_keyring;
 mod primitives;
 #[cfg(feature = "foreign")]
 mod resolver;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod rotate;
 mod sealer;
 mod secret;
@@ -83,8 +87,12 @@ mod vault;
 
 pub use context::{Context, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
 pub use database::Access;
+#[cfg(feature = "postgres")]
+pub use database::postgres::PostgresDatabase;
 #[cfg(feature = "sqlite")]
 pub use database::sqlite::SqliteDatabase;
+#[cfg(feature = "foreign")]
+pub use database::{DatabaseLocation, PostgresUrl};
 pub use error::{Error, Kind, Place, Result};
 pub use file::create_file;
 pub use format::Format;
@@ -104,13 +112,15 @@ pub use os_keyring::{OsKeyring, OsKeyringItem};
 pub use resolver::{Explanation, Note, Resolved, Resolver, Shadowed, Source, read_file};
 pub use sealer::Sealer;
 pub use secret::SecretBytes;
+#[cfg(feature = "postgres")]
+pub use store::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
 #[cfg(feature = "foreign")]
 pub use store::{DEFAULT_KEEP, Entry, EntryKey, EntryName, FileStore, NewEntry, Replacement, STORE_ENTRY, Store};
 pub use time::Timestamp;
 pub use token::{DEFAULT_LIMIT, HARD_LIMIT, Inspection, Token, WrappedKey};
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use vault::Scope;
 #[cfg(feature = "foreign")]
 pub use vault::{AnyKeyring, Config, Vault};

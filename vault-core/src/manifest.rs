@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::column::ColumnSpec;
+use crate::database::{DatabaseLocation, PostgresUrl};
 use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::format::Format;
@@ -154,13 +155,26 @@ impl Manifest {
         self.secrets.iter()
     }
 
-    /// The secrets that it takes to open the store, which therefore cannot be in it. What `[store]`
-    /// and `database` name belongs here too, once they may name secrets.
-    pub(crate) fn needed_by_store(&self) -> impl Iterator<Item = &SecretName> {
+    /// The secrets that keyrings take their keys from.
+    pub(crate) fn keys_in_secrets(&self) -> impl Iterator<Item = &SecretName> {
         self.keyrings.values().flat_map(|keyring| &keyring.sources).filter_map(|source| match source {
             KeySource::Secret(name) => Some(name),
             KeySource::File(_) | KeySource::OsKeyring(_) => None,
         })
+    }
+
+    /// The secrets that it takes to open the store and the columns, which therefore cannot be in the
+    /// store.
+    pub(crate) fn needed_by_store(&self) -> impl Iterator<Item = &SecretName> {
+        let store = self.store.iter().filter_map(|store| match &store.location {
+            StoreLocation::Secret(name) => Some(name),
+            _ => None,
+        });
+        let columns = self.columns.iter().filter_map(|column| match &column.database {
+            DatabaseLocation::Secret(name) => Some(name),
+            _ => None,
+        });
+        self.keys_in_secrets().chain(store).chain(columns)
     }
 
     /// The keyring, or which field has to name one.
@@ -277,6 +291,10 @@ pub struct StoreSpec {
 pub enum StoreLocation {
     /// A TOML file.
     File(PathBuf),
+    /// A PostgreSQL server.
+    Postgres(PostgresUrl),
+    /// A secret that holds the URL of a PostgreSQL server.
+    Secret(SecretName),
     /// An SQLite database.
     Sqlite(PathBuf),
 }

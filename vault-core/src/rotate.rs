@@ -353,15 +353,18 @@ impl<'a> Rotation<'a> {
         self.targets.iter_mut().map(|target| target.count(deep)).collect()
     }
 
-    /// Opens every value, and where none is stale or failed forgets the open rotations to the
-    /// present primary key: the tables that they were recorded in are removed. Other runs stay.
+    /// Opens every value, and where none is stale or failed has the databases prove their fences,
+    /// and forgets the open rotations to the present primary key: the tables that they were recorded
+    /// in are removed. Other runs stay.
     ///
     /// # Errors
     ///
-    /// [`Error::Database`]. Stale and failed values are in the result.
+    /// [`Error::Database`]; [`Error::Refused`] if a value is beyond a fence. Stale and failed values
+    /// are in the result.
     pub fn verify(&mut self) -> Result<Verification> {
         let verification = self.verified()?;
         if verification.is_clean() {
+            self.targets.iter_mut().try_for_each(|target| target.column.prove_fence())?;
             self.targets.iter_mut().try_for_each(Target::close_rotation)?;
         }
         Ok(verification)

@@ -6,6 +6,8 @@
 
 mod column;
 mod file;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -23,9 +25,11 @@ use crate::time::Timestamp;
 use crate::token::Token;
 
 pub(crate) use column::NAME;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use column::StoreColumn;
 pub use file::FileStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;
 

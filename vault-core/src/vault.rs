@@ -2,7 +2,9 @@
 //! configuration.
 
 mod check;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod databases;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rotation;
 mod store;
 
@@ -25,7 +27,7 @@ use crate::secret::SecretBytes;
 use crate::store::Store;
 use crate::token::Token;
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use rotation::Scope;
 
 /// Longest state file, in bytes.

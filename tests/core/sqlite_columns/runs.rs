@@ -13,12 +13,15 @@ fn a_run_is_recorded_with_its_batches() {
     let changes: Vec<_> = read_all(&mut column, &stale(), 10).iter().map(moved).collect();
     let failed = [(RowKey::parse("[\"i4\"]").unwrap(), "corrupt".to_owned())];
     column
-        .write(&changes[..2], &Progress { run: &run.id, cursor: Some(&changes[1].key), failed: &[], guard: &|| Ok(()) })
+        .write(
+            &changes[..2],
+            &Progress { run: &run.id, cursor: Some(&changes[1].key), failed: &[], waits: false, guard: &|| Ok(()) },
+        )
         .unwrap();
     column
         .write(
             &changes[2..3],
-            &Progress { run: &run.id, cursor: Some(&changes[3].key), failed: &failed, guard: &|| Ok(()) },
+            &Progress { run: &run.id, cursor: Some(&changes[3].key), failed: &failed, waits: false, guard: &|| Ok(()) },
         )
         .unwrap();
     let found = application.column().run().unwrap().unwrap();
@@ -29,7 +32,10 @@ fn a_run_is_recorded_with_its_batches() {
 
     // What was repaired since is failed no more.
     column
-        .write(&changes[3..], &Progress { run: &run.id, cursor: Some(&changes[4].key), failed: &[], guard: &|| Ok(()) })
+        .write(
+            &changes[3..],
+            &Progress { run: &run.id, cursor: Some(&changes[4].key), failed: &[], waits: false, guard: &|| Ok(()) },
+        )
         .unwrap();
     assert!(column.failures().unwrap().is_empty());
     column.close_run().unwrap();
@@ -64,7 +70,8 @@ fn a_run_that_was_closed_takes_its_workers_along() {
         if reopen {
             other.open_run(&new_run(NEW)).unwrap();
         }
-        let progress = Progress { run: &run.id, cursor: Some(&changes[0].key), failed: &[], guard: &|| Ok(()) };
+        let progress =
+            Progress { run: &run.id, cursor: Some(&changes[0].key), failed: &[], waits: false, guard: &|| Ok(()) };
         assert_eq!(worker.write(&changes, &progress).unwrap_err().kind(), Kind::Temporary);
         assert_eq!(worker.survey().unwrap().tokens, [(format!("vs1.{OLD}."), 2)], "nothing of the batch was written");
     }

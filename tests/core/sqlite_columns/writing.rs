@@ -150,7 +150,8 @@ fn the_guard_is_asked_inside_the_transaction_and_undoes_it() {
             assert!(other.execute_batch("BEGIN IMMEDIATE").is_err(), "nobody else can write");
             Err(Error::Temporary { reason: "changed".to_owned(), remedy: "again".to_owned() })
         };
-        let progress = Progress { run: &run.id, cursor: Some(&changes[2].key), failed: &[], guard: &guard };
+        let progress =
+            Progress { run: &run.id, cursor: Some(&changes[2].key), failed: &[], waits: false, guard: &guard };
         assert_eq!(column.write(&changes, &progress).unwrap_err().kind(), Kind::Temporary);
         if exclusive {
             column.commit().unwrap();
@@ -261,7 +262,13 @@ fn writers_and_rotators_at_the_same_time_lose_nothing() {
                             let written = column
                                 .write(
                                     chunk,
-                                    &Progress { run: &run.id, cursor: Some(&cursor), failed: &[], guard: &|| Ok(()) },
+                                    &Progress {
+                                        run: &run.id,
+                                        cursor: Some(&cursor),
+                                        failed: &[],
+                                        waits: false,
+                                        guard: &|| Ok(()),
+                                    },
                                 )
                                 .unwrap();
                             total.rewritten += written.rewritten;

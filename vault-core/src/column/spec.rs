@@ -1,12 +1,11 @@
 //! How a column is declared.
 
-use std::path::PathBuf;
-
 use crate::context::Context;
+use crate::database::DatabaseLocation;
 use crate::error::Result;
 use crate::format::Format;
 
-use super::{Cell, not_for_contexts};
+use super::{Cell, Finding, not_for_contexts};
 
 /// A column as `vault.toml` declares it.
 #[derive(Clone, Debug)]
@@ -14,8 +13,8 @@ use super::{Cell, not_for_contexts};
 pub struct ColumnSpec {
     /// Its name here.
     pub name: String,
-    /// The SQLite database.
-    pub database: PathBuf,
+    /// The database.
+    pub database: DatabaseLocation,
     /// The table.
     pub table: String,
     /// The columns that identify a row.
@@ -50,7 +49,7 @@ impl ColumnSpec {
     #[must_use]
     pub fn new(
         name: impl Into<String>,
-        database: impl Into<PathBuf>,
+        database: impl Into<DatabaseLocation>,
         table: impl Into<String>,
         row: &[&str],
         value: impl Into<String>,
@@ -71,6 +70,30 @@ impl ColumnSpec {
             immutable: false,
             linked: true,
         }
+    }
+
+    /// What people should know about the declaration itself. `same` tells whether two names are of
+    /// one column.
+    pub(super) fn findings(&self, same: fn(&str, &str) -> bool) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let mut find = |text: String| findings.push(Finding::new(text));
+        if self.context.is_empty() {
+            find("no context is declared: a token opens in whatever row it is moved to".to_owned());
+        }
+        let in_row = |name: &String| self.row.iter().any(|key| same(key, name));
+        let outside: Vec<_> = self.context.columns().into_iter().filter(|name| !in_row(name)).collect();
+        if !outside.is_empty() {
+            find(format!(
+                "the context is made of {}, which `row` does not contain: where one of them changes, the token no longer opens",
+                outside.join(", ")
+            ));
+        }
+        if let Some(format) = self.reads.iter().find(|format| !format.authenticated() && **format != Format::Vs1) {
+            find(format!(
+                "{format} has no authentication: a migration takes what a writer of the database put there as genuine"
+            ));
+        }
+        findings
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use crate::column::{ColumnSpec, ContextTemplate};
+use crate::database::{DatabaseLocation, PostgresUrl};
 use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::format::Format;
@@ -83,7 +84,7 @@ impl Reader<'_> {
     fn no_default_keys(&self, manifest: &Manifest, raw: &text::File) -> Result<()> {
         let of_profiles = raw.profiles.values().flat_map(|profile| &profile.secrets);
         for (name, secret) in raw.secrets.iter().chain(of_profiles) {
-            let is_key = || manifest.needed_by_store().any(|key| key.as_str() == name.get_ref());
+            let is_key = || manifest.keys_in_secrets().any(|key| key.as_str() == name.get_ref());
             if secret.default.is_some() && is_key() {
                 return Err(self.wrong(name, "a keyring takes its key from this secret, and a key has no `default`"));
             }
@@ -114,8 +115,16 @@ impl Reader<'_> {
         let location = match url.get_ref().split_once(':') {
             Some(("file", path)) => StoreLocation::File(self.relative(url, path)?),
             Some(("sqlite", path)) => StoreLocation::Sqlite(self.relative(url, path)?),
-            Some(("secret" | "postgres" | "postgresql", _)) => return Err(self.wrong(url, NO_POSTGRESQL)),
-            _ => return Err(self.wrong(url, "it is neither \"file:PATH\" nor \"sqlite:PATH\"")),
+            _ => match self.server(url)? {
+                Some(DatabaseLocation::Postgres(at)) => StoreLocation::Postgres(at),
+                Some(DatabaseLocation::Secret(name)) => StoreLocation::Secret(name),
+                _ => {
+                    return Err(self.wrong(
+                        url,
+                        "it is none of \"file:PATH\", \"sqlite:PATH\", \"secret:NAME\" and \"postgresql://…\"",
+                    ));
+                }
+            },
         };
         if !file.keyring.keys().any(|name| name.get_ref() == MAIN) {
             return Err(self.wrong(url, "a store needs [keyring.main], under which its secrets are sealed"));
@@ -126,6 +135,26 @@ impl Reader<'_> {
             );
         }
         Ok(StoreSpec { location, keep: raw.keep.unwrap_or(DEFAULT_KEEP) })
+    }
+
+    /// Where a server is, or the secret that says so.
+    fn server(&self, written: &Text) -> Result<Option<DatabaseLocation>> {
+        match written.get_ref().split_once(':') {
+            Some(("secret", secret)) => {
+                self.name(&Spanned::new(written.span(), secret.to_owned())).map(DatabaseLocation::Secret).map(Some)
+            }
+            Some((scheme, _)) if scheme.starts_with("postgres") => {
+                let url = PostgresUrl::parse(written.get_ref()).map_err(|reason| self.wrong(written, reason))?;
+                if url.has_password() {
+                    return Err(self.wrong(
+                        written,
+                        "a password does not belong here; put the URL into a secret, and name that as \"secret:NAME\"",
+                    ));
+                }
+                Ok(Some(DatabaseLocation::Postgres(url)))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn keyrings(&self, raw: &BTreeMap<Text, text::Keyring>) -> Result<BTreeMap<String, KeyringSpec>> {
@@ -201,9 +230,10 @@ impl Reader<'_> {
             return Err(self.wrong(&raw.name, "a column's name is at most 64 letters, digits and . _ -"));
         }
         let database = match raw.database.get_ref().split_once(':') {
-            Some(("sqlite", path)) => self.relative(&raw.database, path)?,
-            Some(("secret" | "postgres" | "postgresql", _)) => return Err(self.wrong(&raw.database, NO_POSTGRESQL)),
-            _ => return Err(self.wrong(&raw.database, "it is not \"sqlite:PATH\"")),
+            Some(("sqlite", path)) => DatabaseLocation::Sqlite(self.relative(&raw.database, path)?),
+            _ => self.server(&raw.database)?.ok_or_else(|| {
+                self.wrong(&raw.database, "it is none of \"sqlite:PATH\", \"secret:NAME\" and \"postgresql://…\"")
+            })?,
         };
         let mut row = Vec::new();
         for name in raw.row.get_ref() {
@@ -373,5 +403,3 @@ fn is_name(name: &str) -> bool {
         && name.len() <= 64
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
 }
-
-const NO_POSTGRESQL: &str = "PostgreSQL is not supported by this build";

@@ -26,6 +26,8 @@ pub(super) struct Pass<'a> {
     pub(super) filtered: bool,
     pub(super) batch: usize,
     pub(super) rows_per_second: Option<u32>,
+    /// Whether rows that others have locked are waited for, and not left to the next pass.
+    pub(super) waits: bool,
     /// Without a record, nothing is written.
     pub(super) record: Option<Record<'a>>,
 }
@@ -168,7 +170,8 @@ impl Pass<'_> {
         if changes == 0 && page.failed.is_empty() {
             return Ok(());
         }
-        let progress = Progress { run, cursor: cursor.then_some(&page.last), failed: &page.failed, guard };
+        let progress =
+            Progress { run, cursor: cursor.then_some(&page.last), failed: &page.failed, waits: self.waits, guard };
         let written = column.write(&page.changes, &progress)?;
         tally.rewritten += written.rewritten;
         tally.lost += written.lost;

@@ -1,6 +1,8 @@
 //! What a job does to one column.
 
 use core::ops::ControlFlow;
+use core::time::Duration;
+use std::thread;
 use std::time::Instant;
 
 use crate::column::{Column, Finding, Run, Selection};
@@ -17,6 +19,10 @@ use super::{End, RunOptions, Step, Summary, Target};
 /// Most passes that a run makes over one column before it gives up on writers that keep
 /// overtaking it.
 const MAX_PASSES: u64 = 100;
+/// Most passes in a row that write nothing.
+const MAX_FUTILE: u32 = 20;
+/// How long such a pass is rested from.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What is asked of every column.
 #[derive(Clone, Copy)]
@@ -89,7 +95,7 @@ impl Target {
         let deep = matches!(job, Job::RotateDeep) && converter.goal() == Format::Vs1;
         let afresh = Converter::new(&spec, &self.keys, job).afresh();
         let (mut total, mut not_afresh) = (Tally::default(), Failures::default());
-        let mut passes = 0;
+        let (mut passes, mut futile) = (0, 0_u32);
         // No row shows that it was sealed again: what a deep run did is what its cursor passed.
         let mut all = deep;
         let mut cursor = run.cursor.filter(|_| deep || !alone);
@@ -101,6 +107,8 @@ impl Target {
                 filtered: true,
                 batch: options.batch,
                 rows_per_second: options.rows_per_second.filter(|_| !alone),
+                // What the cursor passed counts as done.
+                waits: all,
                 record: Some(Record { run: &run.id, cursor: all || !deep, guard }),
             };
             let converter = if all { &afresh } else { &converter };
@@ -121,8 +129,13 @@ impl Target {
             if total.stopped || from_start && (alone || !changed) {
                 break true;
             }
-            if passes >= MAX_PASSES {
+            futile = if tally.rewritten == 0 { futile + 1 } else { 0 };
+            if passes >= MAX_PASSES || futile >= MAX_FUTILE {
                 break false;
+            }
+            if futile > 0 && changed {
+                // Only rows are left that others hold or have just changed.
+                thread::sleep(PAUSE);
             }
         };
         if !alone {
@@ -307,7 +320,7 @@ fn left(
     filtered: bool,
     options: &RunOptions,
 ) -> Result<Tally> {
-    let pass = Pass { select, filtered, batch: options.batch, rows_per_second: None, record: None };
+    let pass = Pass { select, filtered, batch: options.batch, rows_per_second: None, waits: false, record: None };
     pass.run(column, converter, None, &mut |_| ControlFlow::Continue(()))
 }
 

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::column::SqliteColumn;
 use crate::database::Access;
-use crate::database::sqlite::SqliteDatabase;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::manifest::{KeyringSpec, MAIN};
@@ -12,6 +10,7 @@ use crate::rotate::{ColumnKeys, Rotation, Target};
 use crate::sealer::Sealer;
 use crate::store::{NAME as STORE, StoreColumn};
 
+use super::databases::Databases;
 use super::{AnyKeyring, Vault, read_state};
 
 /// Which columns a rotation is about.
@@ -55,7 +54,7 @@ impl Vault {
             (Scope::Column(name), _) => drop(self.manifest.column(name)?),
             _ => {}
         }
-        let mut databases: Vec<SqliteDatabase> = Vec::new();
+        let mut databases = Databases::new(&self.resolver, access);
         let mut targets = Vec::new();
         let mut guarded = Vec::new();
         let mut missed = false;
@@ -78,15 +77,7 @@ impl Vault {
                 missed |= matches!(scope, Scope::Keyring(name) if uses(name));
                 continue;
             }
-            // However its path is written: a second connection would wait for the locks of the first.
-            let opened = SqliteDatabase::open(&spec.database, access)?;
-            let database = match databases.iter().find(|known| known.path() == opened.path()) {
-                Some(known) => known.clone(),
-                None => {
-                    databases.push(opened.clone());
-                    opened
-                }
-            };
+            let column = databases.column(spec)?;
             let mut keys = ColumnKeys::default();
             for name in self.keyrings.keys().filter(|name| uses(name)) {
                 guarded.push(name.clone());
@@ -103,7 +94,7 @@ impl Vault {
             {
                 keys.sealer = Some(Sealer::new(keyring.clone()));
             }
-            targets.push(Target { column: Box::new(SqliteColumn::new(database, spec.clone())?), keys });
+            targets.push(Target { column, keys });
         }
         if let Some(store) = &self.store
             && match scope {

@@ -8,7 +8,7 @@ use crate::key::MasterKey;
 use crate::keyring::{Keyring, KeyringKind};
 use crate::manifest::{MAIN, Manifest, StoreLocation, StoreSpec};
 use crate::name::{SecretName, Version};
-use crate::resolver::{Explanation, Resolved, Shadowed, Source, Stored};
+use crate::resolver::{Explanation, Resolved, Resolver, Shadowed, Source, Stored};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
 use crate::store::{Entry, EntryName, FileStore, NewEntry, STORE_ENTRY, Store};
@@ -187,7 +187,7 @@ impl Vault {
             return Err(refused);
         }
         let sealer = Sealer::new(newer);
-        work(&*open(store, &sealer)?, &sealer)
+        work(&*open(store, &self.resolver, &sealer)?, &sealer)
     }
 }
 
@@ -196,7 +196,7 @@ pub(super) fn settle_under(manifest: &Manifest, keyring: Keyring<MasterKey>) -> 
     match manifest.store() {
         // Weak keys seal nothing, so there is nothing of theirs in a store.
         Some(spec) if keyring.primary().is_ok() => {
-            let store = open(spec, &Sealer::new(keyring))?;
+            let store = open(spec, &Resolver::new(manifest), &Sealer::new(keyring))?;
             if store.exists()? { store.settle(false) } else { Ok(()) }
         }
         _ => Ok(()),
@@ -207,15 +207,24 @@ pub(super) fn settle_under(manifest: &Manifest, keyring: Keyring<MasterKey>) -> 
 pub(super) fn open_declared(vault: &Vault) -> Result<Option<Arc<dyn Store>>> {
     let main = vault.manifest.keyrings().any(|keyring| keyring.name == MAIN && keyring.kind == KeyringKind::Kek);
     match vault.manifest.store() {
-        Some(spec) if main => open(spec, vault.sealer()?).map(Some),
+        Some(spec) if main => open(spec, &vault.resolver, vault.sealer()?).map(Some),
         _ => Ok(None),
     }
 }
 
-fn open(spec: &StoreSpec, sealer: &Sealer) -> Result<Arc<dyn Store>> {
+fn open(spec: &StoreSpec, resolver: &Resolver, sealer: &Sealer) -> Result<Arc<dyn Store>> {
     let keyring = sealer.keyring().clone();
     match &spec.location {
         StoreLocation::File(path) => Ok(Arc::new(FileStore::new(path, keyring).with_keep(spec.keep))),
+        #[cfg(feature = "postgres")]
+        StoreLocation::Postgres(url) => Ok(postgres(url.clone(), keyring, spec)),
+        #[cfg(feature = "postgres")]
+        StoreLocation::Secret(name) => Ok(postgres(super::databases::postgres_url(resolver, name)?, keyring, spec)),
+        #[cfg(not(feature = "postgres"))]
+        StoreLocation::Postgres(_) | StoreLocation::Secret(_) => {
+            let _ = resolver;
+            Err(Error::Unsupported { what: "store in PostgreSQL: this build has no feature `postgres`" })
+        }
         #[cfg(feature = "sqlite")]
         StoreLocation::Sqlite(path) => Ok(Arc::new(crate::store::SqliteStore::new(path, keyring).with_keep(spec.keep))),
         #[cfg(not(feature = "sqlite"))]
@@ -223,6 +232,11 @@ fn open(spec: &StoreSpec, sealer: &Sealer) -> Result<Arc<dyn Store>> {
             Err(Error::Unsupported { what: "store in SQLite: this build has no feature `sqlite`" })
         }
     }
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: crate::database::PostgresUrl, keyring: Keyring<MasterKey>, spec: &StoreSpec) -> Arc<dyn Store> {
+    Arc::new(crate::store::PostgresStore::new(url, keyring).with_keep(spec.keep))
 }
 
 fn opened(sealer: &Sealer, entry: &Entry) -> Result<(SecretBytes, u64)> {

@@ -131,24 +131,7 @@ impl Table {
                 self.generated.join(", ")
             ));
         }
-        if spec.context.is_empty() {
-            find("no context is declared: a token opens in whatever row it is moved to".to_owned());
-        }
-        let in_row = |name: &String| spec.row.iter().any(|key| key.eq_ignore_ascii_case(name));
-        let outside: Vec<_> = spec.context.columns().into_iter().filter(|name| !in_row(name)).collect();
-        if !outside.is_empty() {
-            find(format!(
-                "the context is made of {}, which `row` does not contain: where one of them changes, the token no longer opens",
-                outside.join(", ")
-            ));
-        }
-        if let Some(format) =
-            spec.reads.iter().find(|format| !format.authenticated() && **format != crate::format::Format::Vs1)
-        {
-            find(format!(
-                "{format} has no authentication: a migration takes what a writer of the database put there as genuine"
-            ));
-        }
+        findings.extend(spec.findings(str::eq_ignore_ascii_case));
         Ok(findings)
     }
 }

@@ -1,0 +1,236 @@
+//! Columns of PostgreSQL databases.
+
+mod fence;
+mod runs;
+mod sql;
+mod table;
+mod write;
+
+use std::sync::Arc;
+
+use postgres::Client;
+use postgres::fallible_iterator::FallibleIterator;
+
+use crate::database::postgres::{Patience, PostgresDatabase, batch, failed, get, query};
+use crate::error::{Error, Result};
+use crate::key::KeyId;
+use crate::primitives;
+
+use super::{Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
+
+use sql::{Sql, Value};
+use table::{Table, looking, wrong};
+
+/// A column of a PostgreSQL database.
+pub struct PostgresColumn {
+    database: PostgresDatabase,
+    spec: ColumnSpec,
+    table: Table,
+    sql: Sql,
+    /// By which the record of a run tells those apart that share its work.
+    worker: String,
+    /// Rows of a page whose values fill the memory that a page may take.
+    most: usize,
+}
+
+impl PostgresColumn {
+    /// A column of a database that was connected to.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] or [`Error::Database`] if the table is not as declared.
+    pub fn new(database: PostgresDatabase, spec: ColumnSpec) -> Result<Self> {
+        let (table, sql) = look(&database, &spec)?;
+        let worker = primitives::hex(primitives::random()?.get(..8).unwrap_or_default());
+        Ok(Self { database, spec, table, sql, worker, most: usize::MAX })
+    }
+
+    fn action(&self, what: &str) -> String {
+        format!("{what} column {}", self.spec.name)
+    }
+
+    fn asking<T>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
+        self.database.transact(Patience::Endless, work)
+    }
+}
+
+/// The table as it is now, and the statements for it.
+fn look(database: &PostgresDatabase, spec: &ColumnSpec) -> Result<(Table, Sql)> {
+    database.transact(Patience::Endless, |client| {
+        let table = Table::new(client, spec)?;
+        let sql = Sql::new(spec, &table);
+        if !sql.filter.is_empty() {
+            let statement = format!("SELECT FROM {} WHERE TRUE{} LIMIT 0", sql.path, sql.filter);
+            client.query_typed(&statement, &[]).map_err(|error| match failed(looking(spec), &error) {
+                other @ Error::Temporary { .. } => other,
+                _ => wrong(spec, "`filter` is no SQL condition on its columns"),
+            })?;
+        }
+        Ok((table, sql))
+    })
+}
+
+impl core::fmt::Debug for PostgresColumn {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("PostgresColumn").field("name", &self.spec.name).finish_non_exhaustive()
+    }
+}
+
+impl Column for PostgresColumn {
+    fn spec(&self) -> &ColumnSpec {
+        &self.spec
+    }
+
+    fn database(&self) -> &str {
+        self.database.name()
+    }
+
+    fn check(&mut self) -> Result<Vec<Finding>> {
+        (self.table, self.sql) = look(&self.database, &self.spec)?;
+        let writes = self.database.writes();
+        let mut findings = self.asking(|client| self.table.findings(client, &self.spec, writes))?;
+        findings.extend(self.spec.findings(|a, b| a == b));
+        Ok(findings)
+    }
+
+    fn survey(&mut self) -> Result<Survey> {
+        let rows = self.asking(|client| query(client, &self.action("count"), &self.sql.survey(), &[]))?;
+        let mut survey = Survey::default();
+        for row in &rows {
+            let (kind, rows): (String, i64) = (get(row, 0)?, get(row, 1)?);
+            let rows = u64::try_from(rows).unwrap_or_default();
+            match kind.as_str() {
+                "empty" => survey.empty = rows,
+                "other" => survey.other = rows,
+                _ => survey.tokens.push((kind, rows)),
+            }
+        }
+        Ok(survey)
+    }
+
+    fn count_under(&mut self, kids: &[KeyId]) -> Result<Option<u64>> {
+        self.asking(|client| fence::count(client, &self.spec, &self.sql, kids)).map(Some)
+    }
+
+    fn read(&mut self, page: &Page<'_>) -> Result<Vec<Row>> {
+        // A page of no rows would look like the end.
+        let limit = page.limit.max(1).min(self.most.max(1));
+        let (statement, values) = self.sql.select(&self.table, page, limit);
+        let kinds: Vec<_> = page.columns.iter().map(|name| self.table.cell(name)).collect();
+        let (rows, cut) = self.asking(|client| {
+            let fail = |error: postgres::Error| failed(self.action("read"), &error);
+            let mut found = client.query_typed_raw(&statement, values.iter().map(Value::parameter)).map_err(fail)?;
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = found.next().map_err(fail)? {
+                let cells = kinds.iter().enumerate().map(|(at, kind)| self.sql.cell(*kind, &row, at));
+                let row = Row::new(
+                    self.sql.row_key(&row)?,
+                    self.sql.value_cell(&row)?,
+                    Arc::clone(page.columns),
+                    cells.collect::<Result<_>>()?,
+                );
+                bytes += row.len();
+                rows.push(row);
+                if bytes >= PAGE_BYTES {
+                    return Ok((rows, true));
+                }
+            }
+            Ok((rows, false))
+        })?;
+        // What the server sends beyond is thrown away, so less is asked for.
+        if cut {
+            self.most = rows.len().max(1);
+        } else if rows.len() == limit {
+            self.most = self.most.saturating_mul(2);
+        }
+        Ok(rows)
+    }
+
+    fn write(&mut self, changes: &[RowChange], progress: &Progress<'_>) -> Result<Written> {
+        if self.spec.immutable {
+            return Err(Error::Refused {
+                reason: format!("column {} is immutable", self.spec.name),
+                remedy: "keep its keys; nothing is ever written there".to_owned(),
+            });
+        }
+        self.database.transact(Patience::Short, |client| {
+            let written = write::write(client, &self.spec, &self.sql, changes, progress.waits)?;
+            runs::record(client, &self.spec.name, &self.worker, progress, changes, &written)?;
+            (progress.guard)()?;
+            Ok(written)
+        })
+    }
+
+    fn begin_exclusive(&mut self) -> Result<()> {
+        self.database.begin_exclusive()
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        self.database.end_exclusive(true)
+    }
+
+    fn rollback(&mut self) -> Result<()> {
+        self.database.end_exclusive(false)
+    }
+
+    fn run(&mut self) -> Result<Option<Run>> {
+        self.asking(|client| runs::find(client, &self.spec))
+    }
+
+    fn open_run(&mut self, run: &Run) -> Result<Run> {
+        let lock = self.database.is_exclusive();
+        self.asking(|client| {
+            if lock {
+                // Others may read, and nobody writes beside it.
+                let statement = format!("LOCK TABLE {} IN EXCLUSIVE MODE", self.table.path);
+                batch(client, &self.action("lock the table of"), &statement)?;
+            }
+            runs::open(client, &self.spec, run, &self.worker)
+        })
+    }
+
+    fn close_run(&mut self) -> Result<()> {
+        if !self.asking(runs::exist)? {
+            return Ok(());
+        }
+        self.asking(|client| runs::close(client, &self.spec.name))
+    }
+
+    fn list_failures(&mut self, run: &str, failed: &[(RowKey, String)]) -> Result<()> {
+        if failed.is_empty() && self.failures()?.is_empty() {
+            return Ok(());
+        }
+        self.asking(|client| runs::list_failures(client, &self.spec.name, run, failed))
+    }
+
+    fn failures(&mut self) -> Result<Vec<(RowKey, String)>> {
+        self.asking(|client| runs::failures(client, &self.spec.name))
+    }
+
+    fn fence_obstacle(&mut self, kids: &[KeyId]) -> Result<Option<Error>> {
+        self.asking(|client| fence::obstacle(client, &self.spec, &self.sql, kids))
+    }
+
+    fn fence(&mut self, kids: &[KeyId]) -> Result<()> {
+        self.asking(|client| fence::put_up(client, &self.spec, &self.table, &self.sql, kids))
+    }
+
+    fn fenced(&mut self) -> Result<Vec<KeyId>> {
+        self.asking(|client| fence::find(client, &self.spec, &self.table))
+    }
+
+    fn prove_fence(&mut self) -> Result<()> {
+        self.asking(|client| fence::validate(client, &self.spec, &self.table))
+    }
+
+    fn unfence(&mut self) -> Result<()> {
+        self.asking(|client| fence::take_down(client, &self.spec, &self.table))
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Bytes after which a page ends, so that long values do not fill the memory.
+const PAGE_BYTES: usize = 4 << 20;

@@ -1,0 +1,379 @@
+//! Statements on one column, and cells on their way in and out.
+
+use postgres::Row as SqlRow;
+use postgres::types::{ToSql, Type};
+
+use crate::column::{Cell, ColumnSpec, Page, RowKey, Selection};
+use crate::database::postgres::{Parameter, get, literal, quoted};
+use crate::error::Result;
+
+use super::table::{CellKind, Kind, Table};
+
+/// The parts of statements that depend on the declaration and on the table's structure.
+///
+/// Output columns have names of ours and ordering names the table's columns: a cast that has the
+/// name of a column would be ordered by, as text.
+pub(super) struct Sql {
+    pub(super) path: String,
+    /// The value: the column, or the member of its document.
+    pub(super) value: String,
+    /// The first 22 characters of the value, of the type that an index has.
+    pub(super) prefix: String,
+    /// The same as text.
+    pub(super) prefix_text: String,
+    /// The same in a constraint, which partitions take over under their own names.
+    pub(super) prefix_bare: String,
+    pub(super) filter: String,
+    /// Replaces values where they still are what was read, passing over rows that others hold.
+    pub(super) update: String,
+    /// The same, waiting for these.
+    pub(super) patient_update: String,
+    /// How many rows hold what was written.
+    pub(super) probe: String,
+    pub(super) kind: Kind,
+    keys: Vec<KeyPart>,
+    order: String,
+    columns: String,
+}
+
+struct KeyPart {
+    /// Its place in the row key.
+    place: usize,
+    cell: CellKind,
+    column: String,
+    cast: String,
+}
+
+impl Sql {
+    pub(super) fn new(spec: &ColumnSpec, table: &Table) -> Self {
+        let name = &table.name;
+        let qualified = |column: &str| format!("{name}.{}", quoted(column));
+        let full = qualified(&spec.value);
+        let value = value_of(spec, &full);
+        let (prefix, prefix_text) = prefix_of(table, &value);
+        let (_, prefix_bare) = prefix_of(table, &value_of(spec, &quoted(&spec.value)));
+        let keys: Vec<KeyPart> = table
+            .keys
+            .iter()
+            .map(|key| KeyPart {
+                place: key.place,
+                cell: key.cell,
+                column: qualified(&key.name),
+                cast: key.cast.clone(),
+            })
+            .collect();
+        let order = keys.iter().map(|key| key.column.as_str()).collect::<Vec<_>>().join(", ");
+        let column_list = {
+            let mut places: Vec<&KeyPart> = keys.iter().collect();
+            places.sort_by_key(|key| key.place);
+            let cells = places.iter().enumerate().map(|(at, key)| match key.cell {
+                CellKind::Integer => format!("{}::int8 AS vault_key_{at}", key.column),
+                CellKind::Shown | CellKind::Text => format!("{}::text AS vault_key_{at}", key.column),
+            });
+            cells.collect::<Vec<_>>().join(", ")
+        };
+        let shown = match (&spec.member, table.value) {
+            (Some(member), _) => format!(
+                "{value} AS vault_value, coalesce({}({full} -> {}) NOT IN ('null', 'string'), false) AS vault_odd",
+                table.typeof_document,
+                literal(member)
+            ),
+            (None, Kind::Bytes) => format!("{value}::bytea AS vault_value, false AS vault_odd"),
+            (None, _) => format!("{value}::text AS vault_value, false AS vault_odd"),
+        };
+        let mut sql = Self {
+            path: table.path.clone(),
+            value,
+            prefix,
+            prefix_text,
+            prefix_bare,
+            // The line break ends a comment.
+            filter: match spec.filter.as_deref().map(str::trim) {
+                None | Some("") => String::new(),
+                Some(filter) => format!(" AND ({filter}\n)"),
+            },
+            update: String::new(),
+            patient_update: String::new(),
+            probe: String::new(),
+            kind: table.value,
+            keys,
+            order,
+            columns: format!("{shown}, {column_list}"),
+        };
+        let set = match &spec.member {
+            None => "u.new".to_owned(),
+            // Of the document as it is now, never of one that was read.
+            Some(member) => {
+                format!("jsonb_set({full}, ARRAY[{}], to_jsonb(u.new), false)", literal(member))
+            }
+        };
+        let set = format!("{} = {set}", quoted(&spec.value));
+        sql.update = sql.update_of(table, &set, " SKIP LOCKED");
+        sql.patient_update = sql.update_of(table, &set, "");
+        sql.probe = format!(
+            "{} SELECT count(*) FROM u JOIN {} ON {} WHERE {}",
+            sql.unnest(),
+            table.path,
+            sql.which(),
+            sql.holds("u.new")
+        );
+        sql
+    }
+
+    /// The batch: `$1` and following are arrays of key cells, then what was read and what is new.
+    ///
+    /// Answers how many rows were held, updated, updated to what was asked for, and whether
+    /// triggers may have altered them since.
+    fn update_of(&self, table: &Table, set: &str, locked: &str) -> String {
+        let Self { path, .. } = self;
+        let which = self.which();
+        let (old, new) = (self.holds("u.old"), self.holds("u.new"));
+        let triggers = if table.partitioned {
+            "true".to_owned()
+        } else {
+            format!(
+                "EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = {} AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0)",
+                table.oid
+            )
+        };
+        format!(
+            "{unnest}, held AS MATERIALIZED (
+                SELECT u.n FROM u JOIN {path} ON {which} WHERE {old} FOR NO KEY UPDATE OF {name}{locked}
+             ), done AS (
+                UPDATE {path} SET {set} FROM u JOIN held USING (n) WHERE {which} AND {old} RETURNING {new} AS exact
+             )
+             SELECT (SELECT count(*) FROM held), (SELECT count(*) FROM done), (SELECT count(*) FROM done WHERE exact), {triggers}",
+            unnest = self.unnest(),
+            name = table.name,
+        )
+    }
+
+    fn unnest(&self) -> String {
+        let keys = self.keys.len();
+        let kind = match self.kind {
+            Kind::Bytes => "bytea",
+            Kind::Member | Kind::Text => "text",
+        };
+        let arrays = self.keys.iter().enumerate().map(|(at, key)| match key.cell {
+            CellKind::Integer => format!("${}::int8[]", at + 1),
+            CellKind::Shown | CellKind::Text => format!("${}::text[]", at + 1),
+        });
+        let arrays = arrays.collect::<Vec<_>>().join(", ");
+        let names = (0..keys).map(|at| format!("k{at}")).collect::<Vec<_>>().join(", ");
+        format!(
+            "WITH u AS MATERIALIZED (SELECT * FROM unnest({arrays}, ${old}::{kind}[], ${new}::{kind}[]) WITH ORDINALITY AS u({names}, old, new, n))",
+            old = keys + 1,
+            new = keys + 2,
+        )
+    }
+
+    fn which(&self) -> String {
+        let keys = self.keys.iter().enumerate().map(|(at, key)| format!("{} = u.k{at}{}", key.column, key.cast));
+        keys.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Whether the row holds `what`, byte by byte.
+    fn holds(&self, what: &str) -> String {
+        match self.kind {
+            Kind::Bytes => format!("{} = {what}", self.value),
+            Kind::Member | Kind::Text => format!("{} COLLATE \"C\" = {what}", self.value),
+        }
+    }
+
+    /// The statement of a page, and the values of its parameters.
+    pub(super) fn select(&self, table: &Table, page: &Page<'_>, limit: usize) -> (String, Vec<Value>) {
+        let mut values = Vec::new();
+        let mut mark = |value: Value| {
+            values.push(value);
+            format!("${}", values.len())
+        };
+        let mut columns = self.columns.clone();
+        for (at, name) in page.columns.iter().enumerate() {
+            let column = format!("{}.{}", table.name, quoted(name));
+            let cell = match table.cell(name) {
+                CellKind::Integer => format!("{column}::int8"),
+                CellKind::Shown => format!("({column} IS NOT NULL)"),
+                CellKind::Text => format!("{column}::text"),
+            };
+            columns.push_str(&format!(", {cell} AS vault_cell_{at}"));
+        }
+        let Self { value, prefix, .. } = self;
+        let wanted = match page.select {
+            Selection::All => format!("octet_length({value}) > 0"),
+            Selection::Except(prefixes) => {
+                let list = mark(self.prefixes(prefixes));
+                format!("octet_length({value}) > 0 AND {prefix} <> ALL ({list})")
+            }
+            Selection::Prefixes(prefixes) => format!("{prefix} = ANY ({})", mark(self.prefixes(prefixes))),
+        };
+        let behind = page.after.map(|after| {
+            let marks: Vec<_> = self
+                .keys
+                .iter()
+                .map(|key| {
+                    let cell = after.cells().get(key.place);
+                    let value = match (key.cell, cell) {
+                        (CellKind::Integer, Some(Cell::Integer(number))) => Value::Integer(Some(*number)),
+                        (CellKind::Integer, _) => Value::Integer(None),
+                        (_, Some(Cell::Text(text))) => Value::Text(Some(text.clone())),
+                        (_, Some(Cell::Integer(number))) => Value::Text(Some(number.to_string())),
+                        _ => Value::Text(None),
+                    };
+                    format!("{}{}", mark(value), key.cast)
+                })
+                .collect();
+            format!(" AND ({}) > ({})", self.order, marks.join(", "))
+        });
+        let statement = format!(
+            "SELECT {columns} FROM {path} WHERE {wanted}{filter}{behind} ORDER BY {order} LIMIT {limit}",
+            path = self.path,
+            filter = if page.filtered { &self.filter } else { "" },
+            behind = behind.unwrap_or_default(),
+            order = self.order,
+        );
+        (statement, values)
+    }
+
+    /// What values begin with, as an array of the type of the prefix.
+    pub(super) fn prefixes(&self, prefixes: &[String]) -> Value {
+        match self.kind {
+            Kind::Bytes => Value::ManyBytes(prefixes.iter().map(|prefix| prefix.clone().into_bytes()).collect()),
+            Kind::Member | Kind::Text => Value::ManyTexts(prefixes.iter().cloned().map(Some).collect()),
+        }
+    }
+
+    /// Counts values by what they begin with.
+    pub(super) fn survey(&self) -> String {
+        let Self { path, value, prefix_text, .. } = self;
+        format!(
+            "SELECT CASE WHEN {value} IS NULL OR octet_length({value}) = 0 THEN 'empty'
+                         WHEN left({prefix_text}, 4) NOT IN ('vs1.', 'vk1.') THEN 'other'
+                         WHEN {prefix_text} ~ '^v[sk]1[.][a-z][a-z2-7]{{16}}[.]$' THEN {prefix_text}
+                         ELSE left({prefix_text}, 4) END AS vault_kind, count(*)
+             FROM {path} GROUP BY 1 ORDER BY 1"
+        )
+    }
+
+    /// The cells of the row keys, column by column in the order of [`update`](Self::update).
+    pub(super) fn key_arrays(&self, keys: &[&RowKey]) -> Vec<Value> {
+        let column = |part: &KeyPart| match part.cell {
+            CellKind::Integer => Value::ManyIntegers(
+                keys.iter()
+                    .map(|key| match key.cells().get(part.place) {
+                        Some(Cell::Integer(number)) => Some(*number),
+                        _ => None,
+                    })
+                    .collect(),
+            ),
+            CellKind::Shown | CellKind::Text => Value::ManyTexts(
+                keys.iter()
+                    .map(|key| match key.cells().get(part.place) {
+                        Some(Cell::Text(text)) => Some(text.clone()),
+                        _ => None,
+                    })
+                    .collect(),
+            ),
+        };
+        self.keys.iter().map(column).collect()
+    }
+
+    /// The row key of a row of [`select`](Self::select).
+    pub(super) fn row_key(&self, row: &SqlRow) -> Result<RowKey> {
+        let mut parts: Vec<&KeyPart> = self.keys.iter().collect();
+        parts.sort_by_key(|part| part.place);
+        let cells = parts.iter().enumerate().map(|(at, part)| match part.cell {
+            CellKind::Integer => Ok(Cell::Integer(get(row, 2 + at)?)),
+            CellKind::Shown | CellKind::Text => Ok(Cell::Text(get(row, 2 + at)?)),
+        });
+        cells.collect::<Result<_>>().map(RowKey::new)
+    }
+
+    /// The value of a row of [`select`](Self::select). What cannot be a sealed value becomes
+    /// [`UNREADABLE`].
+    pub(super) fn value_cell(&self, row: &SqlRow) -> Result<Cell> {
+        if get(row, 1)? {
+            return Ok(Cell::Blob(UNREADABLE.to_vec()));
+        }
+        Ok(match self.kind {
+            Kind::Bytes => get::<Option<Vec<u8>>>(row, 0)?.map_or(Cell::Null, Cell::Blob),
+            Kind::Member | Kind::Text => get::<Option<String>>(row, 0)?.map_or(Cell::Null, Cell::Text),
+        })
+    }
+
+    /// A cell of a context.
+    pub(super) fn cell(&self, kind: CellKind, row: &SqlRow, at: usize) -> Result<Cell> {
+        let at = 2 + self.keys.len() + at;
+        Ok(match kind {
+            CellKind::Integer => get::<Option<i64>>(row, at)?.map_or(Cell::Null, Cell::Integer),
+            CellKind::Text => get::<Option<String>>(row, at)?.map_or(Cell::Null, Cell::Text),
+            // Other types are no part of a context.
+            CellKind::Shown => {
+                if get(row, at)? {
+                    Cell::Blob(Vec::new())
+                } else {
+                    Cell::Null
+                }
+            }
+        })
+    }
+
+    /// Whether a value can be compared with what the row holds now, and replaced.
+    pub(super) fn is_replaceable(&self, cell: &Cell) -> bool {
+        match (self.kind, cell) {
+            (Kind::Bytes, Cell::Blob(bytes)) => bytes != UNREADABLE,
+            (Kind::Member | Kind::Text, Cell::Text(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The value in a column that is called so: the column, or the member of its document.
+fn value_of(spec: &ColumnSpec, column: &str) -> String {
+    match &spec.member {
+        None => column.to_owned(),
+        Some(member) => format!("({column} ->> {})", literal(member)),
+    }
+}
+
+/// The first 22 characters of a value, of the type that an index has, and as text.
+fn prefix_of(table: &Table, value: &str) -> (String, String) {
+    let exact = if table.loose { " COLLATE \"C\"" } else { "" };
+    match table.value {
+        Kind::Bytes => {
+            let prefix = format!("substr({value}, 1, 22)");
+            let text = format!("encode({prefix}, 'escape')");
+            (prefix, text)
+        }
+        Kind::Member | Kind::Text => {
+            let prefix = format!("left({value}{exact}, 22)");
+            (prefix.clone(), prefix)
+        }
+    }
+}
+
+/// A parameter.
+#[derive(Debug)]
+pub(super) enum Value {
+    Integer(Option<i64>),
+    ManyBytes(Vec<Vec<u8>>),
+    ManyIntegers(Vec<Option<i64>>),
+    ManyTexts(Vec<Option<String>>),
+    Text(Option<String>),
+}
+
+impl Value {
+    pub(super) fn parameter(&self) -> Parameter<'_> {
+        let (value, kind): (&(dyn ToSql + Sync), Type) = match self {
+            Self::Integer(value) => (value, Type::INT8),
+            Self::ManyBytes(value) => (value, Type::BYTEA_ARRAY),
+            Self::ManyIntegers(value) => (value, Type::INT8_ARRAY),
+            Self::ManyTexts(value) => (value, Type::TEXT_ARRAY),
+            Self::Text(value) => (value, Type::TEXT),
+        };
+        (value, kind)
+    }
+}
+
+/// What is read in place of a member that is not text. No format begins so and it is not plain
+/// text: the row is listed.
+const UNREADABLE: &[u8] = &[0xff];

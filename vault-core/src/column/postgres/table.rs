@@ -1,0 +1,332 @@
+//! Whether a table can be worked on without losing a row.
+
+use postgres::Client;
+use postgres::types::Type;
+
+use crate::column::{ColumnSpec, Finding};
+use crate::database::postgres::{get, query, quoted};
+use crate::error::{Error, Result};
+
+/// What is known of a table that can be worked on.
+pub(super) struct Table {
+    pub(super) oid: u32,
+    /// Its name in quotes, without the schema: columns are qualified with it.
+    pub(super) name: String,
+    /// The same with the schema.
+    pub(super) path: String,
+    /// The columns of the row key, in the order of the index that keeps them unique.
+    pub(super) keys: Vec<Key>,
+    pub(super) value: Kind,
+    /// Whether the value is compared by a collation under which different texts can be equal.
+    pub(super) loose: bool,
+    pub(super) partitioned: bool,
+    /// The function that tells what a document holds.
+    pub(super) typeof_document: &'static str,
+    columns: Vec<Declared>,
+}
+
+/// How values are held.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Kind {
+    Bytes,
+    /// A member of a document.
+    Member,
+    Text,
+}
+
+/// A column of the row key.
+pub(super) struct Key {
+    pub(super) name: String,
+    /// Its place in `row`.
+    pub(super) place: usize,
+    pub(super) cell: CellKind,
+    /// What its text is cast to; empty where that is no other type.
+    pub(super) cast: String,
+}
+
+/// What a cell is read as.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum CellKind {
+    Integer,
+    /// Of another type, shown as text: fit for a row key and not for a context.
+    Shown,
+    Text,
+}
+
+struct Declared {
+    name: String,
+    number: i16,
+    not_null: bool,
+    generated: bool,
+    /// The type; of a domain, what it is made of.
+    base: u32,
+    written: String,
+    deterministic: bool,
+    updatable: bool,
+}
+
+impl Declared {
+    fn cell(&self) -> CellKind {
+        match Type::from_oid(self.base) {
+            Some(Type::INT2 | Type::INT4 | Type::INT8) => CellKind::Integer,
+            Some(Type::TEXT | Type::VARCHAR | Type::NAME | Type::UUID) => CellKind::Text,
+            _ => CellKind::Shown,
+        }
+    }
+}
+
+impl Table {
+    /// Looks at the table, and refuses what could not be rotated safely.
+    pub(super) fn new(client: &mut Client, spec: &ColumnSpec) -> Result<Self> {
+        let found = find(client, spec)?;
+        let columns = columns(client, spec, found.oid)?;
+        let column = |name: &str| columns.iter().find(|column| column.name == name);
+        for name in spec.row.iter().chain(&spec.context.columns()).chain([&spec.value]) {
+            if column(name).is_none() {
+                return Err(wrong(spec, &format!("it has no column {name}")));
+            }
+        }
+        let Some(value) = column(&spec.value) else { return Err(wrong(spec, "it has no column for the value")) };
+        if value.generated {
+            return Err(wrong(spec, &format!("column {} is generated", spec.value)));
+        }
+        let kind = match (Type::from_oid(value.base), spec.member.is_some()) {
+            (Some(Type::TEXT | Type::VARCHAR), false) => Kind::Text,
+            (Some(Type::BYTEA), false) => Kind::Bytes,
+            (Some(Type::JSONB), true) => Kind::Member,
+            (Some(Type::JSON), true) if spec.immutable => Kind::Member,
+            (Some(Type::JSON), true) => {
+                return Err(wrong(
+                    spec,
+                    &format!(
+                        "column {} is of type json, whose text no update keeps; make it jsonb, or declare `immutable`",
+                        spec.value
+                    ),
+                ));
+            }
+            (Some(Type::JSON | Type::JSONB), false) => {
+                return Err(wrong(spec, &format!("column {} holds documents; name the `member`", spec.value)));
+            }
+            (_, true) => {
+                return Err(wrong(spec, &format!("column {} is not jsonb, so it has no `member`", spec.value)));
+            }
+            (_, false) => {
+                return Err(wrong(
+                    spec,
+                    &format!("column {} is of type {}; values are text, varchar or bytea", spec.value, value.written),
+                ));
+            }
+        };
+        let keys = unique_index(client, spec, found.oid, &columns)?.ok_or_else(|| {
+            wrong(spec, "`row` is not unique: name the columns of its primary key, or of a unique index over exactly these columns")
+        })?;
+        if let Some(name) = spec.row.iter().find(|name| column(name).is_some_and(|column| !column.not_null)) {
+            return Err(wrong(
+                spec,
+                &format!("column {name} of `row` may be NULL, which identifies nothing; make it NOT NULL"),
+            ));
+        }
+        Ok(Self {
+            oid: found.oid,
+            name: quoted(&found.name),
+            path: format!("{}.{}", quoted(&found.schema), quoted(&found.name)),
+            keys,
+            value: kind,
+            loose: !value.deterministic,
+            typeof_document: if value.base == Type::JSON.oid() { "json_typeof" } else { "jsonb_typeof" },
+            partitioned: found.partitioned,
+            columns,
+        })
+    }
+
+    /// What cells of a column are read as.
+    pub(super) fn cell(&self, column: &str) -> CellKind {
+        self.columns.iter().find(|known| known.name == column).map_or(CellKind::Shown, Declared::cell)
+    }
+
+    /// What is allowed and worth knowing.
+    pub(super) fn findings(&self, client: &mut Client, spec: &ColumnSpec, writes: bool) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        let mut find = |text: String| findings.push(Finding::new(text));
+        let value = self.columns.iter().find(|column| column.name == spec.value);
+        let number = value.map_or(0, |value| value.number);
+        if spec.immutable {
+            // Nothing is ever written.
+        } else {
+            for trigger in self.triggers(client, spec, number)? {
+                find(format!("trigger {trigger} fires for every row that is written, and may refuse or alter it"));
+            }
+            if value.is_some_and(|value| !value.updatable) {
+                let reason = format!("the role may not update column {}", spec.value);
+                if writes {
+                    return Err(Error::Refused {
+                        reason: format!("column {}, table {}: {reason}", spec.name, spec.table),
+                        remedy: format!(
+                            "GRANT UPDATE ({}) ON {} TO the role of the URL",
+                            quoted(&spec.value),
+                            self.path
+                        ),
+                    });
+                }
+                find(reason);
+            }
+            if !self.has_prefix_index(client, spec, number)? {
+                let prefix = match self.value {
+                    Kind::Bytes => format!("substr({}, 1, 22)", quoted(&spec.value)),
+                    Kind::Text => format!("left({}, 22)", quoted(&spec.value)),
+                    Kind::Member => {
+                        format!("left({} ->> '…', 22)", quoted(&spec.value))
+                    }
+                };
+                find(format!(
+                    "no index tells which values are stale, so each pass reads the table: CREATE INDEX CONCURRENTLY ON {} (({prefix}))",
+                    self.path
+                ));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// The triggers that an update of the value fires.
+    fn triggers(&self, client: &mut Client, spec: &ColumnSpec, value: i16) -> Result<Vec<String>> {
+        let rows = query(
+            client,
+            &looking(spec),
+            "SELECT DISTINCT tgname::text FROM pg_catalog.pg_trigger
+             WHERE (tgrelid = $1 OR tgrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))
+               AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0
+               AND (tgattr::text = '' OR $2 = ANY (tgattr::int2[])) ORDER BY 1",
+            &[(&self.oid, Type::OID), (&value, Type::INT2)],
+        )?;
+        rows.iter().map(|row| get(row, 0)).collect()
+    }
+
+    fn has_prefix_index(&self, client: &mut Client, spec: &ColumnSpec, value: i16) -> Result<bool> {
+        let rows = query(
+            client,
+            &looking(spec),
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = $1 AND indisvalid
+                AND pg_catalog.pg_get_indexdef(indexrelid, 1, false) ~ '^(\"?left\"?|substr(ing)?)\\(.*22\\)$'
+                AND EXISTS (SELECT FROM pg_catalog.pg_depend WHERE objid = indexrelid AND refobjid = indrelid AND refobjsubid = $2))",
+            &[(&self.oid, Type::OID), (&i32::from(value), Type::INT4)],
+        )?;
+        rows.first().map_or(Ok(false), |row| get(row, 0))
+    }
+}
+
+struct Found {
+    oid: u32,
+    schema: String,
+    name: String,
+    partitioned: bool,
+}
+
+/// The table by its name, or by `schema.name` where no table has that whole name.
+fn find(client: &mut Client, spec: &ColumnSpec) -> Result<Found> {
+    let mut names = vec![quoted(&spec.table)];
+    if let Some((schema, table)) = spec.table.split_once('.') {
+        names.push(format!("{}.{}", quoted(schema), quoted(table)));
+    }
+    for name in names {
+        let rows = query(
+            client,
+            &looking(spec),
+            "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relhassubclass,
+                    EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid AND ev_type IN ('2', '4'))
+             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = to_regclass($1)",
+            &[(&name, Type::TEXT)],
+        )?;
+        let Some(row) = rows.first() else { continue };
+        let (kind, has_children, has_rules): (String, bool, bool) = (get(row, 3)?, get(row, 4)?, get(row, 5)?);
+        let what = match kind.as_str() {
+            "p" | "r" => "",
+            "v" | "m" => "a view; name the table that holds the rows",
+            "f" => "a foreign table; name the server that holds the rows",
+            _ => "no table",
+        };
+        if !what.is_empty() {
+            return Err(wrong(spec, &format!("it is {what}")));
+        }
+        if kind == "r" && has_children {
+            return Err(wrong(spec, "other tables inherit from it, whose rows its key does not identify"));
+        }
+        if has_rules {
+            return Err(wrong(spec, "a rule rewrites updates of it"));
+        }
+        return Ok(Found { oid: get(row, 0)?, schema: get(row, 1)?, name: get(row, 2)?, partitioned: kind == "p" });
+    }
+    Err(wrong(spec, "the database has no such table, or the role may not see it"))
+}
+
+fn columns(client: &mut Client, spec: &ColumnSpec, table: u32) -> Result<Vec<Declared>> {
+    let rows = query(
+        client,
+        &looking(spec),
+        "SELECT a.attname::text, a.attnum, a.attnotnull, a.attgenerated <> '',
+                CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END,
+                pg_catalog.format_type(a.atttypid, -1), coalesce(c.collisdeterministic, true),
+                has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
+         FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+         LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
+         WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
+        &[(&table, Type::OID)],
+    )?;
+    rows.iter()
+        .map(|row| {
+            Ok(Declared {
+                name: get(row, 0)?,
+                number: get(row, 1)?,
+                not_null: get(row, 2)?,
+                generated: get(row, 3)?,
+                base: get(row, 4)?,
+                written: get(row, 5)?,
+                deterministic: get(row, 6)?,
+                updatable: get(row, 7)?,
+            })
+        })
+        .collect()
+}
+
+/// The columns of `row` in the order of a full unique index over exactly these columns, which is
+/// checked with every statement.
+fn unique_index(client: &mut Client, spec: &ColumnSpec, table: u32, columns: &[Declared]) -> Result<Option<Vec<Key>>> {
+    let rows = query(
+        client,
+        &looking(spec),
+        "SELECT ARRAY(SELECT coalesce(a.attname::text, '') FROM generate_series(0, i.indnkeyatts - 1) AS s(n)
+                      LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[s.n]
+                      ORDER BY s.n)
+         FROM pg_catalog.pg_index i
+         WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL
+         ORDER BY i.indisprimary DESC, i.indexrelid",
+        &[(&table, Type::OID)],
+    )?;
+    for row in &rows {
+        let names: Vec<String> = get(row, 0)?;
+        let key = |name: &String| -> Option<Key> {
+            let place = spec.row.iter().position(|key| key == name)?;
+            let column = columns.iter().find(|column| column.name == *name)?;
+            let text = matches!(Type::from_oid(column.base), Some(Type::TEXT | Type::VARCHAR));
+            let cell = column.cell();
+            let cast = if text || cell == CellKind::Integer { String::new() } else { format!("::{}", column.written) };
+            Some(Key { name: name.clone(), place, cell, cast })
+        };
+        let keys: Option<Vec<Key>> = names.iter().map(key).collect();
+        if let Some(keys) = keys.filter(|keys| keys.len() == spec.row.len()) {
+            return Ok(Some(keys));
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn looking(spec: &ColumnSpec) -> String {
+    format!("look at table {}", spec.table)
+}
+
+pub(super) fn wrong(spec: &ColumnSpec, reason: &str) -> Error {
+    Error::Refused {
+        reason: format!("column {}, table {}: {reason}", spec.name, spec.table),
+        remedy: "correct the [[column]] in vault.toml".to_owned(),
+    }
+}

@@ -1,0 +1,355 @@
+//! PostgreSQL: connections whose every statement is in a transaction that says how it is run, so
+//! that nothing is asked of the session and a pooler may give each transaction to another one.
+
+mod failure;
+mod tls;
+
+use core::fmt::Write as _;
+use core::time::Duration;
+use std::net::ToSocketAddrs;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use postgres::config::{ChannelBinding, SslMode, SslNegotiation};
+use postgres::types::{ToSql, Type};
+use postgres::{Client, Config, NoTls, Row};
+use tokio::runtime::Handle;
+
+use crate::error::{Error, Result};
+
+use super::Access;
+use super::url::{Host, Mode, PostgresUrl};
+
+pub(crate) use failure::{failed, is_fault_of_row, reason};
+
+/// A value and the type that it is sent as: statements are never prepared by name.
+pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// How long the statements of a transaction may take.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Patience {
+    /// As long as a look at every row takes.
+    Endless,
+    /// As long as a batch may keep rows locked.
+    Short,
+}
+
+/// A connection to an application's database, shared by the columns that are in it.
+///
+/// It blocks, on an async runtime of its own, and is not to be used on a thread of another one. It
+/// is opened again where it was lost between transactions, and after `fork()`.
+#[derive(Clone)]
+pub struct PostgresDatabase {
+    name: Arc<str>,
+    url: PostgresUrl,
+    access: Access,
+    session: Arc<Mutex<Session>>,
+}
+
+impl PostgresDatabase {
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`] if the server cannot be reached, does not prove who it is, or does not
+    /// let the user in; [`Error::Refused`] for a standby, which would not show what is current.
+    pub fn open(url: &PostgresUrl, access: Access) -> Result<Self> {
+        let database = Self {
+            name: url.to_string().into(),
+            url: url.clone(),
+            // A standby takes no transaction that may write.
+            access: Access::Read,
+            session: Arc::new(Mutex::new(Session { connected: None, exclusive: false })),
+        };
+        let action = || format!("look at {}", database.name);
+        let standby = database.transact(Patience::Short, |client| {
+            let row = client.query_typed_one("SELECT pg_is_in_recovery()", &[]);
+            row.and_then(|row| row.try_get::<_, bool>(0)).map_err(|error| failed(action(), &error))
+        })?;
+        if standby {
+            return Err(Error::Refused {
+                reason: format!("{} is a standby: what it shows may be out of date", database.name),
+                remedy: "name the primary server".to_owned(),
+            });
+        }
+        Ok(Self { access, ..database })
+    }
+
+    /// Its URL without the password and without parameters.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &PostgresUrl {
+        &self.url
+    }
+
+    /// Another view of the same connection, for tables that are looked up by another URL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if one URL asks for less protection of the connection than the other.
+    pub fn for_url(&self, url: &PostgresUrl) -> Result<Self> {
+        if url.address().tls != self.url.address().tls {
+            return Err(Error::Refused {
+                reason: format!("two URLs of {} demand different encryption", self.name),
+                remedy: "give both the same sslmode and certificates".to_owned(),
+            });
+        }
+        Ok(Self { url: url.clone(), ..self.clone() })
+    }
+
+    /// Whether it may be changed.
+    pub(crate) fn writes(&self) -> bool {
+        self.access == Access::Write
+    }
+
+    /// Whether the exclusive transaction is open.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.lock().exclusive
+    }
+
+    /// Runs `work` in a transaction of its own, or inside the exclusive one. Where it fails, its
+    /// transaction is undone; the exclusive one can then only be undone, too.
+    pub(crate) fn transact<T, E: From<Error>>(
+        &self,
+        patience: Patience,
+        work: impl FnOnce(&mut Client) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut session = self.lock();
+        if session.exclusive {
+            return work(session.client(self)?);
+        }
+        let fail = |error: postgres::Error| E::from(failed(format!("use {}", self.name), &error));
+        session.begin(self, patience)?;
+        let client = session.client(self)?;
+        match work(client) {
+            Ok(done) => match client.batch_execute("COMMIT") {
+                Ok(()) => Ok(done),
+                Err(error) => {
+                    session.undo();
+                    Err(fail(error))
+                }
+            },
+            Err(error) => {
+                session.undo();
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins the transaction that all further work is done in until it is ended.
+    pub(crate) fn begin_exclusive(&self) -> Result<()> {
+        let mut session = self.lock();
+        session.begin(self, Patience::Endless)?;
+        session.exclusive = true;
+        Ok(())
+    }
+
+    /// Ends the exclusive transaction: `COMMIT` keeps it.
+    pub(crate) fn end_exclusive(&self, keep: bool) -> Result<()> {
+        let mut session = self.lock();
+        if !core::mem::take(&mut session.exclusive) {
+            return Ok(());
+        }
+        if !keep {
+            session.undo();
+            return Ok(());
+        }
+        let fail = |error: postgres::Error| failed(format!("commit to {}", self.name), &error);
+        let client = session.client(self)?;
+        // A transaction that failed answers COMMIT with ROLLBACK, and no error.
+        let alive = client.query_typed_one("SELECT true", &[]).map(drop);
+        let ended = alive.and_then(|()| client.batch_execute("COMMIT"));
+        if ended.is_err() {
+            session.undo();
+        }
+        ended.map_err(fail)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Session> {
+        // Whatever state a panic of another thread left: the next transaction finds out.
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn preamble(&self, patience: Patience) -> String {
+        let mode = match self.access {
+            Access::Read => "READ ONLY",
+            Access::Write => "READ WRITE",
+        };
+        let timeout = match patience {
+            Patience::Endless => "0",
+            Patience::Short => "30s",
+        };
+        // A policy then is an error, and does not hide rows.
+        let mut text = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; SET LOCAL row_security = off; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '{timeout}'"
+        );
+        if let Some(schema) = &self.url.address().schema {
+            let _ = write!(text, "; SET LOCAL search_path = {}", quoted(schema));
+        }
+        text
+    }
+}
+
+impl core::fmt::Debug for PostgresDatabase {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("PostgresDatabase").field(&self.name).finish()
+    }
+}
+
+struct Session {
+    /// The connection and the process that opened it: it does not survive a fork.
+    connected: Option<(u32, Client)>,
+    exclusive: bool,
+}
+
+impl Session {
+    fn client(&mut self, database: &PostgresDatabase) -> Result<&mut Client> {
+        match &mut self.connected {
+            Some((_, client)) => Ok(client),
+            None => Err(Error::Temporary {
+                reason: format!("the connection to {} was lost", database.name),
+                remedy: "run the command again".to_owned(),
+            }),
+        }
+    }
+
+    /// Begins a transaction, on a new connection where there is none that works.
+    fn begin(&mut self, database: &PostgresDatabase, patience: Patience) -> Result<()> {
+        let process = std::process::id();
+        let preamble = database.preamble(patience);
+        if self.connected.as_ref().is_some_and(|(owner, client)| *owner != process || client.is_closed()) {
+            self.abandon();
+        }
+        if let Some((_, client)) = &mut self.connected {
+            match client.batch_execute(&preamble) {
+                Ok(()) => return Ok(()),
+                // The server may have closed it meanwhile.
+                Err(_) => self.abandon(),
+            }
+        }
+        let mut client = connect(&database.url)?;
+        let begun = client.batch_execute(&preamble);
+        begun.map_err(|error| failed(format!("use {}", database.name), &error))?;
+        self.connected = Some((process, client));
+        Ok(())
+    }
+
+    /// Undoes the open transaction, and where that fails gives up the connection, which undoes it.
+    fn undo(&mut self) {
+        if let Some((_, client)) = &mut self.connected
+            && client.batch_execute("ROLLBACK").is_err()
+        {
+            self.abandon();
+        }
+    }
+
+    fn abandon(&mut self) {
+        match self.connected.take() {
+            // To close what the parent opened would end the parent's session.
+            Some((owner, client)) if owner != std::process::id() => core::mem::forget(client),
+            other => drop(other),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}
+
+fn connect(url: &PostgresUrl) -> Result<Client> {
+    let (name, url) = (url, url.address());
+    let action = || format!("connect to {name}");
+    if Handle::try_current().is_ok() {
+        return Err(Error::Refused {
+            reason: format!("{} from a thread of an async runtime, which it would block", action()),
+            remedy: "call it where blocking is allowed, with `spawn_blocking` for example".to_owned(),
+        });
+    }
+    let mut config = Config::new();
+    config.port(url.port).connect_timeout(url.connect_timeout).application_name(&url.application_name);
+    config.notice_callback(|_| {});
+    match &url.host {
+        Host::Directory(path) => {
+            config.host_path(path);
+        }
+        Host::Name(name) => {
+            // Found here, because the driver would start a thread for it.
+            let addresses = (name.as_str(), url.port).to_socket_addrs().map_err(|error| Error::Database {
+                action: action(),
+                reason: format!("the host is not found: {}", error.kind()),
+            })?;
+            for address in addresses {
+                config.host(name).hostaddr(address.ip());
+            }
+            config.keepalives_idle(KEEPALIVE);
+        }
+    }
+    if let Some(user) = &url.user {
+        config.user(user);
+    }
+    if let Some(password) = &url.password {
+        config.password(password.expose_secret());
+    }
+    if let Some(database) = &url.database {
+        config.dbname(database);
+    }
+    if let Some(options) = &url.options {
+        config.options(options);
+    }
+    if url.bound {
+        config.channel_binding(ChannelBinding::Require);
+    }
+    config.ssl_negotiation(SslNegotiation::Postgres).ssl_mode(match url.tls.mode {
+        Mode::Disable => SslMode::Disable,
+        Mode::Prefer => SslMode::Prefer,
+        Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
+    });
+    let connected = match url.tls.mode {
+        Mode::Disable => config.connect(NoTls),
+        _ => config.connect(tls::connector(&url.tls)?),
+    };
+    connected.map_err(|error| failed(action(), &error))
+}
+
+/// The rows of a statement.
+pub(crate) fn query(client: &mut Client, action: &str, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>> {
+    client.query_typed(sql, parameters).map_err(|error| failed(action, &error))
+}
+
+/// Runs a statement, and tells how many rows it changed.
+pub(crate) fn execute(client: &mut Client, action: &str, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64> {
+    client.execute_typed(sql, parameters).map_err(|error| failed(action, &error))
+}
+
+/// Runs statements that have no parameters.
+pub(crate) fn batch(client: &mut Client, action: &str, sql: &str) -> Result<()> {
+    client.batch_execute(sql).map_err(|error| failed(action, &error))
+}
+
+/// A column of a row that came from a statement of ours.
+pub(crate) fn get<'a, T: postgres::types::FromSql<'a>>(row: &'a Row, at: usize) -> Result<T> {
+    row.try_get(at).map_err(|error| failed("read an answer of the server", &error))
+}
+
+/// An identifier in quotes.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text in quotes, whatever the server takes a backslash for.
+pub(crate) fn literal(text: &str) -> String {
+    if text.contains('\\') {
+        format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
+/// How long a connection is silent before the other side is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
