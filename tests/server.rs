@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
 
 /// One server for the whole test binary.
@@ -98,10 +99,17 @@ pub(crate) struct Database {
 impl Database {
     pub(crate) fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        Self::named(&format!("test{}", NUMBER.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// A database by name, empty if nobody asked for it before.
+    pub(crate) fn named(name: &str) -> Self {
         let mut client = server().config("postgres").connect(NoTls).unwrap();
-        client.batch_execute(&format!("CREATE DATABASE {name}")).unwrap();
-        Self { name }
+        match client.batch_execute(&format!("CREATE DATABASE {name}")) {
+            Err(error) if error.code() == Some(&SqlState::DUPLICATE_DATABASE) => {}
+            other => other.unwrap(),
+        }
+        Self { name: name.to_owned() }
     }
 
     /// A connection of the application's.

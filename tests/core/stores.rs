@@ -10,33 +10,49 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use vault_core::{
-    Config, Entry, EntryName, FileStore, Keyring, MasterKey, NewEntry, STORE_ENTRY, Sealer, SecretName, SqliteStore,
-    Store, Token, Vault,
+    Config, Entry, EntryName, FileStore, Keyring, MasterKey, NewEntry, PostgresStore, PostgresUrl, STORE_ENTRY, Sealer,
+    SecretName, SqliteStore, Store, Token, Vault,
 };
 
+use crate::server::Database;
+
 /// The stores that there are.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     File,
+    Postgres,
     Sqlite,
 }
 
-const KINDS: [Kind; 2] = [Kind::File, Kind::Sqlite];
+const KINDS: [Kind; 3] = [Kind::File, Kind::Postgres, Kind::Sqlite];
 
 impl Kind {
-    fn scheme(self) -> &'static str {
+    /// What `vault.toml` says of the store at `path`.
+    fn url(self, path: &Path) -> String {
         match self {
-            Self::File => "file",
-            Self::Sqlite => "sqlite",
+            Self::File => "file:store".to_owned(),
+            Self::Postgres => database(path).url(),
+            Self::Sqlite => "sqlite:store".to_owned(),
         }
     }
 
     fn open(self, path: &Path, keyring: &Keyring<MasterKey>, keep: u32) -> Arc<dyn Store> {
         match self {
             Self::File => Arc::new(FileStore::new(path, keyring.clone()).with_keep(keep)),
+            Self::Postgres => {
+                let url = PostgresUrl::parse(&database(path).url()).unwrap();
+                Arc::new(PostgresStore::new(url, keyring.clone()).with_keep(keep))
+            }
             Self::Sqlite => Arc::new(SqliteStore::new(path, keyring.clone()).with_keep(keep)),
         }
     }
+}
+
+/// The database that stands for a path.
+fn database(path: &Path) -> Database {
+    let name: String = path.display().to_string().bytes().map(|byte| format!("{byte:02x}")).collect();
+    // Their names are short, so the end of a path tells it.
+    Database::named(&format!("p{}", &name[name.len().saturating_sub(60)..]))
 }
 
 /// An empty store under one key.
@@ -95,8 +111,8 @@ impl Home {
         fs::write(
             home.path("vault.toml"),
             format!(
-                "version = 1\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"main.keyring.toml\"\n[store]\nurl = \"{}:store\"\n",
-                kind.scheme()
+                "version = 1\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"main.keyring.toml\"\n[store]\nurl = \"{}\"\n",
+                kind.url(&home.path("store"))
             ),
         )
         .unwrap();

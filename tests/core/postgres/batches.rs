@@ -244,9 +244,9 @@ fn an_exclusive_run_is_one_transaction() {
         let refused = application.batch_execute("SET lock_timeout = '100ms'; UPDATE t SET u = 'x' WHERE id = 5");
         assert_eq!(refused.unwrap_err().code().unwrap().code(), "55P03");
         if keep {
-            column.commit().unwrap()
+            column.commit().unwrap();
         } else {
-            column.rollback().unwrap()
+            column.rollback().unwrap();
         }
         let moved = number(&database, &format!("SELECT count(*) FROM t WHERE v LIKE 'vs1.{NEW}.%'"));
         assert_eq!(moved, if keep { 5 } else { 0 });
