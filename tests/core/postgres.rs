@@ -1,9 +1,11 @@
 //! Columns and connections of PostgreSQL, on a real server.
 
+mod application;
 mod batches;
 mod connection;
 mod fences;
 mod reading;
+mod rotating;
 mod structure;
 
 use std::sync::Arc;

@@ -353,6 +353,22 @@ impl<'a> Rotation<'a> {
         self.targets.iter_mut().map(|target| target.count(deep)).collect()
     }
 
+    /// How many tokens are under keys that were replaced, column by column, where the database tells
+    /// that by an index: at once where there are none. None where only a count of every value tells.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn stale(&mut self) -> Result<Vec<(String, Option<u64>)>> {
+        let stale = |target: &mut Target| {
+            let kids = target.stale_keys();
+            let name = target.column.spec().name.clone();
+            let count = if target.is_told_by_prefix() { target.column.count_under(&kids)? } else { None };
+            Ok((name, count))
+        };
+        self.targets.iter_mut().map(stale).collect()
+    }
+
     /// Opens every value, and where none is stale or failed has the databases prove their fences,
     /// and forgets the open rotations to the present primary key: the tables that they were recorded
     /// in are removed. Other runs stay.

@@ -187,9 +187,9 @@ impl PostgresDatabase {
         let mut text = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; SET LOCAL row_security = off; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '{timeout}'"
         );
-        if let Some(schema) = &self.url.address().schema {
-            let _ = write!(text, "; SET LOCAL search_path = {}", quoted(schema));
-        }
+        // Whatever a pooled session was told by others.
+        let schema = self.url.address().schema.as_deref().map_or_else(|| "DEFAULT".to_owned(), quoted);
+        let _ = write!(text, "; SET LOCAL search_path = {schema}");
         text
     }
 }

@@ -231,8 +231,13 @@ impl Target {
         }
     }
 
+    /// Whether a value says by what it begins with which key it is under.
+    pub(super) fn is_told_by_prefix(&self) -> bool {
+        self.column.spec().writes == Format::Vs1
+    }
+
     /// The keys of the column's tokens that are not the primary one.
-    fn stale_keys(&self) -> Vec<KeyId> {
+    pub(super) fn stale_keys(&self) -> Vec<KeyId> {
         self.keys_in(|state| state != KeyState::Primary)
     }
 
