@@ -20,6 +20,7 @@ use super::{Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey,
 
 use sql::{Sql, Value};
 use table::{Table, looking, wrong};
+use write::Manner;
 
 /// A column of a PostgreSQL database.
 pub struct PostgresColumn {
@@ -31,6 +32,8 @@ pub struct PostgresColumn {
     worker: String,
     /// Rows of a page whose values fill the memory that a page may take.
     most: usize,
+    /// Batches to come in which others are expected to hold rows.
+    among: u32,
 }
 
 impl PostgresColumn {
@@ -41,8 +44,9 @@ impl PostgresColumn {
     /// [`Error::Refused`] or [`Error::Database`] if the table is not as declared.
     pub fn new(database: PostgresDatabase, spec: ColumnSpec) -> Result<Self> {
         let (table, sql) = look(&database, &spec)?;
+        let among = if table.partitioned { AMONG } else { 0 };
         let worker = primitives::hex(primitives::random()?.get(..8).unwrap_or_default());
-        Ok(Self { database, spec, table, sql, worker, most: usize::MAX })
+        Ok(Self { database, spec, table, sql, worker, most: usize::MAX, among })
     }
 
     fn action(&self, what: &str) -> String {
@@ -153,12 +157,19 @@ impl Column for PostgresColumn {
                 remedy: "keep its keys; nothing is ever written there".to_owned(),
             });
         }
-        self.database.transact(Patience::Short, |client| {
-            let written = write::write(client, &self.spec, &self.sql, changes, progress.waits)?;
+        let manner = match self.among {
+            _ if progress.waits => Manner::Patient,
+            0 => Manner::Alone,
+            _ => Manner::Among,
+        };
+        let (written, hindered) = self.database.transact(Patience::Short, |client| {
+            let (written, hindered) = write::write(client, &self.spec, &self.sql, changes, manner)?;
             runs::record(client, &self.spec.name, &self.worker, progress, changes, &written)?;
             (progress.guard)()?;
-            Ok(written)
-        })
+            Ok((written, hindered))
+        })?;
+        self.among = if hindered { AMONG } else { self.among.saturating_sub(1) };
+        Ok(written)
     }
 
     fn begin_exclusive(&mut self) -> Result<()> {
@@ -232,5 +243,7 @@ impl Column for PostgresColumn {
     }
 }
 
+/// For how many batches somebody who was met is expected to be there.
+const AMONG: u32 = 16;
 /// Bytes after which a page ends, so that long values do not fill the memory.
 const PAGE_BYTES: usize = 4 << 20;

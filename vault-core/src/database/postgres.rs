@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use super::Access;
 use super::url::{Host, Mode, PostgresUrl};
 
-pub(crate) use failure::{failed, is_fault_of_row, reason};
+pub(crate) use failure::{failed, is_fault_of_row, is_held, reason};
 
 /// A value and the type that it is sent as: statements are never prepared by name.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -113,16 +113,12 @@ impl PostgresDatabase {
 
     /// Runs `work` in a transaction of its own, or inside the exclusive one. Where it fails, its
     /// transaction is undone; the exclusive one can then only be undone, too.
-    pub(crate) fn transact<T, E: From<Error>>(
-        &self,
-        patience: Patience,
-        work: impl FnOnce(&mut Client) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub(crate) fn transact<T>(&self, patience: Patience, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
         let mut session = self.lock();
         if session.exclusive {
             return work(session.client(self)?);
         }
-        let fail = |error: postgres::Error| E::from(failed(format!("use {}", self.name), &error));
+        let fail = |error: postgres::Error| failed(format!("use {}", self.name), &error);
         session.begin(self, patience)?;
         let client = session.client(self)?;
         match work(client) {

@@ -24,7 +24,9 @@ pub(super) struct Sql {
     /// The same in a constraint, which partitions take over under their own names.
     pub(super) prefix_bare: String,
     pub(super) filter: String,
-    /// Replaces values where they still are what was read, passing over rows that others hold.
+    /// Replaces values where they still are what was read; waits for nobody for long.
+    pub(super) quick_update: String,
+    /// The same, passing over rows that others hold.
     pub(super) update: String,
     /// The same, waiting for these.
     pub(super) patient_update: String,
@@ -92,6 +94,7 @@ impl Sql {
                 None | Some("") => String::new(),
                 Some(filter) => format!(" AND ({filter}\n)"),
             },
+            quick_update: String::new(),
             update: String::new(),
             patient_update: String::new(),
             probe: String::new(),
@@ -100,18 +103,11 @@ impl Sql {
             order,
             columns: format!("{shown}, {column_list}"),
         };
-        let set = match &spec.member {
-            None => "u.new".to_owned(),
-            // Of the document as it is now, never of one that was read.
-            Some(member) => {
-                format!("jsonb_set({full}, ARRAY[{}], to_jsonb(u.new), false)", literal(member))
-            }
-        };
-        let set = format!("{} = {set}", quoted(&spec.value));
-        sql.update = sql.update_of(table, &set, " SKIP LOCKED");
-        sql.patient_update = sql.update_of(table, &set, "");
+        sql.quick_update = sql.quick_update_of(spec, table);
+        sql.update = sql.update_of(spec, table, " SKIP LOCKED");
+        sql.patient_update = sql.update_of(spec, table, "");
         sql.probe = format!(
-            "{} SELECT count(*) FROM u JOIN {} ON {} WHERE {}",
+            "SELECT count(*) FROM {} JOIN {} ON {} WHERE {}",
             sql.unnest(),
             table.path,
             sql.which(),
@@ -120,32 +116,61 @@ impl Sql {
         sql
     }
 
-    /// The batch: `$1` and following are arrays of key cells, then what was read and what is new.
-    ///
-    /// Answers how many rows were held, updated, updated to what was asked for, and whether
-    /// triggers may have altered them since.
-    fn update_of(&self, table: &Table, set: &str, locked: &str) -> String {
-        let Self { path, .. } = self;
-        let which = self.which();
-        let (old, new) = (self.holds("u.old"), self.holds("u.new"));
-        let triggers = if table.partitioned {
-            "true".to_owned()
+    /// The batch where nobody is in the way: `$1` and following are arrays of key cells, then what
+    /// was read and what is new. Answers how many rows were updated, and whether triggers may have
+    /// altered them.
+    fn quick_update_of(&self, spec: &ColumnSpec, table: &Table) -> String {
+        format!(
+            "WITH done AS (UPDATE {path} SET {set} FROM {u} WHERE {which} AND {old} RETURNING 1) SELECT count(*), {triggers} FROM done",
+            path = self.path,
+            set = self.set(spec, table, "u.new"),
+            u = self.unnest(),
+            which = self.which(),
+            old = self.holds("u.old"),
+            triggers = triggers_of(table),
+        )
+    }
+
+    /// The batch that locks its rows first. Answers how many were held, updated, and updated to what
+    /// was asked for, and whether triggers may have altered them since.
+    fn update_of(&self, spec: &ColumnSpec, table: &Table, locked: &str) -> String {
+        let name = &table.name;
+        // Held rows stay where they are, and are found there.
+        let (part, same_part) = if table.partitioned {
+            (format!(", {name}.tableoid AS part"), format!(" AND {name}.tableoid = held.part"))
         } else {
-            format!(
-                "EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = {} AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0)",
-                table.oid
-            )
+            (String::new(), String::new())
         };
         format!(
-            "{unnest}, held AS MATERIALIZED (
-                SELECT u.n FROM u JOIN {path} ON {which} WHERE {old} FOR NO KEY UPDATE OF {name}{locked}
+            "WITH held AS MATERIALIZED (
+                SELECT {name}.ctid AS place, u.new{part} FROM {u} JOIN {path} ON {which} WHERE {old}
+                FOR NO KEY UPDATE OF {name}{locked}
              ), done AS (
-                UPDATE {path} SET {set} FROM u JOIN held USING (n) WHERE {which} AND {old} RETURNING {new} AS exact
+                UPDATE {path} SET {set} FROM held WHERE {name}.ctid = held.place{same_part} RETURNING {new} AS exact
              )
-             SELECT (SELECT count(*) FROM held), (SELECT count(*) FROM done), (SELECT count(*) FROM done WHERE exact), {triggers}",
-            unnest = self.unnest(),
-            name = table.name,
+             SELECT (SELECT count(*) FROM held), count(*), count(*) FILTER (WHERE exact), {triggers} FROM done",
+            u = self.unnest(),
+            path = self.path,
+            which = self.which(),
+            old = self.holds("u.old"),
+            set = self.set(spec, table, "held.new"),
+            new = self.holds("held.new"),
+            triggers = triggers_of(table),
         )
+    }
+
+    /// What an update sets.
+    fn set(&self, spec: &ColumnSpec, table: &Table, new: &str) -> String {
+        let column = quoted(&spec.value);
+        match &spec.member {
+            None => format!("{column} = {new}"),
+            // Of the document as it is now, never of one that was read.
+            Some(member) => format!(
+                "{column} = jsonb_set({}.{column}, ARRAY[{}], to_jsonb({new}), false)",
+                table.name,
+                literal(member)
+            ),
+        }
     }
 
     fn unnest(&self) -> String {
@@ -161,7 +186,7 @@ impl Sql {
         let arrays = arrays.collect::<Vec<_>>().join(", ");
         let names = (0..keys).map(|at| format!("k{at}")).collect::<Vec<_>>().join(", ");
         format!(
-            "WITH u AS MATERIALIZED (SELECT * FROM unnest({arrays}, ${old}::{kind}[], ${new}::{kind}[]) WITH ORDINALITY AS u({names}, old, new, n))",
+            "unnest({arrays}, ${old}::{kind}[], ${new}::{kind}[]) AS u({names}, old, new)",
             old = keys + 1,
             new = keys + 2,
         )
@@ -325,6 +350,17 @@ impl Sql {
             _ => false,
         }
     }
+}
+
+/// Whether an update of the table fires triggers, as an expression.
+fn triggers_of(table: &Table) -> String {
+    if table.partitioned {
+        return "true".to_owned();
+    }
+    format!(
+        "EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = {} AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0)",
+        table.oid
+    )
 }
 
 /// The value in a column that is called so: the column, or the member of its document.

@@ -1,24 +1,35 @@
 //! Batches: compare-and-swap of many rows in one statement.
 
 use postgres::Client;
-use postgres::types::{ToSql, Type};
+use postgres::types::Type;
 
 use crate::column::{ColumnSpec, RowChange, Written};
-use crate::database::postgres::{Parameter, batch, failed, get, is_fault_of_row, reason};
+use crate::database::postgres::{Parameter, batch, failed, get, is_fault_of_row, is_held, reason};
 use crate::error::Result;
 
 use super::sql::{Sql, Value};
 use super::table::Kind;
 
-/// Writes `changes` inside the open transaction. Rows that somebody else has locked are passed over
-/// and counted as lost, unless they are waited for.
+/// How rows that others hold are dealt with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Manner {
+    /// Nobody is expected to hold any: they are waited for a moment, then passed over.
+    Alone,
+    /// They are passed over.
+    Among,
+    /// They are waited for.
+    Patient,
+}
+
+/// Writes `changes` inside the open transaction. Rows that are passed over are counted as lost.
+/// Tells whether others were in the way, too.
 pub(super) fn write(
     client: &mut Client,
     spec: &ColumnSpec,
     sql: &Sql,
     changes: &[RowChange],
-    patient: bool,
-) -> Result<Written> {
+    manner: Manner,
+) -> Result<(Written, bool)> {
     let action = format!("write column {}", spec.name);
     let mut written = Written::default();
     let (fit, unfit): (Vec<&RowChange>, Vec<_>) = changes.iter().partition(|change| sql.is_replaceable(&change.old));
@@ -26,21 +37,38 @@ pub(super) fn write(
         written.failed.push((change.key.clone(), "the value is neither text nor bytes".to_owned()));
     }
     if fit.is_empty() {
-        return Ok(written);
+        return Ok((written, false));
     }
-    let batch = Batch { sql, action: &action, update: if patient { &sql.patient_update } else { &sql.update } };
-    batch.savepoint(client, "SAVEPOINT vault_core_batch")?;
-    match batch.attempt(client, &fit)? {
-        Attempt::Done { rewritten } => {
+    let batch = Batch {
+        sql,
+        action: &action,
+        update: if manner == Manner::Patient { &sql.patient_update } else { &sql.update },
+    };
+    if manner == Manner::Alone {
+        batch.command(client, "SAVEPOINT vault_core_batch; SET LOCAL lock_timeout = '20ms'")?;
+        if let Some(rewritten) = batch.quick(client, &fit)? {
             written.rewritten = rewritten;
             written.lost = count(fit.len()).saturating_sub(rewritten);
+            return Ok((written, rewritten < count(fit.len())));
+        }
+        batch.command(client, "ROLLBACK TO SAVEPOINT vault_core_batch")?;
+    } else {
+        batch.command(client, "SAVEPOINT vault_core_batch")?;
+    }
+    let mut hindered = manner == Manner::Alone;
+    match batch.attempt(client, &fit)? {
+        Attempt::Done { rewritten, triggers } => {
+            written.rewritten = rewritten;
+            written.lost = count(fit.len()).saturating_sub(rewritten);
+            hindered |= triggers || written.lost > 0;
         }
         Attempt::Refused(_) => {
-            batch.savepoint(client, "ROLLBACK TO SAVEPOINT vault_core_batch")?;
+            batch.command(client, "ROLLBACK TO SAVEPOINT vault_core_batch")?;
             batch.one_by_one(client, &fit, &mut written)?;
+            hindered = true;
         }
     }
-    Ok(written)
+    Ok((written, hindered))
 }
 
 struct Batch<'a> {
@@ -51,24 +79,30 @@ struct Batch<'a> {
 
 enum Attempt {
     /// So many were replaced; the others changed meanwhile or are held by others.
-    Done { rewritten: u64 },
+    Done { rewritten: u64, triggers: bool },
     /// A row was refused, or does not hold what was written to it: nothing may stay.
     Refused(String),
 }
 
 impl Batch<'_> {
+    /// Writes rows in one statement that holds none before; none where somebody or something was in
+    /// the way.
+    fn quick(&self, client: &mut Client, changes: &[&RowChange]) -> Result<Option<u64>> {
+        let arrays = Arrays::new(self.sql, changes);
+        match client.query_typed_one(&self.sql.quick_update, &arrays.parameters(self.sql)) {
+            Ok(row) => {
+                let (done, triggers): (i64, bool) = (get(&row, 0)?, get(&row, 1)?);
+                Ok((!triggers).then(|| u64::try_from(done).unwrap_or_default()))
+            }
+            Err(error) if is_fault_of_row(&error) || is_held(&error) => Ok(None),
+            Err(error) => Err(failed(self.action, &error)),
+        }
+    }
+
     /// Writes rows in one statement.
     fn attempt(&self, client: &mut Client, changes: &[&RowChange]) -> Result<Attempt> {
-        let keys = self.sql.key_arrays(&changes.iter().map(|change| &change.key).collect::<Vec<_>>());
-        let mut parameters: Vec<Parameter<'_>> = keys.iter().map(Value::parameter).collect();
-        let old: Vec<&[u8]> = changes.iter().map(|change| change.old.as_bytes()).collect();
-        let new: Vec<&[u8]> = changes.iter().map(|change| change.new.as_bytes()).collect();
-        let (old_texts, new_texts) = (texts(&old), texts(&new));
-        let pairs: [(&(dyn ToSql + Sync), Type); 2] = match self.sql.kind {
-            Kind::Bytes => [(&old, Type::BYTEA_ARRAY), (&new, Type::BYTEA_ARRAY)],
-            Kind::Member | Kind::Text => [(&old_texts, Type::TEXT_ARRAY), (&new_texts, Type::TEXT_ARRAY)],
-        };
-        parameters.extend(pairs);
+        let arrays = Arrays::new(self.sql, changes);
+        let parameters = arrays.parameters(self.sql);
         let row = match client.query_typed_one(self.update, &parameters) {
             Ok(row) => row,
             Err(error) if is_fault_of_row(&error) => return Ok(Attempt::Refused(reason(&error))),
@@ -95,27 +129,55 @@ impl Batch<'_> {
                 return Ok(Attempt::Refused(ALTERED.to_owned()));
             }
         }
-        Ok(Attempt::Done { rewritten: u64::try_from(done).unwrap_or_default() })
+        Ok(Attempt::Done { rewritten: u64::try_from(done).unwrap_or_default(), triggers })
     }
 
     fn one_by_one(&self, client: &mut Client, changes: &[&RowChange], written: &mut Written) -> Result<()> {
         for change in changes {
-            self.savepoint(client, "SAVEPOINT vault_core_row")?;
+            self.command(client, "SAVEPOINT vault_core_row")?;
             match self.attempt(client, core::slice::from_ref(change))? {
-                Attempt::Done { rewritten: 0 } => written.lost += 1,
+                Attempt::Done { rewritten: 0, .. } => written.lost += 1,
                 Attempt::Done { .. } => written.rewritten += 1,
                 Attempt::Refused(reason) => {
-                    self.savepoint(client, "ROLLBACK TO SAVEPOINT vault_core_row")?;
+                    self.command(client, "ROLLBACK TO SAVEPOINT vault_core_row")?;
                     written.failed.push((change.key.clone(), reason));
                 }
             }
-            self.savepoint(client, "RELEASE SAVEPOINT vault_core_row")?;
+            self.command(client, "RELEASE SAVEPOINT vault_core_row")?;
         }
         Ok(())
     }
 
-    fn savepoint(&self, client: &mut Client, statement: &str) -> Result<()> {
+    fn command(&self, client: &mut Client, statement: &str) -> Result<()> {
         batch(client, self.action, statement)
+    }
+}
+
+/// The parameters of a batch.
+struct Arrays<'a> {
+    keys: Vec<Value>,
+    old: Vec<&'a [u8]>,
+    new: Vec<&'a [u8]>,
+    old_texts: Vec<&'a str>,
+    new_texts: Vec<&'a str>,
+}
+
+impl<'a> Arrays<'a> {
+    fn new(sql: &Sql, changes: &[&'a RowChange]) -> Self {
+        let keys = sql.key_arrays(&changes.iter().map(|change| &change.key).collect::<Vec<_>>());
+        let old: Vec<&[u8]> = changes.iter().map(|change| change.old.as_bytes()).collect();
+        let new: Vec<&[u8]> = changes.iter().map(|change| change.new.as_bytes()).collect();
+        Self { keys, old_texts: texts(&old), new_texts: texts(&new), old, new }
+    }
+
+    fn parameters(&self, sql: &Sql) -> Vec<Parameter<'_>> {
+        let mut parameters: Vec<Parameter<'_>> = self.keys.iter().map(Value::parameter).collect();
+        let pairs: [Parameter<'_>; 2] = match sql.kind {
+            Kind::Bytes => [(&self.old, Type::BYTEA_ARRAY), (&self.new, Type::BYTEA_ARRAY)],
+            Kind::Member | Kind::Text => [(&self.old_texts, Type::TEXT_ARRAY), (&self.new_texts, Type::TEXT_ARRAY)],
+        };
+        parameters.extend(pairs);
+        parameters
     }
 }
 

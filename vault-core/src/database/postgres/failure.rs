@@ -43,6 +43,11 @@ pub(crate) fn is_fault_of_row(error: &postgres::Error) -> bool {
         && *code != SqlState::INSUFFICIENT_PRIVILEGE
 }
 
+/// Whether somebody else's lock was in the way.
+pub(crate) fn is_held(error: &postgres::Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
 /// The class of an error and the server's code for it, without values.
 pub(crate) fn reason(error: &postgres::Error) -> String {
     let Some(code) = error.code() else { return of_connection(error) };
