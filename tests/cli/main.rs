@@ -15,10 +15,14 @@ mod faults;
 mod key;
 #[cfg(feature = "os-keyring")]
 mod os_keyring;
+mod postgres;
 mod redaction;
 mod rotate;
 mod run;
 mod seal;
+#[path = "../server.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod server;
 mod store;
 mod swarm;
 

@@ -27,6 +27,11 @@ pub(crate) fn run(args: &StatusArgs, global: &Global, output: &mut Output) -> Ou
 fn show(vault: &Vault, args: &StatusArgs, output: &mut Output) -> Result<(), Failure> {
     let scope = args.column.as_deref().map_or(Scope::All, Scope::Column);
     let mut rotation = vault.rotation(scope, Access::Read)?;
+    let by_index = rotation.stale()?;
+    for (column, stale) in by_index.iter().filter_map(|(column, stale)| Some((column, (*stale)?))) {
+        // Before every value is counted.
+        output.note(&format!("{column}: {stale} stale"));
+    }
     let counts = rotation.count(args.deep)?;
     let runs = rotation.runs()?;
     let mut lines = Vec::new();

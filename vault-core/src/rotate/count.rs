@@ -21,6 +21,8 @@ const PAGE: usize = 1_000;
 pub struct ColumnCount {
     /// The column.
     pub column: String,
+    /// Its table.
+    pub table: String,
     /// The format that it is written in.
     pub writes: Format,
     /// Values by format and key.
@@ -127,7 +129,10 @@ impl Verification {
             if under > 0 {
                 let kept = if column.immutable { " and may never be updated" } else { "" };
                 return Err(Error::Refused {
-                    reason: format!("column {} holds {under} values under key {kid}{kept}", column.column),
+                    reason: format!(
+                        "column {} holds {under} values under key {kid} in table {}{kept}",
+                        column.column, column.table
+                    ),
                     remedy: if column.immutable {
                         "keep the key: without it these values cannot be read".to_owned()
                     } else if column.to_migrate(kid) {
@@ -161,6 +166,7 @@ impl Target {
         let survey = self.column.survey()?;
         let mut count = ColumnCount {
             column: spec.name.clone(),
+            table: spec.table.clone(),
             writes: spec.writes,
             by: BTreeMap::new(),
             failed: 0,
