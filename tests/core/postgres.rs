@@ -4,6 +4,7 @@ mod application;
 mod batches;
 mod connection;
 mod fences;
+mod formats;
 mod reading;
 mod rotating;
 mod structure;

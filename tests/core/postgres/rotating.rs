@@ -257,13 +257,13 @@ fn a_role_needs_no_more_than_it_is_granted() {
     app.database.execute(
         "DO $$ BEGIN CREATE ROLE vault_rotate LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
          DO $$ BEGIN CREATE ROLE vault_status LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-         REVOKE CREATE ON SCHEMA public FROM public;
-         GRANT SELECT (id, user_id, name, v), UPDATE (v) ON secrets TO vault_rotate;
-         CREATE SCHEMA vault_core; GRANT USAGE, CREATE ON SCHEMA vault_core TO vault_rotate;
-         GRANT SELECT (id, user_id, name, v) ON secrets TO vault_status;
-         GRANT USAGE ON SCHEMA vault_core TO vault_status;
-         ALTER DEFAULT PRIVILEGES FOR ROLE vault_rotate IN SCHEMA vault_core GRANT SELECT ON TABLES TO vault_status",
+         REVOKE CREATE ON SCHEMA public FROM public",
     );
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let grants: Vec<&str> = page.split("```sql\n").skip(1).filter_map(|block| block.split("```").next()).collect();
+    assert_eq!(grants.len(), 3);
+    grants.iter().flat_map(|block| block.split_inclusive(";\n")).for_each(|statement| app.database.execute(statement));
     app.promote_new("main");
     app.configure(&app.database.url_as("vault_rotate"), TOKENS);
     let vault = app.vault();
