@@ -58,7 +58,7 @@ impl PostgresDatabase {
             url: url.clone(),
             // A standby takes no transaction that may write.
             access: Access::Read,
-            session: Arc::new(Mutex::new(Session { connected: None, exclusive: false })),
+            session: Arc::new(Mutex::new(Session { connected: None, open: false, exclusive: false })),
         };
         let action = || format!("look at {}", database.name);
         let standby = database.transact(Patience::Short, |client| {
@@ -123,7 +123,10 @@ impl PostgresDatabase {
         let client = session.client(self)?;
         match work(client) {
             Ok(done) => match client.batch_execute("COMMIT") {
-                Ok(()) => Ok(done),
+                Ok(()) => {
+                    session.open = false;
+                    Ok(done)
+                }
                 Err(error) => {
                     session.undo();
                     Err(fail(error))
@@ -159,8 +162,9 @@ impl PostgresDatabase {
         // A transaction that failed answers COMMIT with ROLLBACK, and no error.
         let alive = client.query_typed_one("SELECT true", &[]).map(drop);
         let ended = alive.and_then(|()| client.batch_execute("COMMIT"));
-        if ended.is_err() {
-            session.undo();
+        match ended {
+            Ok(()) => session.open = false,
+            Err(_) => session.undo(),
         }
         ended.map_err(fail)
     }
@@ -199,6 +203,8 @@ impl core::fmt::Debug for PostgresDatabase {
 struct Session {
     /// The connection and the process that opened it: it does not survive a fork.
     connected: Option<(u32, Client)>,
+    /// Whether a transaction is open. One that a panic left open ends with its connection.
+    open: bool,
     exclusive: bool,
 }
 
@@ -217,7 +223,8 @@ impl Session {
     fn begin(&mut self, database: &PostgresDatabase, patience: Patience) -> Result<()> {
         let process = std::process::id();
         let preamble = database.preamble(patience);
-        if self.connected.as_ref().is_some_and(|(owner, client)| *owner != process || client.is_closed()) {
+        let unusable = |(owner, client): &(u32, Client)| *owner != process || client.is_closed();
+        if core::mem::replace(&mut self.open, true) || self.connected.as_ref().is_some_and(unusable) {
             self.abandon();
         }
         if let Some((_, client)) = &mut self.connected {
@@ -236,6 +243,7 @@ impl Session {
 
     /// Undoes the open transaction, and where that fails gives up the connection, which undoes it.
     fn undo(&mut self) {
+        self.open = false;
         if let Some((_, client)) = &mut self.connected
             && client.batch_execute("ROLLBACK").is_err()
         {

@@ -9,7 +9,7 @@ use crate::column::Finding;
 use crate::database::postgres::{Patience, PostgresDatabase, batch, execute, get, query};
 use crate::database::{Access, PostgresUrl};
 use crate::error::{Error, Result};
-use crate::key::MasterKey;
+use crate::key::{KeyId, MasterKey};
 use crate::keyring::Keyring;
 use crate::name::{SecretName, Version};
 use crate::primitives;
@@ -116,6 +116,16 @@ impl PostgresStore {
         rows.first().map(|row| number(row, 0)).transpose()
     }
 
+    /// Refuses a keyring that has nothing to do with the store: what was put with it would be lost
+    /// as soon as the right one is back.
+    fn check_keyring(&self, client: &mut Client) -> Result<()> {
+        let Some(first) = self.entries(client, "ORDER BY name, tenant, version LIMIT 1", &[])?.pop() else {
+            return Ok(());
+        };
+        let kid = first.token.kid();
+        if self.guard.keyring.keys().any(|key| key.kid == kid) { Ok(()) } else { Err(Error::UnknownKey { kid }) }
+    }
+
     fn entries(
         &self,
         client: &mut Client,
@@ -168,7 +178,16 @@ impl Store for PostgresStore {
     }
 
     fn check(&self) -> Result<Vec<Finding>> {
-        self.reading(|_| Ok(Vec::new()))
+        let under = self.reading(|client| {
+            let rows = query(
+                client,
+                &self.action(),
+                "SELECT substr(token, 5, 17), count(*) FROM vault_core.store_secret GROUP BY 1",
+                &[],
+            )?;
+            rows.iter().map(|row| Ok((KeyId::parse(get(row, 0)?)?, number(row, 1)?))).collect::<Result<_>>()
+        })?;
+        Ok(self.guard.unreadable(&under))
     }
 
     fn get(&self, name: &EntryName, version: Version) -> Result<Option<Entry>> {
@@ -233,6 +252,7 @@ impl Store for PostgresStore {
         let now = signed(Timestamp::now().0);
         let action = self.action();
         self.writing(|client| {
+            self.check_keyring(client)?;
             let mut versions = Vec::with_capacity(new.len());
             for entry in new {
                 let (name, owner) = (entry.name.name().as_str(), tenant(entry.name));

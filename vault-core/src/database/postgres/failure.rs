@@ -37,8 +37,8 @@ pub(crate) fn failed(action: impl Into<String>, error: &postgres::Error) -> Erro
 /// Whether a row is at fault, and not the server, the connection or somebody's lock.
 pub(crate) fn is_fault_of_row(error: &postgres::Error) -> bool {
     let Some(code) = error.code() else { return false };
-    // Resources, operator intervention, system errors, configuration, internal errors.
-    !["40", "53", "57", "58", "F0", "XX", "08"].iter().any(|class| code.code().starts_with(class))
+    // Connection, transaction, resources, operator, system, configuration, internal errors.
+    !["08", "25", "40", "53", "57", "58", "F0", "XX"].iter().any(|class| code.code().starts_with(class))
         && *code != SqlState::LOCK_NOT_AVAILABLE
         && *code != SqlState::INSUFFICIENT_PRIVILEGE
 }
