@@ -241,7 +241,7 @@ fn an_exclusive_run_is_one_transaction() {
         assert_eq!(write(&mut column, &changes).rewritten, 5);
         let mut application = database.connect();
         assert_eq!(number(&database, &format!("SELECT count(*) FROM t WHERE v LIKE 'vs1.{OLD}.%'")), 5);
-        let refused = application.batch_execute("SET lock_timeout = '100ms'; UPDATE t SET u = 'x' WHERE id = 5");
+        let refused = application.batch_execute("SET lock_timeout = '100ms'; INSERT INTO t VALUES (50, 'late')");
         assert_eq!(refused.unwrap_err().code().unwrap().code(), "55P03");
         if keep {
             column.commit().unwrap();

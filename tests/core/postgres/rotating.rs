@@ -3,7 +3,9 @@
 
 use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,9 +77,11 @@ fn workers_share_a_run_beside_an_application() {
     let before = app.vault();
     app.promote_new("main");
     let (done, writes) = (AtomicBool::new(false), AtomicU64::new(0));
+    // Each writer has rows of its own.
+    let last = Mutex::new(BTreeMap::new());
     thread::scope(|scope| {
         for writer in 0..3_u64 {
-            let (app, before, done, writes) = (&app, &before, &done, &writes);
+            let (app, before, done, writes, last) = (&app, &before, &done, &writes, &last);
             scope.spawn(move || {
                 let current = app.vault();
                 let mut client = app.database.connect();
@@ -92,6 +96,7 @@ fn workers_share_a_run_beside_an_application() {
                         .execute("UPDATE secrets SET v = $1, counter = counter + 1 WHERE id = $2", &[&token, &number])
                         .unwrap();
                     writes.fetch_add(1, Ordering::Relaxed);
+                    last.lock().unwrap().insert(id, value);
                     round += 3;
                 }
             });
@@ -106,7 +111,12 @@ fn workers_share_a_run_beside_an_application() {
     });
     let counted = number(&app.database, "SELECT sum(counter)::int8 FROM secrets");
     assert_eq!(u64::try_from(counted).unwrap(), writes.load(Ordering::Relaxed));
-    app.all_open();
+    let (vault, values) = (app.vault(), app.values());
+    for (id, written) in last.lock().unwrap().iter() {
+        let (_, value) = &values[usize::try_from(*id).unwrap() - 1];
+        let opened = vault.open(&context(*id), &value.parse::<Token>().unwrap()).unwrap();
+        assert_eq!(opened.expose_secret(), written.as_bytes(), "what was written last stays");
+    }
     assert_eq!(app.run(&Job::Rotate, &RunOptions::default()).unwrap().end, End::Clean);
     let kid = app.vault().sealer().unwrap().primary().unwrap();
     assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{kid}."))));
