@@ -13,6 +13,7 @@ mod crash;
 mod documents;
 mod faults;
 mod key;
+mod nodes;
 #[cfg(feature = "os-keyring")]
 mod os_keyring;
 mod postgres;

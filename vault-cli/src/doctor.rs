@@ -7,7 +7,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use vault_core::check::Severity;
-use vault_core::{Access, KeyState, Kind, Manifest, Resolver, Scope, SecretKind, Source, StoreLocation, Vault};
+use vault_core::{
+    Access, KeyState, Kind, Manifest, Resolver, Scope, SecretKind, Source, StateLocation, StoreLocation, Vault,
+};
 
 use crate::args::{DoctorArgs, Global};
 use crate::failure::Outcome;
@@ -47,7 +49,7 @@ impl Files {
     fn of_manifest(&mut self, manifest: &Manifest, resolver: &Resolver, findings: &mut Findings) {
         self.writable(manifest.path(), findings);
         for keyring in manifest.keyrings() {
-            if let Some(state) = &keyring.state {
+            if let Some(state) = keyring.state.as_ref().and_then(StateLocation::file) {
                 self.writable(state, findings);
             }
             // What cannot be read is told when the keyring is loaded.

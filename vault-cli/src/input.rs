@@ -86,7 +86,7 @@ pub(crate) fn key_file(path: &std::path::Path) -> Result<SecretBytes> {
 
 /// The configuration that the arguments, the environment or the directory name.
 pub(crate) fn config(global: &Global) -> Result<Config> {
-    let config = find_config(global)?;
+    let config = find_config(global)?.without_heartbeats();
     #[cfg(feature = "os-keyring")]
     let config = config.with_os_keyring(std::sync::Arc::new(crate::os_keyring::SecretService));
     Ok(config)

@@ -3,10 +3,12 @@
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use vault_core::rotate::Rotation;
-use vault_core::{Access, Change, Error, KeyId, KeyState, Kind, MasterKey, Scope, Vault};
+use vault_core::{Access, Change, Error, Heartbeat, KeyId, KeyState, Kind, MasterKey, Scope, Vault};
 
 use crate::args::{ChangeArgs, Global, KeyArgs, KeyCommand};
 use crate::failure::{Failure, Outcome};
@@ -53,7 +55,8 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
             check_promotion(&vault, keyring, *kid)?;
             if !change.dry_run {
                 let question = format!("has every process that opens values loaded key {kid}?");
-                nodes_ready(&vault, *all_nodes_loaded, &question)?;
+                let loaded = Awaited { keyring, opens: Some(*kid) };
+                nodes_ready(&vault, &loaded, *all_nodes_loaded, global.wait, &question)?;
                 input::confirm(&format!("seal under key {kid} from now on?"), change.yes)?;
                 promote(&vault, keyring, *kid, change.out.as_deref(), output)?;
             }
@@ -65,7 +68,8 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
             if change.dry_run {
                 vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.verified()?.unneeded(*kid)?;
             } else {
-                nodes_ready(&vault, *all_nodes_loaded, READ_STATES)?;
+                let followed = Awaited { keyring, opens: None };
+                nodes_ready(&vault, &followed, *all_nodes_loaded, global.wait, READ_STATES)?;
                 input::confirm(&format!("stop opening values under key {kid}?"), change.yes)?;
                 disable(&vault, keyring, *kid, change.out.as_deref())?;
             }
@@ -128,13 +132,66 @@ impl Done<'_> {
 /// What must be known before a key is disabled: who still seals under it would lose what it seals.
 pub(crate) const READ_STATES: &str = "has every process read the states in which the key no longer seals?";
 
-/// Lets a change of keys pass once every process can follow it. Only somebody who has looked can
-/// say so: `--yes` does not.
-pub(crate) fn nodes_ready(vault: &Vault, all_loaded: bool, question: &str) -> Result<(), Failure> {
-    if nodes_known(vault, all_loaded) || input::ask(question) == Some(true) {
-        Ok(())
-    } else {
-        Err(nodes_unknown(question))
+/// What every process must have read before keys are changed further.
+pub(crate) struct Awaited<'a> {
+    pub(crate) keyring: &'a str,
+    /// A key with which it opens; else the present states.
+    pub(crate) opens: Option<KeyId>,
+}
+
+/// Lets a change of keys pass once every process can follow it. Their heartbeats say so where there
+/// are any; else only somebody who has looked can: `--yes` does not.
+pub(crate) fn nodes_ready(
+    vault: &Vault,
+    awaited: &Awaited<'_>,
+    all_loaded: bool,
+    wait: u64,
+    question: &str,
+) -> Result<(), Failure> {
+    if nodes_known(vault, all_loaded) {
+        return Ok(());
+    }
+    match vault.manifest().nodes() {
+        Some(nodes) if vault.has_heartbeats() => hear(vault, awaited, nodes, Duration::from_secs(wait)),
+        _ if input::ask(question) == Some(true) => Ok(()),
+        _ => Err(nodes_unknown(question)),
+    }
+}
+
+/// Waits until so many processes have told again, and each that they can follow. What was told
+/// before proves nothing: that process may be gone, and another one silent.
+fn hear(vault: &Vault, awaited: &Awaited<'_>, nodes: u32, wait: Duration) -> Result<(), Failure> {
+    let generation = vault.keyring(awaited.keyring)?.generation();
+    let follows = |node: &Heartbeat| match awaited.opens {
+        Some(kid) => node.kids.contains(&kid),
+        None => node.generation >= generation,
+    };
+    let before = vault.heartbeats(awaited.keyring)?;
+    let start = Instant::now();
+    loop {
+        let now = vault.heartbeats(awaited.keyring)?;
+        let again = |node: &&Heartbeat| !before.iter().any(|old| old.node == node.node && old.beats >= node.beats);
+        let (ready, late): (Vec<_>, Vec<_>) = now.iter().filter(again).partition(|node| follows(node));
+        if late.is_empty() && ready.len() >= nodes as usize {
+            return Ok(());
+        }
+        if start.elapsed() >= wait {
+            let silent = now.iter().filter(|node| !again(node));
+            let names = |nodes: Vec<&Heartbeat>| match nodes.as_slice() {
+                [] => "none".to_owned(),
+                nodes => nodes.iter().map(|node| node.node.as_str()).collect::<Vec<_>>().join(", "),
+            };
+            return Err(Failure::from(Error::Temporary {
+                reason: format!(
+                    "{} of {nodes} processes say that they can follow; others that say they cannot: {}; silent: {}",
+                    ready.len(),
+                    names(late),
+                    names(silent.collect())
+                ),
+                remedy: "deliver keys and states to every process and run the command again; --all-nodes-loaded says that you have looked yourself".to_owned(),
+            }));
+        }
+        thread::sleep(Duration::from_millis(200));
     }
 }
 

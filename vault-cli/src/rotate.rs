@@ -11,8 +11,9 @@ use vault_core::{Access, Error, Format, KeyId, KeyState, Kind, Scope, Timestamp,
 
 use crate::args::{Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs};
 use crate::failure::{Failure, Outcome};
+use crate::key::{self, Awaited};
 use crate::output::Output;
-use crate::{input, key, status};
+use crate::{input, status};
 
 /// Most failed rows that are told one by one.
 const MAX_TOLD: usize = 20;
@@ -34,7 +35,7 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
             convert(&mut rotation(&vault, scope, Access::Write)?, &job(run), run, output)
         }
         Some(RotateCommand::Fence { scope, drop: true, all_nodes_loaded, dry_run }) => {
-            unfence(&input::vault(global)?, scope, *all_nodes_loaded, *dry_run, output)
+            unfence(&input::vault(global)?, scope, *all_nodes_loaded, global.wait, *dry_run, output)
         }
         Some(RotateCommand::Fence { scope, dry_run, .. }) => fence(&input::vault(global)?, scope, *dry_run, output),
         Some(RotateCommand::Verify { scope, dry_run }) => {
@@ -162,7 +163,9 @@ fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
     if promoted && !args.run.app_stopped {
         return Err(retire_later());
     }
-    key::nodes_ready(&vault, args.all_nodes_loaded || args.run.app_stopped, key::READ_STATES)?;
+    let followed = Awaited { keyring, opens: None };
+    let loaded = args.all_nodes_loaded || args.run.app_stopped;
+    key::nodes_ready(&vault, &followed, loaded, global.wait, key::READ_STATES)?;
     for old in keys_in(&vault, keyring, KeyState::DecryptOnly)? {
         // Each disabling is a new generation of the state file.
         key::disable(&input::vault(global)?, keyring, old, None)?;
@@ -223,12 +226,14 @@ fn begin(next: &Next, vault: &Vault, args: &RotateArgs, global: &Global, output:
             output.note(&format!("key {kid} was generated and added to keyring {keyring}"));
             let vault = input::vault(global)?;
             // Nobody can have loaded it before.
-            key::nodes_ready(&vault, stopped, &has_loaded(kid))?;
+            let loaded = Awaited { keyring, opens: Some(kid) };
+            key::nodes_ready(&vault, &loaded, stopped, global.wait, &has_loaded(kid))?;
             key::promote(&vault, keyring, kid, None, output)?;
             output.note(&format!("key {kid} is primary"));
         }
         Next::Promote(kid) => {
-            key::nodes_ready(vault, args.all_nodes_loaded || stopped, &has_loaded(*kid))?;
+            let loaded = Awaited { keyring, opens: Some(*kid) };
+            key::nodes_ready(vault, &loaded, args.all_nodes_loaded || stopped, global.wait, &has_loaded(*kid))?;
             tell_stale_outside(vault, &args.scope, output)?;
             let question = format!("seal under key {kid} from now on, and move every value to it{then}?");
             input::confirm(&question, args.yes)?;
@@ -346,7 +351,14 @@ fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut O
     }
 }
 
-fn unfence(vault: &Vault, scope: &ScopeArgs, all_loaded: bool, dry_run: bool, output: &mut Output) -> Outcome {
+fn unfence(
+    vault: &Vault,
+    scope: &ScopeArgs,
+    all_loaded: bool,
+    wait: u64,
+    dry_run: bool,
+    output: &mut Output,
+) -> Outcome {
     let mut rotation = rotation(vault, scope, if dry_run { Access::Read } else { Access::Write })?;
     let columns = rotation.unfenceable()?;
     if dry_run {
@@ -359,7 +371,11 @@ fn unfence(vault: &Vault, scope: &ScopeArgs, all_loaded: bool, dry_run: bool, ou
     }
     if !columns.is_empty() {
         // Then a value under these keys may be written again.
-        key::nodes_ready(vault, all_loaded, "does every process open values under the keys that are fenced off?")?;
+        let question = "does every process open values under the keys that are fenced off?";
+        for keyring in vault.manifest().keyrings() {
+            let followed = Awaited { keyring: &keyring.name, opens: None };
+            key::nodes_ready(vault, &followed, all_loaded, wait, question)?;
+        }
     }
     let fenced = rotation.unfence()?;
     let text = match fenced.as_slice() {

@@ -2,6 +2,7 @@
 
 mod change;
 mod state;
+mod states;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use change::Retired;
 #[cfg(feature = "foreign")]
 pub(crate) use change::{NewKey, add, change, check, check_addition, hidden};
 pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
+pub(crate) use states::{StateFile, States, rendered};
 
 /// A key that a keyring can hold: [`MasterKey`] or `ForeignKey`.
 pub trait Material: sealed::Sealed + Send + Sync {

@@ -72,6 +72,8 @@ mod name;
 mod os_keyring;
 mod primitives;
 #[cfg(feature = "foreign")]
+mod registry;
+#[cfg(feature = "foreign")]
 mod resolver;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod rotate;
@@ -103,11 +105,15 @@ pub use key::TextKey;
 pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MasterKey, Trim, Weakness};
 pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, Retired};
 #[cfg(feature = "foreign")]
-pub use manifest::{KeySource, KeyringSpec, Manifest, Preset, SecretKind, SecretSpec, StoreLocation, StoreSpec};
+pub use manifest::{
+    KeySource, KeyringSpec, Manifest, Preset, SecretKind, SecretSpec, StateLocation, StoreLocation, StoreSpec,
+};
 #[cfg(feature = "foreign")]
 pub use name::{SecretName, Version};
 #[cfg(feature = "foreign")]
 pub use os_keyring::{OsKeyring, OsKeyringItem};
+#[cfg(feature = "foreign")]
+pub use registry::Heartbeat;
 #[cfg(feature = "foreign")]
 pub use resolver::{Explanation, Note, Resolved, Resolver, Shadowed, Source, read_file};
 pub use sealer::Sealer;

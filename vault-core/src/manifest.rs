@@ -214,8 +214,8 @@ pub struct KeyringSpec {
     pub kind: KeyringKind,
     /// Where its keys are looked for.
     pub sources: Vec<KeySource>,
-    /// Its state file; without one, it has exactly one key.
-    pub state: Option<PathBuf>,
+    /// Where its states are; without any, it has exactly one key.
+    pub state: Option<StateLocation>,
     /// Least generation that is accepted of the state file.
     pub min_generation: u64,
     /// What is removed from key texts, by the formats of the columns that use them.
@@ -283,6 +283,27 @@ pub struct StoreSpec {
     pub location: StoreLocation,
     /// How many previous versions of each secret it keeps.
     pub keep: u32,
+}
+
+/// Where the states of a keyring are.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum StateLocation {
+    /// A state file.
+    File(PathBuf),
+    /// The database of the store, under the keyring's name.
+    Store,
+}
+
+impl StateLocation {
+    /// The state file, where it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Store => None,
+        }
+    }
 }
 
 /// Where a store is.

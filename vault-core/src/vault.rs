@@ -4,6 +4,7 @@
 mod check;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod databases;
+mod heartbeat;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rotation;
 mod store;
@@ -18,26 +19,29 @@ use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::foreign::ForeignKey;
 use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
-use crate::keyring::{self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey};
-use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset};
+use crate::keyring::{
+    self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey, StateFile, States,
+};
+use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation};
 use crate::os_keyring::OsKeyring;
+use crate::registry::{self, RegisteredStates, Registry};
 use crate::resolver::{self, Resolver};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
 use crate::store::Store;
 use crate::token::Token;
 
+#[cfg(feature = "postgres")]
+pub(crate) use databases::postgres_url;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use rotation::Scope;
-
-/// Longest state file, in bytes.
-const MAX_STATE: usize = 1 << 20;
 
 /// Where a vault's configuration is.
 #[derive(Clone, Debug)]
 pub struct Config {
     manifest: Manifest,
     os_keyring: Option<Arc<dyn OsKeyring>>,
+    silent: bool,
 }
 
 impl Config {
@@ -56,7 +60,7 @@ impl Config {
     ///
     /// As [`from_file`](Self::from_file).
     pub fn with_profile(path: impl AsRef<Path>, profile: Option<&str>) -> Result<Self> {
-        Ok(Self { manifest: Manifest::load(path.as_ref(), profile)?, os_keyring: None })
+        Ok(Self { manifest: Manifest::load(path.as_ref(), profile)?, os_keyring: None, silent: false })
     }
 
     /// Reads the `vault.toml` that `VAULT_CORE_CONFIG` names. A library never searches for one.
@@ -97,6 +101,17 @@ impl Config {
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// Sends no heartbeats: for whoever looks at a deployment and is no part of it. The processes that
+    /// `nodes` counts send them.
+    #[must_use]
+    pub fn without_heartbeats(self) -> Self {
+        Self { silent: true, ..self }
+    }
+
+    fn registry(&self, resolver: &Resolver) -> Result<Option<Arc<dyn Registry>>> {
+        self.manifest.store().map_or(Ok(None), |store| registry::open(store, resolver))
     }
 
     /// Finds secrets and keys as it declares them, but for those of the store.
@@ -144,6 +159,11 @@ impl AnyKeyring {
         of_either!(self, keyring => keyring.generation())
     }
 
+    /// The keys with which it opens.
+    fn opening_kids(&self) -> Vec<KeyId> {
+        of_either!(self, keyring => keyring.opening_keys().map(|key| key.kid()).collect())
+    }
+
     /// The random name that the state file gives it; none without one.
     #[must_use]
     pub fn keyring_id(&self) -> Option<&str> {
@@ -163,6 +183,9 @@ impl AnyKeyring {
 pub struct Vault {
     manifest: Manifest,
     resolver: Resolver,
+    registry: Option<Arc<dyn Registry>>,
+    /// What tells this vault's heartbeats from those of others.
+    node: Option<String>,
     keyrings: BTreeMap<String, AnyKeyring>,
     sealer: Option<Sealer>,
     store: Option<Arc<dyn Store>>,
@@ -177,8 +200,17 @@ impl Vault {
     /// [`Error::KeyUnavailable`], [`Error::Refused`] for a state file that must not be trusted.
     pub fn load(config: Config) -> Result<Self> {
         let resolver = config.resolver();
-        let mut vault =
-            Self { manifest: config.manifest, resolver, keyrings: BTreeMap::new(), sealer: None, store: None };
+        let registry = config.registry(&resolver)?;
+        let node = if config.silent || registry.is_none() { None } else { Some(heartbeat::name()?) };
+        let mut vault = Self {
+            manifest: config.manifest,
+            resolver,
+            registry,
+            node,
+            keyrings: BTreeMap::new(),
+            sealer: None,
+            store: None,
+        };
         vault.refresh()?;
         Ok(vault)
     }
@@ -213,6 +245,7 @@ impl Vault {
         };
         self.keyrings = keyrings;
         self.store = store::open_declared(self)?;
+        self.beat();
         Ok(())
     }
 
@@ -310,9 +343,11 @@ impl Vault {
     pub fn key_generate(config: &Config, keyring: &str, label: Option<&str>) -> Result<KeyId> {
         let spec = config.manifest.keyring(keyring)?;
         let resolver = config.resolver();
+        let registry = config.registry(&resolver)?;
+        let place = KeyringPlace { spec, resolver: &resolver, registry: registry.as_deref() };
         let left = match spec.kind {
-            KeyringKind::Kek => interrupted(spec, &resolver, master_key)?,
-            KeyringKind::Text => interrupted(spec, &resolver, text_key)?,
+            KeyringKind::Kek => interrupted(place, master_key)?,
+            KeyringKind::Text => interrupted(place, text_key)?,
         };
         let key = MasterKey::generate()?;
         let content = left.as_ref().unwrap_or(key.text());
@@ -332,19 +367,20 @@ impl Vault {
     /// without a state file, [`Error::Io`], [`Error::DurabilityUnknown`].
     pub fn key_change(&self, keyring: &str, change: &Change, out: Option<&Path>) -> Result<KeyringState> {
         let spec = self.manifest.keyring(keyring)?;
-        let state = state_path(spec)?;
-        let load_keys = || load(spec, &self.resolver, None, master_key);
+        let place = self.place_of(spec);
+        let states = &*place.needed_states()?;
+        let load_keys = || place.load(None, master_key);
         match spec.kind {
             KeyringKind::Kek if spec.name == MAIN => {
                 store::settle_under(&self.manifest, load_keys()?)?;
-                let state = keyring::change(state, out, load_keys, change)?;
+                let state = keyring::change(states, out, load_keys, change)?;
                 if out.is_none() {
                     store::settle_under(&self.manifest, load_keys()?)?;
                 }
                 Ok(state)
             }
-            KeyringKind::Kek => keyring::change(state, out, load_keys, change),
-            KeyringKind::Text => keyring::change(state, out, || load(spec, &self.resolver, None, text_key), change),
+            KeyringKind::Kek => keyring::change(states, out, load_keys, change),
+            KeyringKind::Text => keyring::change(states, out, || place.load(None, text_key), change),
         }
     }
 
@@ -355,15 +391,19 @@ impl Vault {
     ///
     /// As there.
     pub fn key_check(&self, keyring: &str, kid: KeyId, to: KeyState) -> Result<()> {
-        state_path(self.manifest.keyring(keyring)?)?;
+        self.place_of(self.manifest.keyring(keyring)?).needed_states()?;
         of_either!(self.keyring(keyring)?, loaded => keyring::check(loaded, kid, to))
     }
 
     fn read(&self, spec: &KeyringSpec) -> Result<AnyKeyring> {
         Ok(match spec.kind {
-            KeyringKind::Kek => AnyKeyring::Kek(load(spec, &self.resolver, None, master_key)?),
-            KeyringKind::Text => AnyKeyring::Text(load(spec, &self.resolver, None, text_key)?),
+            KeyringKind::Kek => AnyKeyring::Kek(self.place_of(spec).load(None, master_key)?),
+            KeyringKind::Text => AnyKeyring::Text(self.place_of(spec).load(None, text_key)?),
         })
+    }
+
+    fn place_of<'a>(&'a self, spec: &'a KeyringSpec) -> KeyringPlace<'a> {
+        KeyringPlace { spec, resolver: &self.resolver, registry: self.registry.as_deref() }
     }
 }
 
@@ -383,31 +423,32 @@ struct New<'a> {
 fn add_either(config: &Config, keyring: &str, new: &New<'_>) -> Result<KeyId> {
     let spec = config.manifest.keyring(keyring)?;
     let resolver = config.resolver();
+    let registry = config.registry(&resolver)?;
+    let place = KeyringPlace { spec, resolver: &resolver, registry: registry.as_deref() };
     match spec.kind {
-        KeyringKind::Kek => add(spec, &resolver, new, master_key, |keyring| match spec.name.as_str() {
+        KeyringKind::Kek => add(place, new, master_key, |keyring| match spec.name.as_str() {
             MAIN => store::settle_under(&config.manifest, keyring),
             _ => Ok(()),
         }),
-        KeyringKind::Text => add(spec, &resolver, new, text_key, |_| Ok(())),
+        KeyringKind::Text => add(place, new, text_key, |_| Ok(())),
     }
 }
 
 /// `settle` is given the keyring before it changes, where there is one.
 fn add<K: Material>(
-    spec: &KeyringSpec,
-    resolver: &Resolver,
+    at: KeyringPlace<'_>,
     new: &New<'_>,
     parse: Parse<K>,
     settle: impl FnOnce(Keyring<K>) -> Result<()>,
 ) -> Result<KeyId> {
     let New { file, content, label, out, dry_run } = *new;
-    let key = parse(&file.display().to_string(), content, spec)?;
+    let key = parse(&file.display().to_string(), content, at.spec)?;
     let kid = key.kid();
     let stem = label.filter(|label| label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')));
-    let destination = &spec.destination(file, stem.unwrap_or(kid.as_str()))?;
-    let state = state_path(spec)?;
+    let destination = &at.spec.destination(file, stem.unwrap_or(kid.as_str()))?;
+    let states = &*at.needed_states()?;
     let new = &NewKey { key: &key, content, label: label.map(str::to_owned) };
-    let load = |except: Option<&Path>| load(spec, resolver, except, parse);
+    let load = |except: Option<&Path>| at.load(except, parse);
     if dry_run {
         keyring::check_addition(out, destination, new, load)?;
     } else {
@@ -416,20 +457,20 @@ fn add<K: Material>(
         if let Ok(keyring) = load(None).or_else(|_| load(Some(destination))) {
             settle(keyring)?;
         }
-        keyring::add(state, out, destination, new, load)?;
+        keyring::add(states, out, destination, new, load)?;
     }
     Ok(kid)
 }
 
 /// The content of a key that the state file lists and whose file an interrupted run did not put
 /// where a source finds it.
-fn interrupted<K: Material>(spec: &KeyringSpec, resolver: &Resolver, parse: Parse<K>) -> Result<Option<SecretBytes>> {
-    let loaded = match load(spec, resolver, None, parse) {
+fn interrupted<K: Material>(at: KeyringPlace<'_>, parse: Parse<K>) -> Result<Option<SecretBytes>> {
+    let loaded = match at.load(None, parse) {
         Err(Error::KeyMissing { .. }) => return Ok(None),
         other => other?,
     };
     for key in loaded.keys().filter(|key| key.state == KeyState::Active && key.place.is_none()) {
-        let destination = spec.destination(Path::new(""), key.kid.as_str())?;
+        let destination = at.spec.destination(Path::new(""), key.kid.as_str())?;
         match file::read(&keyring::hidden(&destination, key.kid), file::MAX_KEY_FILE) {
             Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {}
             other => return other.map(Some),
@@ -438,21 +479,48 @@ fn interrupted<K: Material>(spec: &KeyringSpec, resolver: &Resolver, parse: Pars
     Ok(None)
 }
 
-/// The keyring as its sources and its state file have it, but for the key in the file `except`.
-fn load<K: Material>(
-    spec: &KeyringSpec,
-    resolver: &Resolver,
-    except: Option<&Path>,
-    parse: Parse<K>,
-) -> Result<Keyring<K>> {
-    let found = || {
-        let contents = resolver.key_contents(spec)?.into_iter();
-        contents
-            .filter(|(place, _)| except.is_none_or(|except| Path::new(place) != except))
-            .map(|(place, content)| Ok(Found { key: parse(&place, &content, spec)?, place }))
-            .collect()
-    };
-    Keyring::read(found, || read_state(spec), spec.min_generation)
+/// A declared keyring, and where its keys and states are.
+#[derive(Clone, Copy)]
+struct KeyringPlace<'a> {
+    spec: &'a KeyringSpec,
+    resolver: &'a Resolver,
+    registry: Option<&'a dyn Registry>,
+}
+
+impl<'a> KeyringPlace<'a> {
+    /// The keyring as its sources and its states have it, but for the key in the file `except`.
+    fn load<K: Material>(self, except: Option<&Path>, parse: Parse<K>) -> Result<Keyring<K>> {
+        let found = || {
+            let contents = self.resolver.key_contents(self.spec)?.into_iter();
+            contents
+                .filter(|(place, _)| except.is_none_or(|except| Path::new(place) != except))
+                .map(|(place, content)| Ok(Found { key: parse(&place, &content, self.spec)?, place }))
+                .collect()
+        };
+        Keyring::read(found, || self.read_states(), self.spec.min_generation)
+    }
+
+    fn read_states(self) -> Result<Option<KeyringState>> {
+        self.states().map_or(Ok(None), |states| states.read())
+    }
+
+    /// Where its states are, if it is declared to have any.
+    fn states(self) -> Option<Box<dyn States + 'a>> {
+        match (&self.spec.state, self.registry) {
+            (Some(StateLocation::File(path)), _) => Some(Box::new(StateFile(path))),
+            (Some(StateLocation::Store), Some(registry)) => {
+                Some(Box::new(RegisteredStates { registry, keyring: &self.spec.name }))
+            }
+            _ => None,
+        }
+    }
+
+    fn needed_states(self) -> Result<Box<dyn States + 'a>> {
+        self.states().ok_or_else(|| Error::Config {
+            place: Place::file("vault.toml"),
+            reason: format!("[keyring.{}] declares no `state`, which a second key needs", self.spec.name),
+        })
+    }
 }
 
 fn master_key(place: &str, content: &SecretBytes, _: &KeyringSpec) -> Result<MasterKey> {
@@ -465,23 +533,4 @@ fn text_key(place: &str, content: &SecretBytes, spec: &KeyringSpec) -> Result<Fo
 
 fn malformed(place: &str, reason: KeyTextError) -> Error {
     Error::KeyMalformed { place: place.to_owned(), reason }
-}
-
-fn read_state(spec: &KeyringSpec) -> Result<Option<KeyringState>> {
-    let Some(path) = &spec.state else { return Ok(None) };
-    let content = match file::read(path, MAX_STATE) {
-        Ok(content) => content,
-        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(other) => return Err(other),
-    };
-    let text = core::str::from_utf8(content.expose_secret())
-        .map_err(|_| Error::Config { place: Place::file(path), reason: "it is not UTF-8 text".to_owned() })?;
-    KeyringState::parse(text, path).map(Some)
-}
-
-fn state_path(spec: &KeyringSpec) -> Result<&Path> {
-    spec.state.as_deref().ok_or_else(|| Error::Config {
-        place: Place::file("vault.toml"),
-        reason: format!("[keyring.{}] declares no `state` file, which a second key needs", spec.name),
-    })
 }

@@ -8,12 +8,13 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
-use crate::file::{self, Lock};
+use crate::file;
 use crate::key::KeyId;
 use crate::primitives;
 use crate::secret::SecretBytes;
 
 use super::state::{Change, KeyState, KeyringState};
+use super::states::{StateFile, States};
 use super::{Keyring, Material, refused};
 
 /// The proof that no value needs a key: verification hands it out, and disabling and destroying the
@@ -74,16 +75,20 @@ pub(crate) enum Added {
     Signed,
 }
 
-/// Changes the state file at `path`, or writes the next one to `out` for redeployment. `load`
-/// reads keys and states anew, under the lock.
+/// Changes the states, or writes the next ones to `out` for redeployment. `load` reads keys and
+/// states anew, under the lock.
 pub(crate) fn change<K: Material>(
-    path: &Path,
+    states: &dyn States,
     out: Option<&Path>,
     load: impl FnOnce() -> Result<Keyring<K>>,
     change: &Change,
 ) -> Result<KeyringState> {
-    let target = out.unwrap_or(path);
-    let _lock = Lock::of(target)?;
+    let out = out.map(StateFile);
+    let target: &dyn States = match &out {
+        Some(out) => out,
+        None => states,
+    };
+    let _lock = target.lock()?;
     let keyring = load()?;
     let now = current(&keyring)?;
     let (kid, to) = change.goal();
@@ -94,7 +99,7 @@ pub(crate) fn change<K: Material>(
     let mut next = now.after(change)?;
     check_material(&keyring, kid, to)?;
     next.sign(signers(&keyring, None));
-    write(target, &next)?;
+    target.write(keyring.generation(), &next)?;
     Ok(next)
 }
 
@@ -136,21 +141,25 @@ fn check_material<K: Material>(keyring: &Keyring<K>, kid: KeyId, to: KeyState) -
 /// `load` reads keys and states anew, without the key's file at a path where one is given; without
 /// any other key it says so with [`Error::KeyMissing`].
 pub(crate) fn add<K: Material>(
-    path: &Path,
+    states: &dyn States,
     out: Option<&Path>,
     destination: &Path,
     new: &NewKey<'_, K>,
     load: impl Fn(Option<&Path>) -> Result<Keyring<K>>,
 ) -> Result<Added> {
-    let target = out.unwrap_or(path);
-    let _lock = Lock::of(target)?;
+    let target_out = out.map(StateFile);
+    let target: &dyn States = match &target_out {
+        Some(out) => out,
+        None => states,
+    };
+    let _lock = target.lock()?;
     let Addition { added, next, place } = addition(out, destination, new, load)?;
     let hidden = hidden(destination, new.key.kid());
     if place {
         write_hidden(&hidden, new.content)?;
     }
-    if let Some(next) = next {
-        write(target, &next)?;
+    if let Some((before, next)) = next {
+        target.write(before, &next)?;
     }
     if place {
         show(&hidden, destination, new.content)?;
@@ -178,8 +187,9 @@ pub(crate) fn hidden(destination: &Path, kid: KeyId) -> PathBuf {
 /// What adding a key comes to, before anything is written.
 struct Addition {
     added: Added,
-    /// The next state, signed; none where the present one stays.
-    next: Option<KeyringState>,
+    /// The generation of the present states, and the next ones, signed; none where the present ones
+    /// stay.
+    next: Option<(u64, KeyringState)>,
     /// Whether the key's file has to be put where a source finds it.
     place: bool,
 }
@@ -227,7 +237,7 @@ fn addition<K: Material>(
     };
     let next = next.map(|mut next| {
         next.sign(signers(&keyring, Some(key)));
-        next
+        (keyring.generation(), next)
     });
     Ok(Addition { added, next, place: out.is_none() && !there })
 }
@@ -258,15 +268,6 @@ fn current<K: Material>(keyring: &Keyring<K>) -> Result<KeyringState> {
 /// The keys whose material is there, which have to sign: the new one among them.
 fn signers<'a, K: Material>(keyring: &'a Keyring<K>, new: Option<&'a K>) -> impl Iterator<Item = &'a K> {
     keyring.loaded().map(|key| &**key).chain(new)
-}
-
-/// Writes a state, unless it would not read back as what it is.
-fn write(path: &Path, state: &KeyringState) -> Result<()> {
-    let text = state.render();
-    if KeyringState::parse(&text, path)? != *state {
-        return Err(Error::Malformed { what: "keyring state: it would not read back as it is" });
-    }
-    file::replace(path, text.as_bytes(), 0o644)
 }
 
 fn write_hidden(hidden: &Path, content: &SecretBytes) -> Result<()> {
@@ -359,11 +360,11 @@ mod tests {
         fn add(&self, key: &MasterKey, name: &str, out: Option<&Path>) -> Result<Added> {
             let destination = self.path(name);
             let new = NewKey { key, content: key.text(), label: Some("new".to_owned()) };
-            add(&self.path("state.toml"), out, &destination, &new, |except| self.load(except))
+            add(&StateFile(&self.path("state.toml")), out, &destination, &new, |except| self.load(except))
         }
 
         fn change(&self, what: &Change) -> Result<KeyringState> {
-            change(&self.path("state.toml"), None, || self.load(None), what)
+            change(&StateFile(&self.path("state.toml")), None, || self.load(None), what)
         }
 
         fn proof(&self, kid: KeyId) -> Retired {
@@ -604,9 +605,13 @@ mod tests {
         fs::copy(&out, machine.path("state.toml")).unwrap();
         assert_eq!(machine.load(None).unwrap().primary_kid(), old.kid());
 
-        let promoted =
-            change(&machine.path("state.toml"), Some(&out), || machine.load(None), &Change::Promote(new.kid()))
-                .unwrap();
+        let promoted = change(
+            &StateFile(&machine.path("state.toml")),
+            Some(&out),
+            || machine.load(None),
+            &Change::Promote(new.kid()),
+        )
+        .unwrap();
         assert_eq!(machine.load(None).unwrap().primary_kid(), old.kid());
         fs::copy(&out, machine.path("state.toml")).unwrap();
         let keyring = machine.load(None).unwrap();
@@ -618,7 +623,8 @@ mod tests {
         let (machine, old, new) = Machine::with_one_key();
         let destination = machine.path("kek_2");
         let long = NewKey { key: &new, content: new.text(), label: Some("x".repeat(1 << 20)) };
-        let added = add(&machine.path("state.toml"), None, &destination, &long, |except| machine.load(except));
+        let added =
+            add(&StateFile(&machine.path("state.toml")), None, &destination, &long, |except| machine.load(except));
         assert!(matches!(added, Err(Error::TooLarge { .. })));
         assert_eq!(machine.load(None).unwrap().primary_kid(), old.kid());
         machine.add(&new, "kek_2", None).unwrap();

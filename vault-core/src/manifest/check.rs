@@ -18,7 +18,7 @@ use crate::store::{DEFAULT_KEEP, NAME as STORE};
 use crate::toml_text;
 
 use super::text::{self, Text};
-use super::{KeySource, KeyringSpec, MAIN, Manifest, StoreLocation, StoreSpec};
+use super::{KeySource, KeyringSpec, MAIN, Manifest, StateLocation, StoreLocation, StoreSpec};
 
 /// Reads the parts of one `vault.toml`. Its errors say where, and repeat no value.
 pub(super) struct Reader<'a> {
@@ -67,6 +67,15 @@ impl Reader<'_> {
             secrets,
             columns: Vec::new(),
         };
+        if matches!(manifest.store, None | Some(StoreSpec { location: StoreLocation::File(_), .. }))
+            && let Some(state) = raw
+                .keyring
+                .values()
+                .filter_map(|keyring| keyring.state.as_ref())
+                .find(|state| state.get_ref() == "store")
+        {
+            return Err(self.wrong(state, "states are in the database of a [store], and none is declared; name a file"));
+        }
         for column in &raw.column {
             let spec = self.column(column.get_ref())?;
             if manifest.columns.iter().any(|other| other.name == spec.name) {
@@ -162,7 +171,10 @@ impl Reader<'_> {
         let mut states = BTreeSet::new();
         for (name, keyring) in raw {
             let spec = self.keyring(name, keyring)?;
-            if let Some(state) = keyring.state.as_ref().filter(|_| !states.insert(spec.state.clone())) {
+            let file = spec.state.as_ref().and_then(StateLocation::file);
+            if let (Some(state), Some(file)) = (&keyring.state, file)
+                && !states.insert(file.to_owned())
+            {
                 return Err(self.wrong(state, "another keyring has the same state file"));
             }
             keyrings.insert(name.get_ref().clone(), spec);
@@ -206,10 +218,8 @@ impl Reader<'_> {
             _ => Err(self.wrong(written, "a source is \"file:PATH\", \"secret:NAME\" or \"keyring:SERVICE/ACCOUNT\"")),
         };
         let state = match &raw.state {
-            Some(state) if state.get_ref() == "store" => {
-                return Err(self.wrong(state, "states in a database are not supported by this build; name a file"));
-            }
-            Some(state) => Some(self.path(state)?),
+            Some(state) if state.get_ref() == "store" => Some(StateLocation::Store),
+            Some(state) => Some(StateLocation::File(self.path(state)?)),
             None => None,
         };
         if let Some(required) = raw.require_backup.as_ref().filter(|required| *required.get_ref()) {

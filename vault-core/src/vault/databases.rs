@@ -83,7 +83,7 @@ impl<'a> Databases<'a> {
 
 /// The URL of a server that a secret holds. It is never looked for in the store.
 #[cfg(feature = "postgres")]
-pub(super) fn postgres_url(resolver: &Resolver, name: &crate::name::SecretName) -> Result<PostgresUrl> {
+pub(crate) fn postgres_url(resolver: &Resolver, name: &crate::name::SecretName) -> Result<PostgresUrl> {
     let found = resolver.secret(name)?;
     let wrong =
         |reason: &str| Error::Database { action: format!("read the URL in secret {name}"), reason: reason.to_owned() };

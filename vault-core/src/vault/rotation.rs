@@ -11,7 +11,7 @@ use crate::sealer::Sealer;
 use crate::store::{NAME as STORE, StoreColumn};
 
 use super::databases::Databases;
-use super::{AnyKeyring, Vault, read_state};
+use super::{AnyKeyring, Vault};
 
 /// Which columns a rotation is about.
 #[derive(Clone, Copy, Debug)]
@@ -122,11 +122,11 @@ impl Vault {
         })
     }
 
-    /// Whether the state files are the ones that were loaded.
+    /// Whether the states are the ones that were loaded.
     fn unchanged(&self, keyrings: &[String]) -> Result<()> {
         for name in keyrings {
             let (Ok(spec), Some(loaded)) = (self.manifest.keyring(name), self.keyrings.get(name)) else { continue };
-            let generation = read_state(spec)?.map_or(0, |state| state.generation());
+            let generation = self.place_of(spec).read_states()?.map_or(0, |state| state.generation());
             if generation != loaded.generation() {
                 return Err(Error::Temporary {
                     reason: format!("keyring {name} was changed meanwhile"),

@@ -13,7 +13,7 @@ use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
 use crate::store::{Entry, EntryName, FileStore, NewEntry, STORE_ENTRY, Store};
 
-use super::{Vault, load, master_key};
+use super::{Vault, master_key};
 
 impl Vault {
     /// A deployment secret by name, from the first source that has it, in the order of
@@ -182,7 +182,7 @@ impl Vault {
             other => return other,
         };
         let (spec, Some(store)) = (self.manifest.keyring(MAIN)?, self.manifest.store()) else { return Err(refused) };
-        let newer = load(spec, &self.resolver, None, master_key)?;
+        let newer = self.place_of(spec).load(None, master_key)?;
         if newer.generation() <= sealer.keyring().generation() {
             return Err(refused);
         }

@@ -1,0 +1,170 @@
+//! States in the database of a store, and processes that say what they have read of them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+use vault_core::{Config, KeyId, Vault};
+
+use crate::server::Database;
+use crate::{Directory, context, secret};
+
+/// A process of the application: it reads the states again and again, opens every value, and writes.
+struct Node {
+    stop: Arc<AtomicBool>,
+    primary: Arc<AtomicU64>,
+    thread: JoinHandle<u64>,
+}
+
+impl Node {
+    fn start(place: PathBuf, row: u64, generations: Arc<AtomicU64>) -> Self {
+        let (stop, primary) = (Arc::new(AtomicBool::new(false)), generations);
+        let (stopped, seen) = (Arc::clone(&stop), Arc::clone(&primary));
+        let thread = thread::spawn(move || {
+            let mut vault = Vault::load(Config::from_file(place.join("vault.toml")).unwrap()).unwrap();
+            let connection = Connection::open(place.join("app.db")).unwrap();
+            connection.busy_timeout(Duration::from_secs(20)).unwrap();
+            let mut rounds = 0;
+            while !stopped.load(Ordering::SeqCst) {
+                vault.refresh().unwrap();
+                seen.store(vault.keyring("main").unwrap().generation(), Ordering::SeqCst);
+                let token = vault.seal(&context(row), secret(row).as_bytes()).unwrap().to_string();
+                // Behind a fence, the value of the process that is late stays the one before.
+                let _ = connection.execute("UPDATE secrets SET v = ?1 WHERE id = ?2", params![token, row]);
+                let mut all = connection.prepare("SELECT id, v FROM secrets").unwrap();
+                let all: Vec<(u64, String)> =
+                    all.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap();
+                for (id, value) in all {
+                    let opened = match vault.open(&context(id), &value.parse().unwrap()) {
+                        Ok(opened) => opened,
+                        Err(error) => panic!("node {row}, value {id}: {error}"),
+                    };
+                    assert_eq!(opened.expose_secret(), secret(id).as_bytes());
+                }
+                rounds += 1;
+                thread::sleep(Duration::from_millis(20));
+            }
+            rounds
+        });
+        Self { stop, primary, thread }
+    }
+
+    fn stop(self) -> u64 {
+        self.stop.store(true, Ordering::SeqCst);
+        self.thread.join().unwrap()
+    }
+}
+
+fn deployment(store: &str) -> Directory {
+    let directory = Directory::new();
+    directory.write(
+        "vault.toml",
+        format!(
+            "version = 1\n[vault]\nnodes = 3\n[keyring.main]\nsources = [\"file:keys/kek_*\"]\nstate = \"store\"\n\
+             [store]\nurl = \"{store}\"\n\
+             [[column]]\nname = \"app.secrets\"\ndatabase = \"sqlite:app.db\"\ntable = \"secrets\"\nrow = [\"id\"]\nvalue = \"v\"\n\
+             reads = [\"vs1\"]\nwrites = \"vs1\"\nlinked = true\n\
+             context = {{ tenant = \"{{user_id}}\", name = \"{{name}}\", purpose = \"user-secret\" }}\n"
+        ),
+    );
+    fs::create_dir(directory.path("keys")).unwrap();
+    directory.vault("key generate --out keys/kek_1").ok();
+    directory.vault("init --store-only").ok();
+    let vault = Vault::load(Config::from_file(directory.path("vault.toml")).unwrap().without_heartbeats()).unwrap();
+    let connection = Connection::open(directory.path("app.db")).unwrap();
+    connection
+        .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE secrets (id INTEGER PRIMARY KEY, user_id INTEGER, name TEXT, v TEXT)")
+        .unwrap();
+    for id in 1..=60_u64 {
+        let token = vault.seal(&context(id), secret(id).as_bytes()).unwrap().to_string();
+        connection
+            .execute("INSERT INTO secrets VALUES (?1, ?2, ?3, ?4)", params![id, id % 7, format!("n{id}"), token])
+            .unwrap();
+    }
+    directory
+}
+
+fn kid(directory: &Directory, state: &str) -> KeyId {
+    let told = directory.vault("key list").ok();
+    let line = told.lines().find(|line| line.contains(state)).unwrap_or_else(|| panic!("{state}: {told}"));
+    KeyId::parse(line.split_whitespace().find(|word| word.len() == 17 && word.starts_with('k')).unwrap()).unwrap()
+}
+
+/// A rotation with three processes that never stop, none of which is asked about.
+fn rotates_under_three_nodes(store: &str) {
+    let directory = deployment(store);
+    let start = |row| Node::start(directory.path(""), row, Arc::new(AtomicU64::new(0)));
+    let mut nodes = vec![start(1), start(2)];
+    directory.vault("key generate --out next").ok();
+    directory.vault("key add next --label 2").ok();
+    assert!(!directory.path("main.keyring.toml").exists());
+    let (old, new) = (kid(&directory, "primary"), kid(&directory, "active"));
+
+    let told = directory.vault(&format!("key promote {new} --yes --wait 2")).fails(75);
+    assert!(told.contains("2 of 3 processes say that they can follow"), "{told}");
+    assert_eq!(kid(&directory, "primary"), old);
+    nodes.push(start(3));
+    directory.vault(&format!("key promote {new} --yes --wait 30")).ok();
+    let promoted = Instant::now();
+    while nodes.iter().any(|node| node.primary.load(Ordering::SeqCst) < 2) {
+        assert!(promoted.elapsed() < Duration::from_secs(30), "a promotion that nobody restarts for is not seen");
+        thread::sleep(Duration::from_millis(10));
+    }
+    directory.vault("rotate run").ok();
+    directory.vault("rotate fence").ok();
+    directory.vault("rotate verify").ok();
+
+    // Who is silent may still hold the old states.
+    let silent = nodes.pop().unwrap();
+    assert!(silent.stop() > 0);
+    let told = directory.vault(&format!("key disable {old} --yes --wait 2")).fails(75);
+    assert!(told.contains("2 of 3") && told.contains("silent: "), "{told}");
+    nodes.push(start(3));
+    directory.vault(&format!("key disable {old} --yes --wait 30")).ok();
+    assert_eq!(kid(&directory, "disabled"), old);
+    thread::sleep(Duration::from_millis(300));
+    assert!(nodes.into_iter().map(Node::stop).all(|rounds| rounds > 3));
+}
+
+#[test]
+fn states_in_sqlite_are_seen_by_every_process() {
+    rotates_under_three_nodes("sqlite:vault.db");
+}
+
+#[test]
+fn states_in_postgresql_are_seen_by_every_process() {
+    let database = Database::new();
+    rotates_under_three_nodes(&database.url());
+}
+
+/// States, secrets and pins come back together; only `vault.toml` knows better.
+#[test]
+fn an_older_copy_of_the_database_is_noticed() {
+    let directory = deployment("sqlite:vault.db");
+    let backup = fs::read(directory.path("vault.db")).unwrap();
+    directory.vault("key generate --out next").ok();
+    directory.vault("key add next").ok();
+    let new = kid(&directory, "active");
+    directory.vault(&format!("key promote {new} --yes --all-nodes-loaded")).ok();
+    let text = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    directory.write("vault.toml", text.replace("state = \"store\"\n", "state = \"store\"\nmin_generation = 2\n"));
+    directory.vault("status").ok();
+    for file in ["vault.db-wal", "vault.db-shm"] {
+        let _ = fs::remove_file(directory.path(file));
+    }
+    directory.write("vault.db", backup);
+    let told = directory.vault("status");
+    assert_ne!(told.code, 0, "{told:?}");
+}
+
+#[test]
+fn states_need_a_store_that_is_a_database() {
+    let directory = Directory::new();
+    directory.write("vault.toml", "version = 1\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"store\"\n");
+    let told = directory.vault("status").fails(16);
+    assert!(told.contains("[store]"), "{told}");
+}
