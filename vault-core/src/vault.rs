@@ -2,6 +2,7 @@
 //! configuration.
 
 mod check;
+mod foreign;
 #[cfg(feature = "sqlite")]
 mod rotation;
 mod store;
