@@ -2,5 +2,6 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libvault.so.0");
+    // Not `rustc-cdylib-link-arg`, which Cargo hands on to every cdylib that depends on this one.
+    println!("cargo::rustc-link-arg=-Wl,-soname,libvault.so.0");
 }

@@ -7,4 +7,9 @@
     reason = "a test that panics has failed"
 )]
 
+mod abi;
+mod c;
+mod conformance;
+#[path = "../conformance/list.rs"]
+mod conformance_list;
 mod header;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use vault_core::{Format, HARD_LIMIT, Preset};
 
 use crate::boundary::{self, Failure, MAX_TEXT, guard, out};
-use crate::context::Pair;
+use crate::context::{Pair, pairs};
 use crate::error::Error;
 use crate::status::Status;
 
@@ -236,17 +236,8 @@ pub unsafe extern "C" fn vault_config_set_environment(
         // SAFETY: the rules of the header.
         let (config, mounts) = unsafe { (config_of(config)?, read_path(mounts, mounts_len)?) };
         // SAFETY: the rules of the header.
-        let pairs = unsafe { boundary::elements(variables, variables_len, "environment", MAX_VARIABLES)? };
-        let mut variables = BTreeMap::new();
-        for pair in pairs {
-            // SAFETY: the rules of the header.
-            let (key, value) =
-                unsafe { (pair.key.read("variable", MAX_TEXT)?, pair.value.read("variable", HARD_LIMIT)?) };
-            let (Some(key), Some(value)) = (key, value) else {
-                return Err(Failure::Usage("a variable has no name or no value"));
-            };
-            variables.insert(key.to_owned(), value.into());
-        }
+        let variables = unsafe { pairs(variables, variables_len)? };
+        let variables = variables.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
         config.environment = Some(Environment { variables, mounts });
         Ok(())
     };
@@ -297,6 +288,3 @@ unsafe fn read_path(path: *const c_char, len: usize) -> Result<PathBuf, Failure>
     }
     Ok(path.into())
 }
-
-/// Most variables of an environment that is given.
-const MAX_VARIABLES: usize = 1 << 16;

@@ -2,9 +2,9 @@
 
 use core::ffi::c_char;
 
-use vault_core::{MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
+use vault_core::{HARD_LIMIT, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
 
-use crate::boundary::{self, Failure};
+use crate::boundary::{self, Failure, MAX_TEXT};
 
 /// A text of the caller's: UTF-8, not terminated. `data` NULL is an absent text, which differs from
 /// an empty one.
@@ -58,6 +58,27 @@ impl Str {
     }
 }
 
+/// Names and values of the caller's.
+///
+/// # Errors
+///
+/// [`Failure::Usage`] for a pair without name or value; what is no text or too long.
+///
+/// # Safety
+///
+/// As [`boundary::elements`], for the pairs and what they point to.
+pub unsafe fn pairs<'a>(data: *const Pair, len: usize) -> Result<Vec<(&'a str, &'a str)>, Failure> {
+    // SAFETY: as the caller says.
+    let pairs = unsafe { boundary::elements(data, len, "list of pairs", MAX_PAIRS)? };
+    let mut read = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        // SAFETY: as the caller says.
+        let (key, value) = unsafe { (pair.key.read("name", MAX_TEXT)?, pair.value.read("value", HARD_LIMIT)?) };
+        read.push(key.zip(value).ok_or(Failure::Usage("a pair has no name or no value"))?);
+    }
+    Ok(read)
+}
+
 /// # Safety
 ///
 /// `context` is null or valid for reads, and so is what it points to.
@@ -105,3 +126,6 @@ pub(crate) unsafe fn read(context: *const Context) -> Result<vault_core::Context
         _ => Err(Failure::Usage("the context has fields and is said to be unbound")),
     }
 }
+
+/// Most pairs of a list.
+const MAX_PAIRS: usize = 1 << 16;

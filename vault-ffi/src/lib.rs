@@ -33,7 +33,7 @@ pub use config::{
     vault_config_from_text_key_file, vault_config_set_environment, vault_config_set_limit, vault_config_set_padding,
     vault_config_set_preset,
 };
-pub use context::{Context, Pair, Str};
+pub use context::{Context, Pair, Str, pairs};
 pub use error::{
     Error, vault_error_free, vault_error_hint, vault_error_kind, vault_error_message, vault_error_public_status,
     vault_error_status,
