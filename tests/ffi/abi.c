@@ -4,7 +4,7 @@
  *
  *   abi DIRECTORY ROUNDS
  *
- * DIRECTORY is a copy of tests/conformance/fixtures/stores. Each round makes ten calls, of which
+ * DIRECTORY is a copy of tests/conformance/fixtures/texts. Each round makes ten calls, of which
  * some fail.
  */
 #define _POSIX_C_SOURCE 200809L

@@ -20,7 +20,7 @@ fn it_holds_in_cpp() {
 #[test]
 fn freed_buffers_are_zero() {
     let program = c::compile("wiped", &c::tests().join("ffi/wiped.c"), c::Language::C99);
-    let output = c::command(&program).arg(c::tests().join("conformance/fixtures/stores")).output().unwrap();
+    let output = c::command(&program).arg(c::tests().join("conformance/fixtures/texts")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -33,7 +33,7 @@ fn the_example_of_the_readme_runs() {
     for (name, language) in [("readme", c::Language::C99), ("readme-cpp", c::Language::Cpp)] {
         let program = c::compile(name, &source, language);
         let output =
-            c::command(&program).arg(c::tests().join("conformance/fixtures/stores/keys/kek_1")).output().unwrap();
+            c::command(&program).arg(c::tests().join("conformance/fixtures/texts/keys/kek_1")).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(output.stdout, b"correct horse\n");
     }
@@ -56,9 +56,9 @@ fn it_exports_what_the_header_lists() {
 fn run(name: &str, language: c::Language) {
     let program = c::compile(name, &c::tests().join("ffi/abi.c"), language);
     let directory = tempfile::tempdir().unwrap();
-    let stores = c::tests().join("conformance/fixtures/stores");
-    assert!(Command::new("cp").arg("-r").arg(stores).arg(directory.path()).status().unwrap().success());
-    let output = c::command(&program).arg(directory.path().join("stores")).arg("100").output().unwrap();
+    let texts = c::tests().join("conformance/fixtures/texts");
+    assert!(Command::new("cp").arg("-r").arg(texts).arg(directory.path()).status().unwrap().success());
+    let output = c::command(&program).arg(directory.path().join("texts")).arg("100").output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.stdout, b"abi: 1000 calls in the loop\n");
 }
