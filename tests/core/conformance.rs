@@ -19,7 +19,7 @@ fn every_case() {
 
 /// What a case is about.
 enum Loaded {
-    Declared(Vault, Option<Sealer>),
+    Declared(Box<Vault>, Option<Sealer>),
     KeyFile(Sealer),
     TextKeyFile(ForeignKey),
     Nothing,
@@ -139,7 +139,7 @@ fn load(case: &Case<'_>, directory: &Path) -> Result<Loaded, Error> {
         vault = vault.with_preset(preset.parse()?);
     }
     let sealer = vault.sealer().ok().cloned().map(configured);
-    Ok(Loaded::Declared(vault, sealer))
+    Ok(Loaded::Declared(Box::new(vault), sealer))
 }
 
 impl Loaded {

@@ -66,7 +66,7 @@ impl Str {
 ///
 /// # Safety
 ///
-/// As [`boundary::elements`], for the pairs and what they point to.
+/// `data` is null or valid for reads of `len` pairs while the result is used, and so is what they point to.
 pub unsafe fn pairs<'a>(data: *const Pair, len: usize) -> Result<Vec<(&'a str, &'a str)>, Failure> {
     // SAFETY: as the caller says.
     let pairs = unsafe { boundary::elements(data, len, "list of pairs", MAX_PAIRS)? };

@@ -44,7 +44,7 @@ pub unsafe extern "C" fn vault_testing_vault(
 /// The rules of the header.
 #[must_use]
 #[unsafe(no_mangle)]
-#[allow(clippy::panic, reason = "it is what this is for")]
+#[allow(clippy::missing_panics_doc, clippy::panic, reason = "it is what this is for")]
 pub unsafe extern "C" fn vault_testing_panic(error: *mut *mut Error) -> Status {
     // SAFETY: the rules of the header.
     unsafe { guard(error, || panic!("a panic that a test asked for")) }
