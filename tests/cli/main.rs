@@ -9,6 +9,9 @@
 
 mod check;
 mod concurrency;
+mod conformance;
+#[path = "../conformance/list.rs"]
+mod conformance_list;
 mod crash;
 mod documents;
 mod faults;

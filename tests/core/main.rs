@@ -10,6 +10,9 @@
 mod applications;
 mod check;
 mod columns;
+mod conformance;
+#[path = "../conformance/list.rs"]
+mod conformance_list;
 mod foreign;
 mod keyring;
 mod keyring_state;

@@ -2,8 +2,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 use vault_core::{
-    Error, Format, KeySource, KeyringKind, Kind, Manifest, Result, SecretKind, SecretName, StoreLocation, Timestamp,
-    Trim,
+    Error, Format, KeySource, KeyringKind, Kind, Manifest, Result, SecretKind, SecretName, StateLocation,
+    StoreLocation, Timestamp, Trim,
 };
 
 const PATH: &str = "/etc/app/vault.toml";
@@ -19,7 +19,7 @@ fn the_documented_example_is_read_completely() {
     let main = manifest.keyring("main").unwrap();
     assert_eq!(main.kind, KeyringKind::Kek);
     assert_eq!(main.sources, [KeySource::File("/run/secrets/vault_kek_*".into())]);
-    assert_eq!(main.state, Some("/etc/app/main.keyring.toml".into()));
+    assert_eq!(main.state, Some(StateLocation::File("/etc/app/main.keyring.toml".into())));
     assert_eq!(main.min_generation, 7);
 
     let flowfile = manifest.keyring("flowfile").unwrap();
@@ -328,7 +328,7 @@ fn files_are_loaded_up_to_a_limit() {
     let manifest = Manifest::load(&path, None).unwrap();
     assert_eq!(
         manifest.keyring("main").unwrap().state,
-        Some(path.canonicalize().unwrap().with_file_name("main.keyring.toml"))
+        Some(StateLocation::File(path.canonicalize().unwrap().with_file_name("main.keyring.toml")))
     );
 
     std::fs::write(&path, " ".repeat((1 << 20) + 1)).unwrap();

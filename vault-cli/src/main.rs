@@ -1,5 +1,6 @@
 //! The `vault` command: makes keys, seals and opens, and rotates the master key of applications'
 //! databases while they run.
+#![forbid(unsafe_code)]
 
 mod args;
 mod check;

@@ -7,11 +7,14 @@ mod flowfile;
 mod social;
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
+use crate::file;
 use crate::format::{self, Format};
 use crate::key::{KeyId, KeyTextError, TextKey};
+use crate::keyring::Keyring;
 use crate::primitives::{EvpKey, Key32, Prk, on_wiped_stack, wipe_stack_at_thread_end};
 use crate::secret::SecretBytes;
 use crate::token::HARD_LIMIT;
@@ -49,6 +52,20 @@ impl ForeignKey {
             users: Mutex::default(),
             text,
         }
+    }
+
+    /// The one key text in a file, read as the application of `format` reads it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if there is no such file or it cannot be read, [`Error::Oversized`],
+    /// [`Error::KeyMalformed`] if it holds no key text.
+    pub fn from_key_file(path: impl AsRef<Path>, format: Format) -> Result<Self> {
+        let path = path.as_ref();
+        let content = file::read(path, file::MAX_KEY_FILE)?;
+        TextKey::parse(content.expose_secret(), format.trim())
+            .map(Self::new)
+            .map_err(|reason| Error::KeyMalformed { place: path.display().to_string(), reason })
     }
 
     /// The key's id, of type `f`.
@@ -205,6 +222,34 @@ pub fn seal(format: Format, key: &ForeignKey, tenant: Option<&str>, plaintext: &
         return Err(Error::TooLarge { what: value_name(format), limit: MAX_VALUE });
     }
     Ok(value)
+}
+
+/// Opens a value whose format names no key: under each key that may open, the primary one first.
+///
+/// # Errors
+///
+/// As [`open`], for the last key that was tried; [`Error::KeyMissing`] if no key is loaded that may
+/// open; [`Error::Corrupt`] where a format without authentication gives a plausible secret under two
+/// keys.
+pub fn open_under(
+    keyring: &Keyring<ForeignKey>,
+    format: Format,
+    tenant: Option<&str>,
+    value: &[u8],
+) -> Result<SecretBytes> {
+    let mut failure = Error::KeyMissing { place: "no key of the keyring may open".to_owned() };
+    let mut found = None;
+    for key in keyring.opening_keys() {
+        match open(format, key, tenant, value) {
+            Ok(secret) if format.authenticated() => return Ok(secret),
+            Ok(_) if found.is_some() => {
+                return Err(Error::Corrupt { what: "value, which gives a plausible secret under two keys," });
+            }
+            Ok(secret) => found = Some(secret),
+            Err(error) => failure = error,
+        }
+    }
+    found.ok_or(failure)
 }
 
 /// The user id inside a `flowfile-v1` value: who shares a secret is not who owns it.

@@ -46,7 +46,7 @@ impl Sealer {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyMissing`] if there is no such file, [`Error::Io`] if it cannot be read,
+    /// [`Error::Io`] if there is no such file or it cannot be read, [`Error::Oversized`],
     /// [`Error::KeyMalformed`] if it holds no key.
     pub fn from_key_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();

@@ -4,6 +4,7 @@
 mod check;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod databases;
+mod foreign;
 mod heartbeat;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rotation;

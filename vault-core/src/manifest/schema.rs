@@ -75,7 +75,7 @@ fn keyring() -> Value {
         (
             "state",
             false,
-            "State file, which says which key is primary. Without one, exactly one key may be there.",
+            "State file, which says which key is primary, or \"store\" for the database of the store. Without it, exactly one key may be there.",
             path(),
         ),
         ("min_generation", false, "Least generation that is accepted of the state file.", least(0)),

@@ -61,6 +61,23 @@ pub enum Source {
 }
 
 impl Source {
+    /// The stable name of such a source: `store`, `variable` and so on.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Composed { .. } => "composed",
+            Self::Credential(_) => "credential",
+            Self::Declared(_) => "declared",
+            Self::Default => "default",
+            Self::EnvironmentFile(_) => "environment-file",
+            Self::Mount(_) => "mount",
+            Self::Named { .. } => "named",
+            Self::OsKeyring(_) => "os-keyring",
+            Self::Store { .. } => "store",
+            Self::Variable(_) => "variable",
+        }
+    }
+
     /// The file, unless it is none.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {

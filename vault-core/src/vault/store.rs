@@ -94,6 +94,15 @@ impl Vault {
         Ok(Resolved { value, source, notes: Vec::new() })
     }
 
+    /// The versions of a secret in the store, the newest first; none if the store does not have it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::versions`]; [`Error::Config`] if no store is declared.
+    pub fn versions(&self, name: &EntryName) -> Result<Vec<Entry>> {
+        self.with_store(|store, _| store.versions(name))
+    }
+
     /// The store, for names and versions.
     ///
     /// # Errors

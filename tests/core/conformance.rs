@@ -1,0 +1,300 @@
+//! The cases that every language runs, through the interface of Rust.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use vault_core::foreign::{self, ForeignKey};
+use vault_core::{
+    Config, Context, EntryName, Error, Format, HARD_LIMIT, Kind, Resolved, Sealer, SecretBytes, SecretName, Source,
+    Token, Vault,
+};
+
+use crate::conformance_list::{Flat, run_all};
+
+#[test]
+fn every_case() {
+    assert!(run_all("rust", |case, directory| Some(run(case, directory))) >= 300);
+}
+
+/// What a case is about.
+enum Loaded {
+    Declared(Box<Vault>, Option<Sealer>),
+    KeyFile(Sealer),
+    TextKeyFile(ForeignKey),
+    Nothing,
+}
+
+fn run(case: &Flat, directory: &Path) -> Flat {
+    match try_run(&Case(case), directory) {
+        Ok(came) => came,
+        Err(error) => failure(&error),
+    }
+}
+
+fn failure(error: &Error) -> Flat {
+    flat([("error", error.kind().as_str()), ("public", error.public_code().as_str())])
+}
+
+fn try_run(case: &Case<'_>, directory: &Path) -> Result<Flat, Error> {
+    let loaded = load(case, directory)?;
+    for (path, content) in case.pairs("changed") {
+        fs::write(directory.join(path), content).unwrap();
+    }
+    let limit = case.get("vault.limit").map_or(vault_core::DEFAULT_LIMIT, |limit| limit.parse().unwrap());
+    match case.text("call") {
+        "load" => Ok(flat([("primary", loaded.sealer()?.primary()?.as_str())])),
+        "refresh" => match loaded {
+            Loaded::Declared(mut vault, _) => {
+                vault.refresh()?;
+                Ok(flat([("primary", vault.sealer()?.primary()?.as_str())]))
+            }
+            _ => Ok(flat([("primary", load(case, directory)?.sealer()?.primary()?.as_str())])),
+        },
+        "status" => Ok(status(case.text("arguments.status").parse().unwrap())),
+        "secret" => Ok(resolved(&loaded.vault().secret(case.text("arguments.name"))?)),
+        "optional_secret" => Ok(match loaded.vault().optional_secret(case.text("arguments.name"))? {
+            Some(found) => resolved(&found),
+            None => flat([("absent", "true")]),
+        }),
+        "versions" => {
+            let name = EntryName::new(SecretName::parse(case.text("arguments.name"))?);
+            let versions = loaded.vault().versions(&name)?;
+            let mut came = flat([("versions.count", &*versions.len().to_string())]);
+            for (at, entry) in versions.iter().enumerate() {
+                came.insert(format!("versions.{at}"), entry.key.version.to_string().into_bytes());
+            }
+            Ok(came)
+        }
+        "seal" => seal(loaded.sealer()?, &case.context("arguments"), case.bytes("arguments.secret"), limit),
+        "open" => open(loaded.sealer()?, &case.context("arguments"), case.bytes("arguments.token"), limit),
+        "seal_batch" | "open_batch" => {
+            let sealer = loaded.sealer()?;
+            let mut came = Flat::new();
+            for at in 0..case.count("arguments.items") {
+                let item = format!("arguments.items.{at}");
+                let context = case.context(&item);
+                let one = if case.text("call") == "seal_batch" {
+                    seal(sealer, &context, case.bytes(&format!("{item}.secret")), limit)
+                } else {
+                    open(sealer, &context, case.bytes(&format!("{item}.token")), limit)
+                };
+                let one = one.unwrap_or_else(|error| failure(&error));
+                came.extend(one.into_iter().map(|(key, value)| (format!("items.{at}.{key}"), value)));
+            }
+            came.insert("items.count".to_owned(), case.text("arguments.items.count").into());
+            Ok(came)
+        }
+        "rewrap" => {
+            let token = token(case.bytes("arguments.token"), limit)?;
+            Ok(flat([("value", &*loaded.sealer()?.rewrap(&token)?.to_string())]))
+        }
+        "verify" => {
+            loaded.sealer()?.verify(&token(case.bytes("arguments.token"), limit)?)?;
+            Ok(Flat::new())
+        }
+        "inspect" => Ok(inspect(&token(case.bytes("arguments.token"), HARD_LIMIT)?)),
+        "foreign_open" => {
+            let format: Format = case.text("arguments.format").parse()?;
+            value(&loaded.foreign_open(case, format, case.bytes("arguments.value"))?)
+        }
+        "foreign_seal" => {
+            let format: Format = case.text("arguments.format").parse()?;
+            let (secret, tenant) = (case.bytes("arguments.secret"), case.get("arguments.tenant"));
+            let sealed = match (&loaded, case.get("arguments.keyring")) {
+                (Loaded::Declared(vault, _), Some(keyring)) => vault.seal_foreign(keyring, format, tenant, secret)?,
+                (Loaded::TextKeyFile(key), None) => foreign::seal(format, key, tenant, secret)?,
+                _ => panic!("the case cannot be spelled in Rust"),
+            };
+            let opened = loaded.foreign_open(case, format, sealed.as_bytes())?;
+            Ok(Flat::from([("opens".to_owned(), opened.expose_secret().to_vec())]))
+        }
+        other => panic!("unknown call {other}"),
+    }
+}
+
+fn load(case: &Case<'_>, directory: &Path) -> Result<Loaded, Error> {
+    let configured = |sealer: Sealer| {
+        let sealer = match case.get("vault.limit") {
+            Some(limit) => sealer.with_limit(limit.parse().unwrap()),
+            None => sealer,
+        };
+        if case.get("vault.padded") == Some("true") { sealer.with_padding() } else { sealer }
+    };
+    if let Some(path) = case.get("vault.key_file") {
+        return Ok(Loaded::KeyFile(configured(Sealer::from_key_file(directory.join(path))?)));
+    }
+    if let Some(path) = case.get("vault.text_key_file") {
+        let format = case.text("vault.format").parse()?;
+        return Ok(Loaded::TextKeyFile(ForeignKey::from_key_file(directory.join(path), format)?));
+    }
+    let Some(path) = case.get("vault.config") else { return Ok(Loaded::Nothing) };
+    let config = Config::with_profile(directory.join(path), case.get("vault.profile"))?;
+    let variables: BTreeMap<_, _> = case
+        .pairs("vault.variables")
+        .map(|(name, value)| (name.to_owned(), core::str::from_utf8(value).unwrap().into()))
+        .collect();
+    let mut vault = Vault::load(config)?.with_environment(variables, directory.join("mounts"));
+    if let Some(preset) = case.get("vault.preset") {
+        vault = vault.with_preset(preset.parse()?);
+    }
+    let sealer = vault.sealer().ok().cloned().map(configured);
+    Ok(Loaded::Declared(Box::new(vault), sealer))
+}
+
+impl Loaded {
+    fn sealer(&self) -> Result<&Sealer, Error> {
+        match self {
+            Self::Declared(_, Some(sealer)) | Self::KeyFile(sealer) => Ok(sealer),
+            Self::Declared(vault, None) => vault.sealer(),
+            Self::TextKeyFile(_) | Self::Nothing => panic!("the case cannot be spelled in Rust"),
+        }
+    }
+
+    fn vault(&self) -> &Vault {
+        match self {
+            Self::Declared(vault, _) => vault,
+            _ => panic!("the case cannot be spelled in Rust"),
+        }
+    }
+
+    fn foreign_open(&self, case: &Case<'_>, format: Format, value: &[u8]) -> Result<SecretBytes, Error> {
+        let tenant = case.get("arguments.tenant");
+        match (self, case.get("arguments.keyring")) {
+            (Self::Declared(vault, _), Some(keyring)) => vault.open_foreign(keyring, format, tenant, value),
+            (Self::TextKeyFile(key), None) => foreign::open(format, key, tenant, value),
+            _ => panic!("the case cannot be spelled in Rust"),
+        }
+    }
+}
+
+fn token(text: &[u8], limit: usize) -> Result<Token, Error> {
+    let text = core::str::from_utf8(text).map_err(|_| Error::Malformed { what: "token: it is not text" })?;
+    Token::parse(text, limit)
+}
+
+fn seal(sealer: &Sealer, context: &Context, secret: &[u8], limit: usize) -> Result<Flat, Error> {
+    let sealed = sealer.seal(context, secret)?;
+    let mut came = inspect(&sealed);
+    let opened = sealer.open(context, &token(sealed.to_string().as_bytes(), limit)?)?;
+    came.insert("opens".to_owned(), opened.expose_secret().to_vec());
+    Ok(came)
+}
+
+fn open(sealer: &Sealer, context: &Context, text: &[u8], limit: usize) -> Result<Flat, Error> {
+    value(&sealer.open(context, &token(text, limit)?)?)
+}
+
+fn value(secret: &SecretBytes) -> Result<Flat, Error> {
+    Ok(Flat::from([("value".to_owned(), secret.expose_secret().to_vec())]))
+}
+
+fn inspect(token: &Token) -> Flat {
+    let seen = token.inspect();
+    flat([
+        ("kid", seen.kid.as_str()),
+        ("padded", if seen.padded { "true" } else { "false" }),
+        ("payload", &seen.payload.to_string()),
+        ("sealed_at", &seen.sealed_at.0.to_string()),
+    ])
+}
+
+fn resolved(found: &Resolved) -> Flat {
+    let mut came = flat([("source", found.source.kind()), ("notes", &*found.notes.len().to_string())]);
+    if let Source::Store { version, .. } = &found.source {
+        came.insert("version".to_owned(), version.to_string().into_bytes());
+    }
+    came.insert("value".to_owned(), found.value.expose_secret().to_vec());
+    came
+}
+
+fn status(number: u32) -> Flat {
+    let kind = KINDS.into_iter().find(|kind| *kind as u32 == number);
+    match (number, kind) {
+        (0, _) => flat([("name", "ok"), ("exit_code", "0")]),
+        (_, kind) => {
+            let kind = kind.unwrap_or(Kind::Unclassified);
+            flat([("name", kind.as_str()), ("exit_code", &*kind.exit_code().to_string())])
+        }
+    }
+}
+
+fn flat<const N: usize>(entries: [(&str, &str); N]) -> Flat {
+    entries.into_iter().map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+/// A case, read by path.
+struct Case<'a>(&'a Flat);
+
+impl<'a> Case<'a> {
+    fn get(&self, path: &str) -> Option<&'a str> {
+        self.0.get(path).map(|value| core::str::from_utf8(value).unwrap())
+    }
+
+    fn text(&self, path: &str) -> &'a str {
+        self.get(path).unwrap_or_else(|| panic!("the case has no {path}"))
+    }
+
+    fn bytes(&self, path: &str) -> &'a [u8] {
+        self.0.get(path).unwrap_or_else(|| panic!("the case has no {path}"))
+    }
+
+    fn count(&self, path: &str) -> usize {
+        self.get(&format!("{path}.count")).map_or(0, |count| count.parse().unwrap())
+    }
+
+    fn pairs(&self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        (0..self.count(path))
+            .map(move |at| (self.text(&format!("{path}.{at}.key")), self.bytes(&format!("{path}.{at}.value"))))
+    }
+
+    fn context(&self, at: &str) -> Context {
+        let field = |name: &str| self.get(&format!("{at}.context.{name}"));
+        let mut context = Context::none();
+        if let Some(purpose) = field("purpose") {
+            context = context.purpose(purpose);
+        }
+        if let Some(tenant) = field("tenant") {
+            context = context.tenant(tenant);
+        }
+        if let Some(name) = field("name") {
+            context = context.name(name);
+        }
+        let extra = format!("{at}.context.extra");
+        for pair in 0..self.count(&extra) {
+            let half = |half: &str| self.text(&format!("{extra}.{pair}.{half}"));
+            context = context.extra(half("key"), half("value"));
+        }
+        context
+    }
+}
+
+const KINDS: [Kind; 27] = [
+    Kind::Unclassified,
+    Kind::Usage,
+    Kind::Aborted,
+    Kind::AlreadyInitialised,
+    Kind::NotInitialised,
+    Kind::NotFound,
+    Kind::Malformed,
+    Kind::Unsupported,
+    Kind::TooLarge,
+    Kind::Corrupt,
+    Kind::ContextMismatch,
+    Kind::OpenFailed,
+    Kind::CannotSeal,
+    Kind::Findings,
+    Kind::Config,
+    Kind::Io,
+    Kind::Database,
+    Kind::KeyMissing,
+    Kind::KeyMalformed,
+    Kind::UnknownKey,
+    Kind::KeyUnavailable,
+    Kind::DoctorFailures,
+    Kind::KeyDisabled,
+    Kind::KeyDestroyed,
+    Kind::Refused,
+    Kind::DurabilityUnknown,
+    Kind::Temporary,
+];

@@ -1,0 +1,117 @@
+//! Values in the formats that applications invented.
+
+use core::ffi::c_char;
+
+use vault_core::{Format, HARD_LIMIT, foreign};
+
+use crate::boundary::{self, Failure, MAX_TEXT, guard, out};
+use crate::buf::Buf;
+use crate::error::Error;
+use crate::handle::{Handle, Loaded};
+use crate::status::Status;
+use crate::token;
+
+/// Opens a value in a foreign format, as in "flowfile-v1". `keyring` names a keyring of key texts in
+/// `vault.toml`, and is NULL for a vault of one text key file. `tenant` is the decimal user id where
+/// the format needs one and the value does not carry it, else NULL. Where the keyring has several
+/// keys, each that may open is tried: such values name no key.
+///
+/// Fails with VAULT_UNSUPPORTED for a format that is not known or not foreign; VAULT_TOO_LARGE;
+/// VAULT_MALFORMED if the syntax does not fit; VAULT_CORRUPT for a wrong key or an altered value;
+/// VAULT_CONFIG for a keyring that is not declared or holds master keys; VAULT_USAGE.
+///
+/// # Safety
+///
+/// The rules of the header.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vault_foreign_open(
+    vault: *const Handle,
+    keyring: *const c_char,
+    keyring_len: usize,
+    format: *const c_char,
+    format_len: usize,
+    tenant: *const c_char,
+    tenant_len: usize,
+    value: *const u8,
+    value_len: usize,
+    secret: *mut *mut Buf,
+    error: *mut *mut Error,
+) -> Status {
+    let call = || {
+        // SAFETY: the rules of the header.
+        let (vault, secret) = unsafe { (token::vault_of(vault)?, out(secret)?) };
+        // SAFETY: the rules of the header.
+        let keyring = unsafe { boundary::optional_text(keyring, keyring_len, "keyring", MAX_TEXT)? };
+        // SAFETY: the rules of the header.
+        let format: Format = unsafe { boundary::text(format, format_len, "format", MAX_TEXT)? }.parse()?;
+        // SAFETY: the rules of the header.
+        let tenant = unsafe { boundary::optional_text(tenant, tenant_len, "tenant", MAX_TEXT)? };
+        // SAFETY: the rules of the header.
+        let value = unsafe { boundary::elements(value, value_len, "value", HARD_LIMIT)? };
+        let opened = match (&*vault.loaded(), keyring) {
+            (Loaded::Declared { vault, .. }, Some(keyring)) => vault.open_foreign(keyring, format, tenant, value)?,
+            (Loaded::TextKeyFile(key), None) => foreign::open(format, key, tenant, value)?,
+            (loaded, _) => return Err(wrong_keyring(loaded)),
+        };
+        secret.give(Buf::secret(&opened));
+        Ok(())
+    };
+    // SAFETY: the rules of the header.
+    unsafe { guard(error, call) }
+}
+
+/// Writes a value in a foreign format under the primary key of a keyring of key texts. The
+/// parameters are those of vault_foreign_open; `*value` becomes a text.
+///
+/// Fails as there, and with VAULT_CANNOT_SEAL for a weak or published key, for a key text that is
+/// not of the format's kind, and for formats that are never written.
+///
+/// # Safety
+///
+/// The rules of the header.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vault_foreign_seal(
+    vault: *const Handle,
+    keyring: *const c_char,
+    keyring_len: usize,
+    format: *const c_char,
+    format_len: usize,
+    tenant: *const c_char,
+    tenant_len: usize,
+    secret: *const u8,
+    secret_len: usize,
+    value: *mut *mut Buf,
+    error: *mut *mut Error,
+) -> Status {
+    let call = || {
+        // SAFETY: the rules of the header.
+        let (vault, value) = unsafe { (token::vault_of(vault)?, out(value)?) };
+        // SAFETY: the rules of the header.
+        let keyring = unsafe { boundary::optional_text(keyring, keyring_len, "keyring", MAX_TEXT)? };
+        // SAFETY: the rules of the header.
+        let format: Format = unsafe { boundary::text(format, format_len, "format", MAX_TEXT)? }.parse()?;
+        // SAFETY: the rules of the header.
+        let tenant = unsafe { boundary::optional_text(tenant, tenant_len, "tenant", MAX_TEXT)? };
+        // SAFETY: the rules of the header.
+        let secret = unsafe { boundary::elements(secret, secret_len, "secret", HARD_LIMIT)? };
+        let sealed = match (&*vault.loaded(), keyring) {
+            (Loaded::Declared { vault, .. }, Some(keyring)) => vault.seal_foreign(keyring, format, tenant, secret)?,
+            (Loaded::TextKeyFile(key), None) => foreign::seal(format, key, tenant, secret)?,
+            (loaded, _) => return Err(wrong_keyring(loaded)),
+        };
+        value.give(Buf::text(&sealed));
+        Ok(())
+    };
+    // SAFETY: the rules of the header.
+    unsafe { guard(error, call) }
+}
+
+fn wrong_keyring(loaded: &Loaded) -> Failure {
+    Failure::Usage(match loaded {
+        Loaded::Declared { .. } => "a vault of a vault.toml needs the name of a keyring",
+        Loaded::TextKeyFile(_) => "a vault of one text key file has no keyrings by name",
+        Loaded::InMemory { .. } | Loaded::KeyFile(_) => "the vault has no key texts, which foreign formats need",
+    })
+}
