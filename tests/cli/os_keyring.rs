@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::{Directory, Ran, finish};
 
@@ -23,10 +23,15 @@ fn shell(directory: &Directory) -> Command {
     shell
 }
 
-/// Runs a script beside a Secret Service that lives as long as the script.
+/// Runs a script beside a Secret Service that lives as long as the script. A service that the bus
+/// itself starts may outlive both, and must not hold what the script writes to.
 fn with_service(directory: &Directory, service: &str, script: &str) -> Ran {
-    let script = format!("set -eu; {service}; {script}");
-    finish(shell(directory).args(["dbus-run-session", "--", "sh", "-c", &script]), b"")
+    let script = format!("exec >out 2>err; set -eu; {service}; {script}");
+    let mut shell = shell(directory);
+    shell.args(["dbus-run-session", "--", "sh", "-c", &script]).stdin(Stdio::null());
+    let status = shell.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+    let told = |name| fs::read_to_string(directory.path(name)).unwrap_or_default();
+    Ran { code: status.code().unwrap_or(-1), out: told("out"), err: told("err") }
 }
 
 fn home() -> Directory {
