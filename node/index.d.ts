@@ -264,7 +264,7 @@ export class Vault extends Sealer {
    * The text of {@link secret}; with `required` false, `undefined` where no source has it. Anything else
    * that goes wrong, as with an empty file, is an error in both cases.
    *
-   * @throws VaultError as {@link secret}, and `usage` if it is not UTF-8
+   * @throws VaultError as {@link secret}, and `malformed` if it is not UTF-8
    */
   getSecret(name: string, required?: true): string;
   getSecret(name: string, required: boolean): string | undefined;
@@ -335,7 +335,7 @@ export class Secret {
   /**
    * The text.
    *
-   * @throws VaultError `usage` if it is not UTF-8
+   * @throws VaultError `malformed` if it is not UTF-8
    */
   exposeText(): string;
   /** Where it was found, for people. */

@@ -20,12 +20,17 @@ class VaultError extends Error {
 
 native.onError((status, publicStatus, message, hint) => new VaultError(status, publicStatus, message, hint));
 
-/** The error of a call that breaks a rule. */
-function usage(message) {
-  return new VaultError(USAGE, USAGE, message);
+/** An error of this package's own. */
+function failure(code, message) {
+  return new VaultError(STATUS[code], STATUS[code], message);
 }
 
-// VAULT_USAGE of vault.h.
-const USAGE = 2;
+/** A rule of a call was broken. */
+function usage(message) {
+  return failure('usage', message);
+}
 
-module.exports = { VaultError, usage };
+// As in vault.h.
+const STATUS = { usage: 2, 'not-found': 6, malformed: 7, config: 15 };
+
+module.exports = { VaultError, failure, usage };

@@ -3,7 +3,7 @@
 const { inspect: format } = require('node:util');
 
 const native = require('../build/vault_core.node');
-const { VaultError, usage } = require('./errors.js');
+const { VaultError, failure, usage } = require('./errors.js');
 
 class Context {
   #purpose;
@@ -50,9 +50,14 @@ class Context {
     return this.#unbound;
   }
 
+  static _own(context) {
+    if (typeof context !== 'object' || context === null || !(#unbound in context))
+      throw usage('the context must be a Context');
+  }
+
   /** Calls a function of the addon with a context and bytes. */
   static _call(run, handle, context, bytes) {
-    if (!(#unbound in context)) throw usage('the context must be a Context');
+    own(context);
     return run(handle, context.#purpose, context.#tenant, context.#name, context.#extra, context.#unbound, bytes);
   }
 
@@ -68,7 +73,7 @@ class Context {
       if (context === before) {
         flat.push(null, null, null, null, null, bytes);
       } else {
-        if (!(#unbound in context)) throw usage('the context must be a Context');
+        own(context);
         flat.push(context.#purpose, context.#tenant, context.#name, context.#extra, context.#unbound, bytes);
         before = context;
       }
@@ -88,9 +93,10 @@ class Context {
     return `Context ${format({ purpose, tenant, name, extra }, options)}`;
   }
 }
-const { _call: call, _callBatch: callBatch } = Context;
+const { _call: call, _callBatch: callBatch, _own: own } = Context;
 delete Context._call;
 delete Context._callBatch;
+delete Context._own;
 
 class Secret {
   #value;
@@ -278,15 +284,16 @@ function text(bytes) {
   try {
     return UTF8.decode(bytes);
   } catch {
-    throw usage('the secret is not UTF-8, and so no text: take its bytes');
+    throw failure('malformed', 'malformed secret: it is not UTF-8 text');
   }
 }
 
-function load(origin, { path, profile, format, limit = -1, padded = false, preset, variables, mounts }) {
-  if (limit !== -1 && !(Number.isInteger(limit) && limit >= 0)) throw usage('the limit must be a number of bytes');
+function load(origin, { path, profile, format, limit, padded = false, preset, variables, mounts }) {
+  if (limit !== undefined && !(Number.isInteger(limit) && limit >= 0)) throw usage('the limit must be a number of bytes');
   if (typeof padded !== 'boolean') throw usage('padded must be true or false');
   const found = variables === undefined && mounts !== undefined ? process.env : variables;
-  return native.load(origin, path, profile, format, limit, padded, preset, found && pairs(found), mounts ?? MOUNTS);
+  const given = found && pairs(found);
+  return native.load(origin, path, profile, format, limit ?? -1, padded, preset, given, mounts ?? MOUNTS);
 }
 
 function all(results) {

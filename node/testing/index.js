@@ -1,0 +1,26 @@
+'use strict';
+
+const { randomBytes } = require('node:crypto');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+
+const { Vault } = require('vault-core');
+
+class TestVault extends Vault {
+  static new(secrets = {}) {
+    const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'vault-core-testing-'));
+    try {
+      fs.writeFileSync(path.join(directory, 'key'), randomBytes(32).toString('hex'), { mode: 0o600 });
+      const manifest = path.join(directory, 'vault.toml');
+      fs.writeFileSync(manifest, 'version = 1\n[keyring.main]\nsources = ["file:key"]\n');
+      return TestVault.load(manifest, { variables: secrets, mounts: directory });
+    } finally {
+      fs.rmSync(directory, { recursive: true });
+    }
+  }
+
+  refresh() {}
+}
+
+module.exports = { TestVault };
