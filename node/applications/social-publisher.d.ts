@@ -16,16 +16,15 @@ export class SocialPublisher {
   constructor(vault: Vault, keyring?: string);
 
   /**
-   * The text of a secret. `undefined` where no source has it, or an empty variable is all there is;
-   * with `required` an error.
+   * The text of a secret; `undefined` where no source has it, which with `required` is an error.
    *
-   * @throws VaultError "Required secret '…' is not configured" (`not-found`); `config` for an empty file
+   * @throws VaultError "Required secret '…' is not configured": `not-found`, and `config` where it is empty
    */
   getSecret(name: string, required: true): string;
   getSecret(name: string, required?: boolean): string | undefined;
 
   /**
-   * Whether the secrets that the application cannot do without are there.
+   * Checks that the secrets that the application cannot do without are there.
    *
    * @throws VaultError `not-found`, with their names
    */

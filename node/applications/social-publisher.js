@@ -2,7 +2,7 @@
 
 const path = require('node:path');
 
-const { VaultError, failure } = require('../src/errors.js');
+const { failure } = require('../src/errors.js');
 const { Vault, text } = require('../src/vault.js');
 
 class SocialPublisher {
@@ -15,17 +15,21 @@ class SocialPublisher {
   }
 
   getSecret(name, required = false) {
-    const secret = this.#find(name, required);
-    if (secret === undefined) return undefined;
-    const value = secret.exposeText();
-    if (value !== '') return value;
-    if (secret.sourceKind !== 'variable') throw failure('config', `Secret '${name}' is empty`);
-    if (required) throw failure('not-found', `Required secret '${name}' is not configured`);
-    return undefined;
+    const value = this.#vault.getSecret(name, required);
+    if (value === '') throw failure('config', notConfigured(name));
+    return value;
   }
 
   validateSecrets() {
-    const missing = REQUIRED.filter((name) => this.getSecret(name) === undefined);
+    const missing = REQUIRED.filter((name) => {
+      try {
+        this.getSecret(name, true);
+        return false;
+      } catch (error) {
+        if (error.message !== notConfigured(name)) throw error;
+        return true;
+      }
+    });
     if (missing.length > 0)
       throw failure(
         'not-found',
@@ -40,15 +44,6 @@ class SocialPublisher {
   decryptToken(encryptedToken) {
     const format = `${encryptedToken}`.startsWith('v1:') ? 'social-v1' : 'social-cbc-legacy';
     return text(this.#vault.openForeign(this.#keyring, format, encryptedToken));
-  }
-
-  #find(name, required) {
-    try {
-      return this.#vault.secret(name);
-    } catch (error) {
-      if (!required && error instanceof VaultError && error.code === 'not-found') return undefined;
-      throw error;
-    }
   }
 }
 
@@ -79,6 +74,11 @@ let loaded;
 function keyed() {
   loaded ??= load('social-publisher.toml');
   return loaded;
+}
+
+/** What the application says, and the preset for it. */
+function notConfigured(name) {
+  return `Required secret '${name}' is not configured`;
 }
 
 const REQUIRED = ['SUPABASE_URL', 'SUPABASE_ANON_KEY', 'SUPABASE_SERVICE_ROLE_KEY', 'ENCRYPTION_KEY'];
