@@ -1,6 +1,7 @@
 /**
  * Better Auth: its `secrets` from the versions of a secret in the store, so that a new one does not make
- * unreadable what an old one encrypted. For releases of Better Auth that have that option.
+ * unreadable what an old one encrypted. What was encrypted before that option was used names no version:
+ * give the secret of that time as `secret` beside it. For releases of Better Auth that have that option.
  *
  * ```ts
  * export const auth = betterAuth({ secrets: secrets(vault, 'BETTER_AUTH_SECRET') });

@@ -7,6 +7,7 @@ import { getSecret } from 'vault-core/applications/raqeem';
 import * as social from 'vault-core/applications/social-publisher';
 import { secrets } from 'vault-core/frameworks/better-auth';
 import { sealedText } from 'vault-core/frameworks/drizzle';
+import { TestVault } from '../testing/index.js';
 
 type Is<A, B> = [A, B] extends [B, A] ? true : never;
 function is<A, B>(_: Is<A, B>): void {}
@@ -53,6 +54,9 @@ const sealed = postgres<{ data: string; driverData: string }>(sealedText(() => v
 const account = pgTable('account', { id: serial('id').primaryKey(), apiKey: sealed('api_key') });
 is<typeof account.$inferSelect, { id: number; apiKey: string | null }>(true);
 sqlite<{ data: string; driverData: string }>(sealedText(vault, context))('api_key').notNull();
+
+const tested: Vault = TestVault.new({ DATABASE_URL: 'postgresql://db/app' });
+tested.getSecret('DATABASE_URL');
 
 // @ts-expect-error an option that nobody knows
 new Context('user-secret', { tenent: '42' });

@@ -2,15 +2,16 @@
  * A vault in memory, for the tests of programs that use vault-core.
  *
  * Its key is made when it is and gone when it is, so that nothing that it sealed can be opened by
- * anything else, ever. It reads no variable and no file of others. A package of its own keeps it out of
- * what is delivered: name it under `devDependencies`.
+ * anything else, ever. It reads no variable and no file of others. A package of its own, installed
+ * from the checkout that vault-core is installed from, keeps it out of what is delivered: name it under
+ * `devDependencies`.
  *
  * ```js
  * const vault = TestVault.new({ DB_PASSWORD: 'correct horse' });
  * vault.getSecret('DB_PASSWORD'); // 'correct horse'
  * ```
  */
-import { Vault } from 'vault-core';
+import { Vault } from '../index.js';
 
 /** A vault in memory: one fresh key, and the secrets that it is given. */
 export class TestVault extends Vault {

@@ -5,7 +5,8 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
-const { Vault } = require('vault-core');
+// The package beside this one in the checkout, which applications have installed from there as well.
+const { Vault } = require('..');
 
 class TestVault extends Vault {
   static new(secrets = {}) {
