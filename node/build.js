@@ -1,0 +1,43 @@
+'use strict';
+
+// Builds build/vault_core.node: native/addon.c and libvault in one file that needs no other library.
+// Runs when the package is installed. Where that file is and the sources of the library are not, as
+// in a packed package, there is nothing to do. Cargo's own options go into CARGO_BUILD_FLAGS.
+
+const { execFileSync } = require('node:child_process');
+const { existsSync, mkdirSync, renameSync } = require('node:fs');
+const path = require('node:path');
+
+const project = path.resolve(__dirname, '..');
+const source = path.join(__dirname, 'native/addon.c');
+const made = path.join(__dirname, 'build/vault_core.node');
+
+if (existsSync(source)) {
+  build();
+} else if (!existsSync(made)) {
+  throw new Error('vault-core was packed without its library: run npm pack in a checkout after npm install');
+}
+
+function build() {
+  const flags = (process.env.CARGO_BUILD_FLAGS ?? '').split(' ').filter(Boolean);
+  run('cargo', ['build', '-p', 'vault-ffi', '--release', '--locked', ...flags], project);
+  const library = path.resolve(project, process.env.CARGO_TARGET_DIR ?? 'target', 'release/libvault_ffi.a');
+  mkdirSync(path.dirname(made), { recursive: true });
+  // Only the module's own entries are visible: another copy of the library in the process does not
+  // meet this one.
+  const link =
+    process.platform === 'darwin'
+      ? ['-bundle', '-undefined', 'dynamic_lookup', '-Wl,-dead_strip', '-framework', 'Security', '-liconv']
+      : ['-shared', '-Wl,--exclude-libs,ALL', '-Wl,--gc-sections', '-Wl,-s', '-lpthread', '-ldl', '-lm'];
+  const between = `${made}.${process.pid}`;
+  run(process.env.CC ?? 'cc', [
+    ...['-std=c11', '-O2', '-fPIC', '-fvisibility=hidden', '-Wall', '-Wextra', '-Werror'],
+    ...['-I', require('node-api-headers').include_dir, '-I', path.join(project, 'vault-ffi/include')],
+    ...[source, library, ...link, '-o', between],
+  ]);
+  renameSync(between, made);
+}
+
+function run(program, given, cwd) {
+  execFileSync(program, given, { cwd, stdio: ['ignore', 'inherit', 'inherit'] });
+}
