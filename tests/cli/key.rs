@@ -106,6 +106,23 @@ fn whether_every_process_has_loaded_a_key_is_asked_on_a_terminal() {
 }
 
 #[test]
+fn a_first_key_is_added_while_other_keyrings_have_none() {
+    let directory = Directory::new();
+    directory.write(
+        "vault.toml",
+        "version = 1\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"main.toml\"\n\
+         [keyring.text]\nkind = \"text\"\nsources = [\"file:text_*\"]\nstate = \"text.toml\"\n",
+    );
+    for keyring in ["main", "text"] {
+        directory.vault(&format!("key generate --out new_{keyring}")).ok();
+        let told = directory.vault(&format!("key add new_{keyring} --keyring {keyring}"));
+        assert!(told.err.contains("is still there"), "{told:?}");
+        told.ok();
+    }
+    directory.vault("key list --keyring text").ok();
+}
+
+#[test]
 fn a_key_that_a_value_came_back_under_is_not_destroyed() {
     for (column, keyring, file) in [(TOKENS, "main", "kek_1"), (FOREIGN, "text", "text_1")] {
         let app = App::new(column, 3);

@@ -38,9 +38,10 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
                 Vault::key_add(&config, keyring, file, label, out)?
             };
             if !*dry_run && out.is_none() {
-                let placed = input::vault(global)?.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid);
+                // Without the vault: its other keyrings may have no key yet.
+                let found = config.resolver().key_contents(config.manifest().keyring(keyring)?)?;
                 let own = file.canonicalize().ok();
-                if placed.and_then(|key| Path::new(&key.place?).canonicalize().ok()) != own {
+                if !found.iter().any(|(place, _)| Path::new(place).canonicalize().ok() == own) {
                     output.note(&format!("{} is still there; remove it once the key is backed up", file.display()));
                 }
             }
