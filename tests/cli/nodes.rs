@@ -141,6 +141,30 @@ fn states_in_postgresql_are_seen_by_every_process() {
     rotates_under_three_nodes(&database.url());
 }
 
+/// The privileges that docs/OPERATIONS.md grants an application are enough to follow, and not to change.
+#[test]
+fn a_process_follows_with_what_it_is_granted() {
+    let database = Database::new();
+    let directory = deployment(&database.url());
+    directory.vault("key generate --out next").ok();
+    directory.vault("key add next").ok();
+    database.execute("DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md");
+    let page = fs::read_to_string(page).unwrap();
+    let grants =
+        page.split("```sql\n").filter_map(|block| block.split("```").next()).find(|block| block.contains("TO app;"));
+    grants.unwrap().split_inclusive(";\n").for_each(|statement| database.execute(statement));
+    let text = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    directory.write("vault.toml", text.replace(&database.url(), &database.url_as("app")));
+    let mut vault = Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
+    vault.refresh().unwrap();
+    let told = vault.heartbeats("main").unwrap();
+    assert_eq!((told.len(), told[0].beats, told[0].kids.len(), told[0].generation), (1, 2, 2, 1), "{told:?}");
+    let new = kid(&directory, "active");
+    directory.vault(&format!("key promote {new} --yes --all-nodes-loaded")).fails(19);
+    assert_eq!(kid(&directory, "active"), new);
+}
+
 /// States, secrets and pins come back together; only `vault.toml` knows better.
 #[test]
 fn an_older_copy_of_the_database_is_noticed() {

@@ -18,6 +18,7 @@ pub use change::Retired;
 #[cfg(feature = "foreign")]
 pub(crate) use change::{NewKey, add, change, check, check_addition, hidden};
 pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
+#[cfg(feature = "foreign")]
 pub(crate) use states::{StateFile, States, rendered};
 
 /// A key that a keyring can hold: [`MasterKey`] or `ForeignKey`.
