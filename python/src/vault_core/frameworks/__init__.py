@@ -1,0 +1,1 @@
+"""Frameworks: each module imports its own when it is imported, and nothing else does."""

@@ -1,0 +1,196 @@
+"""The frameworks' own machinery, with vaults in memory and databases in files."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask, session
+from pydantic import SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from sqlalchemy import create_engine, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from vault_core import Context, ContextMismatchError, MalformedError, NotFoundError, Vault
+from vault_core.frameworks.flask import configure
+from vault_core.frameworks.pydantic import VaultSettingsSource
+from vault_core.frameworks.sqlalchemy import SealedBytes, SealedText
+from vault_core_testing import TestVault
+
+VAULT = TestVault.new({"DATABASE_URL": "postgresql://u:p@h/d", "SMTP_PORT": "no number", "API": "sk-1"})
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Account(Base):
+    __tablename__ = "account"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    api_key: Mapped[str | None] = mapped_column(SealedText(VAULT, Context("user-secret", name="account.api_key")))
+    seed: Mapped[bytes | None] = mapped_column(
+        SealedBytes(lambda: VAULT, Context("user-secret", name="account.seed"))
+    )
+
+
+def settings(*secrets: str, **names: str) -> type[BaseSettings]:
+    class Settings(BaseSettings):
+        model_config = SettingsConfigDict(hide_input_in_errors=True)
+        database_url: SecretStr = SecretStr("postgresql://default")
+        smtp_port: int = 587
+        workers: int = 4
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, VaultSettingsSource(settings_cls, VAULT, names or secrets), env_settings
+
+    return Settings
+
+
+def test_pydantic_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "of the process")
+    monkeypatch.setenv("WORKERS", "7")
+    made = settings("database_url")().model_dump()
+    assert made["database_url"].get_secret_value() == "postgresql://u:p@h/d"
+    assert (made["smtp_port"], made["workers"]) == (587, 7)
+    assert settings(database_url="API")().model_dump()["database_url"].get_secret_value() == "sk-1"
+
+
+def test_pydantic_settings_never_fall_back() -> None:
+    with pytest.raises(NotFoundError):
+        settings("workers")()
+    with pytest.raises(TypeError, match="has no field passwrd"):
+        settings("passwrd")()
+    with pytest.raises(ValidationError) as raised:
+        settings("smtp_port")()
+    assert "no number" not in str(raised.value)
+
+
+def test_pydantic_settings_leave_what_is_not_required(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.joinpath("vault.toml").write_text("version = 1\n[secrets.WORKERS]\nrequired = false\n")
+    monkeypatch.setattr(sys.modules[__name__], "VAULT", Vault.load(tmp_path / "vault.toml", variables={}))
+    assert settings("workers")().model_dump()["workers"] == 4
+
+
+def test_sqlalchemy(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/app.db")
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add_all([Account(id=1, api_key="sk-ä", seed=b"\x00\xff"), Account(id=2)])
+        session.commit()
+    with Session(engine) as session:
+        first, second = session.scalars(select(Account).order_by(Account.id)).all()
+        assert (first.api_key, first.seed) == ("sk-ä", b"\x00\xff")
+        assert (second.api_key, second.seed) == (None, None)
+        assert session.scalars(select(Account.id).where(Account.api_key.is_(None))).all() == [2]
+        assert session.scalars(select(Account.id).where(Account.api_key != None)).all() == [1]  # noqa: E711
+        stored = session.execute(text("SELECT api_key, seed FROM account WHERE id = 1")).one()
+        assert VAULT.open(Context("user-secret", name="account.api_key"), stored.api_key) == "sk-ä".encode()
+        with pytest.raises(TypeError):
+            select(Account).where(Account.api_key == "sk-ä")
+        with pytest.raises(TypeError):
+            select(Account).where(Account.api_key.like("sk%"))
+    engine.dispose()
+
+
+def test_sqlalchemy_gives_nothing_that_does_not_open(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/app.db")
+    Base.metadata.create_all(engine)
+    with Session(engine) as session:
+        session.add(Account(id=1, api_key="sk-1", seed=b"seed"))
+        session.commit()
+        session.execute(text("UPDATE account SET api_key = seed"))
+        with pytest.raises(ContextMismatchError):
+            session.scalars(select(Account.api_key)).all()
+        session.execute(text("UPDATE account SET api_key = 'plain'"))
+        with pytest.raises(MalformedError):
+            session.scalars(select(Account.api_key)).all()
+        for values in ({"api_key": 7, "seed": b"s3cret"}, {"api_key": "s3cret", "seed": "text"}, {"api_key": "s3cret\udc80"}):
+            session.rollback()
+            session.add(Account(id=2, **values))
+            with pytest.raises((TypeError, MalformedError)) as raised:
+                session.flush()
+            assert "s3cret" not in str(raised.value)
+            pickle.loads(pickle.dumps(raised.value))
+    engine.dispose()
+
+
+def test_sqlalchemy_in_asynchronous_sessions(tmp_path: Path) -> None:
+    async def use() -> list[str | None]:
+        engine = create_async_engine(f"sqlite+aiosqlite:///{tmp_path}/app.db")
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.create_all)
+        async with AsyncSession(engine) as session:
+            session.add_all([Account(id=number, api_key=f"sk-{number}") for number in range(20)])
+            await session.commit()
+        async with AsyncSession(engine) as session:
+            found = list((await session.scalars(select(Account.api_key).order_by(Account.id))).all())
+        await engine.dispose()
+        return found
+
+    assert asyncio.run(use()) == [f"sk-{number}" for number in range(20)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Vault:
+    """A vault with a store that has three versions of DB_PASSWORD, from the cases of every language."""
+    fixture = Path(__file__).resolve().parents[2] / "tests/conformance/fixtures/stores"
+    return Vault.load(fixture / "vault.toml", variables={}, mounts=tmp_path)
+
+
+def test_flask(store: Vault) -> None:
+    app = Flask(__name__)
+    configure(app, VAULT, ["DATABASE_URL"], secret_key="API")
+    assert app.config["DATABASE_URL"] == "postgresql://u:p@h/d"
+    assert app.config["SECRET_KEY"] == "sk-1"
+    configure(app, VAULT, {"SQLALCHEMY_DATABASE_URI": "DATABASE_URL"})
+    assert app.config["SQLALCHEMY_DATABASE_URI"] == "postgresql://u:p@h/d"
+    with pytest.raises(NotFoundError):
+        configure(app, VAULT, {"SECRET_KEY": "API", "X": "MISSING"})
+    configure(app, store, secret_key="DB_PASSWORD", fallbacks=1)
+    assert app.config["SECRET_KEY_FALLBACKS"] == [store.secret("DB_PASSWORD@previous").expose_text()]
+    configure(app, store, secret_key="DB_PASSWORD", fallbacks=9)
+    assert app.config["SECRET_KEY_FALLBACKS"] == [store.secret(f"DB_PASSWORD@{n}").expose_text() for n in (2, 1)]
+
+
+def test_flask_keeps_sessions_of_the_previous_key(store: Vault) -> None:
+    def app(**keys: Any) -> Flask:
+        made = Flask(__name__)
+        made.add_url_rule("/set", "set", lambda: str(session.setdefault("user", "alice")))
+        made.add_url_rule("/get", "get", lambda: str(session.get("user")))
+        made.config.update(keys)
+        return made
+
+    before = app(SECRET_KEY=store.secret("DB_PASSWORD@previous").expose_text()).test_client()
+    cookie = before.get("/set").headers["Set-Cookie"].split(";")[0]
+    for fallbacks, user in ((1, "alice"), (0, "None")):
+        after = app()
+        configure(after, store, secret_key="DB_PASSWORD", fallbacks=fallbacks)
+        assert after.test_client(use_cookies=False).get("/get", headers={"Cookie": cookie}).text == user
+
+
+def test_django(tmp_path: Path) -> None:
+    script = Path(__file__).with_name("django_site.py")
+    done = subprocess.run([sys.executable, script, tmp_path], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "all passed\n", "")
+
+
+def test_importing_the_package_imports_no_framework() -> None:
+    script = (
+        "import sys, vault_core;"
+        "print([name for name in sys.modules if name.split('.')[0] in"
+        " ('pydantic', 'sqlalchemy', 'flask', 'django', 'cryptography', 'typing')])"
+    )
+    assert subprocess.check_output([sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"]) == b"[]\n"
