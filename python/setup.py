@@ -13,7 +13,10 @@ PROJECT = Path(__file__).resolve().parent.parent
 class BuildWithCargo(build_ext):
     def run(self) -> None:
         cargo = ["cargo", "build", "-p", "vault-ffi", "--release", "--locked"]
-        subprocess.run([*cargo, *os.environ.get("CARGO_BUILD_FLAGS", "").split()], cwd=PROJECT, check=True)
+        # CFLAGS are for the extension: the library's own C code would be built again with them.
+        environment = {name: value for name, value in os.environ.items() if name != "CFLAGS"}
+        options = os.environ.get("CARGO_BUILD_FLAGS", "").split()
+        subprocess.run([*cargo, *options], cwd=PROJECT, env=environment, check=True)
         super().run()
 
 

@@ -4,26 +4,37 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
-/* With fewer items, another thread costs more than it gives. */
-#define WORTH_A_THREAD 512
+/* Threads take a part after the other, so that one that is slow holds nobody up. */
+#define ITEMS_OF_A_PART 64
+
+/* With fewer parts for each thread, another thread costs more than it gives. */
+#define PARTS_OF_A_THREAD 8
+
+#define MOST_THREADS (MOST_PARTS / PARTS_OF_A_THREAD)
 
 typedef struct {
     batch_call *call;
     const vault_handle *vault;
     const vault_item *items;
     size_t count;
-    vault_batch *batch;
-    vault_error *error;
-    pthread_t thread;
-    int started;
-} part;
+    parts *done;
+    vault_error *errors[MOST_PARTS];
+    atomic_size_t next;
+} work;
 
 static void *run(void *argument)
 {
-    part *own = argument;
-    (void)own->call(own->vault, own->items, own->count, &own->batch, &own->error);
+    work *all = argument;
+    for (size_t part; (part = atomic_fetch_add(&all->next, 1)) < all->done->count;) {
+        size_t first = part * ITEMS_OF_A_PART;
+        size_t count = all->count - first < ITEMS_OF_A_PART ? all->count - first : ITEMS_OF_A_PART;
+        vault_status status =
+            all->call(all->vault, all->items + first, count, &all->done->batches[part], &all->errors[part]);
+        (void)status; /* the error tells as much */
+    }
     return NULL;
 }
 
@@ -42,48 +53,44 @@ static size_t processors(void)
 size_t parts_items(void)
 {
     size_t most = processors();
-    return WORTH_A_THREAD * (most < MOST_PARTS ? most : MOST_PARTS);
+    return ITEMS_OF_A_PART * PARTS_OF_A_THREAD * (most < MOST_THREADS ? most : MOST_THREADS);
 }
 
 void parts_run(parts *done, batch_call *call, const vault_handle *vault, const vault_item *items, size_t count)
 {
-    part each[MOST_PARTS];
-    size_t threads = count <= WORTH_A_THREAD ? 1 : (count - 1) / WORTH_A_THREAD + 1;
-    sigset_t all;
-    sigset_t before;
+    work all = {.call = call, .vault = vault, .items = items, .count = count, .done = done};
+    pthread_t others[MOST_THREADS];
+    size_t started = 0;
 
-    done->count = threads;
-    done->error = NULL;
-    /* Signals are for the threads of the program. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (size_t at = 0; at < threads; at++) {
-        size_t first = count / threads * at;
-        size_t end = at + 1 == threads ? count : count / threads * (at + 1);
-        each[at] = (part){.call = call, .vault = vault, .items = items + first, .count = end - first};
-        if (at + 1 < threads) {
-            each[at].started = pthread_create(&each[at].thread, NULL, run, &each[at]) == 0;
+    *done = (parts){.count = (count + ITEMS_OF_A_PART - 1) / ITEMS_OF_A_PART};
+    size_t wanted = done->count / PARTS_OF_A_THREAD;
+    if (wanted > 1) {
+        sigset_t every;
+        sigset_t before;
+        /* Signals are for the threads of the program. */
+        sigfillset(&every);
+        pthread_sigmask(SIG_SETMASK, &every, &before);
+        while (started + 1 < wanted && pthread_create(&others[started], NULL, run, &all) == 0) {
+            started++;
         }
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    for (size_t at = threads; at-- > 0;) {
-        if (each[at].started) {
-            pthread_join(each[at].thread, NULL);
-        } else {
-            run(&each[at]);
-        }
-        done->batches[at] = each[at].batch;
+    run(&all);
+    while (started > 0) {
+        pthread_join(others[--started], NULL);
+    }
+    for (size_t part = 0; part < done->count; part++) {
         if (done->error == NULL) {
-            done->error = each[at].error;
+            done->error = all.errors[part];
         } else {
-            vault_error_free(each[at].error);
+            vault_error_free(all.errors[part]);
         }
     }
 }
 
 void parts_free(parts *done)
 {
-    for (size_t at = 0; at < done->count; at++) {
-        vault_batch_free(done->batches[at]);
+    for (size_t part = 0; part < done->count; part++) {
+        vault_batch_free(done->batches[part]);
     }
 }

@@ -6,14 +6,14 @@
 
 typedef vault_status batch_call(const vault_handle *, const vault_item *, size_t, vault_batch **, vault_error **);
 
-/* Most threads of one batch. */
-#define MOST_PARTS 8
+/* Most parts of what is given at once. */
+#define MOST_PARTS 64
 
-/* What became of a batch: parts in the order of the items. */
+/* What became of items: parts in the order of the items. */
 typedef struct {
     size_t count;
     vault_batch *batches[MOST_PARTS];
-    vault_error *error; /* why there are none, or NULL */
+    vault_error *error; /* why not every part is there, or NULL */
 } parts;
 
 /* How many items to give parts_run at once: as many as its threads do best, which are no more than the

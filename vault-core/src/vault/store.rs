@@ -17,12 +17,12 @@ use super::{Vault, master_key};
 
 impl Vault {
     /// A deployment secret by name, from the first source that has it, in the order of
-    /// [`Resolver`](crate::Resolver). With `NAME@previous` or `NAME@2`, an older version from the
+    /// [`Resolver`]. With `NAME@previous` or `NAME@2`, an older version from the
     /// store.
     ///
     /// # Errors
     ///
-    /// As [`Resolver::secret`](crate::Resolver::secret); [`Error::Malformed`] for a name that no
+    /// As [`Resolver::secret`]; [`Error::Malformed`] for a name that no
     /// secret can have; what a [`Store`] says where it cannot be read, and [`Sealer::open`] where
     /// its token does not open; [`Error::NotFound`] for a version that is not kept.
     pub fn secret(&self, name: &str) -> Result<Resolved> {
