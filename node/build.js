@@ -32,10 +32,20 @@ function build() {
   const between = `${made}.${process.pid}`;
   run(process.env.CC ?? 'cc', [
     ...['-std=c11', '-O2', '-fPIC', '-fvisibility=hidden', '-Wall', '-Wextra', '-Werror'],
-    ...['-I', require('node-api-headers').include_dir, '-I', path.join(project, 'vault-ffi/include')],
+    ...['-I', headers(), '-I', path.join(project, 'vault-ffi/include')],
     ...[source, library, ...link, '-o', between],
   ]);
   renameSync(between, made);
+}
+
+/** Those that this package was developed with, or else those that came with Node. */
+function headers() {
+  const own = path.join(__dirname, 'node_modules/node-api-headers/include');
+  const nodes = path.resolve(process.execPath, '../../include/node');
+  const found = [own, nodes].find((directory) => existsSync(path.join(directory, 'node_api.h')));
+  if (found === undefined)
+    throw new Error(`no node_api.h in ${nodes}: run npm install in ${__dirname} first, which fetches it`);
+  return found;
 }
 
 function run(program, given, cwd) {
