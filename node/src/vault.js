@@ -62,8 +62,9 @@ class Context {
   }
 
   /**
-   * Calls a batch function of the addon, with some items at a time, because what fits into the
-   * processor's caches is faster. It takes one list, flat; a context of null is that of the item before.
+   * Calls a batch function of the addon with some items at a time, so that a batch of any size needs
+   * little memory beside its results. It takes one list, flat; a context of null is that of the item
+   * before.
    */
   static _callBatch(run, handle, items) {
     const results = [];
