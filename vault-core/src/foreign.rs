@@ -8,7 +8,9 @@ mod social;
 
 use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, TryLockError};
+
+use arc_swap::ArcSwapOption;
 
 use crate::error::{Error, Result};
 use crate::file;
@@ -31,10 +33,10 @@ pub const MAX_VALUE: usize = HARD_LIMIT;
 /// between threads.
 pub struct ForeignKey {
     // In boxes, so that moving the key leaves no copies behind.
-    own: OnceLock<Option<Cipher>>,
-    face: OnceLock<Cipher>,
-    social: OnceLock<Box<Key32>>,
-    social_legacy: OnceLock<Box<EvpKey>>,
+    own: Made<Option<Cipher>>,
+    face: Made<Cipher>,
+    social: Made<Key32>,
+    social_legacy: Made<EvpKey>,
     users: Mutex<VecDeque<(u64, Arc<Cipher>)>>,
     // Dropped last, as it wipes the stack.
     text: TextKey,
@@ -45,10 +47,10 @@ impl ForeignKey {
     #[must_use]
     pub fn new(text: TextKey) -> Self {
         Self {
-            own: OnceLock::new(),
-            face: OnceLock::new(),
-            social: OnceLock::new(),
-            social_legacy: OnceLock::new(),
+            own: Made::default(),
+            face: Made::default(),
+            social: Made::default(),
+            social_legacy: Made::default(),
             users: Mutex::default(),
             text,
         }
@@ -89,38 +91,64 @@ impl ForeignKey {
     }
 
     /// The text decoded, if it is a Fernet key.
-    fn own(&self) -> Result<&Cipher> {
-        self.own
-            .get_or_init(|| on_wiped_stack(|| fernet::key(self.exact_text()).map(Cipher::new)))
-            .as_ref()
-            .ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })
+    fn own<T>(&self, work: impl FnOnce(&Cipher) -> Result<T>) -> Result<T> {
+        let own = self.own.get(|| fernet::key(self.exact_text()).map(Cipher::new));
+        work(Option::as_ref(&own).ok_or(Error::Malformed { what: NOT_A_FERNET_KEY })?)
     }
 
-    fn face(&self) -> &Cipher {
-        self.face.get_or_init(|| on_wiped_stack(|| Cipher::new(face::key(self.exact_text()))))
+    fn face(&self) -> Arc<Cipher> {
+        self.face.get(|| Cipher::new(face::key(self.exact_text())))
     }
 
     /// The key of one user. Flowfile derives it from any text but starts only with a Fernet key.
     fn user(&self, uid: u64) -> Result<Arc<Cipher>> {
-        self.own()?;
-        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, cipher)) = users.iter().find(|(known, _)| *known == uid) {
+        self.own(|_| Ok(()))?;
+        let mut users = match self.users.try_lock() {
+            Ok(users) => Some(users),
+            Err(TryLockError::Poisoned(users)) => Some(users.into_inner()),
+            // Never waited for: after a fork, nobody may be there to give it back.
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if let Some((_, cipher)) = users.iter().flat_map(|users| users.iter()).find(|(known, _)| *known == uid) {
             return Ok(Arc::clone(cipher));
         }
         let cipher = Arc::new(on_wiped_stack(|| Cipher::new(flowfile::user_key(self.exact_text(), uid))));
-        if users.len() >= MAX_USERS {
-            users.pop_front();
+        if let Some(users) = &mut users {
+            if users.len() >= MAX_USERS {
+                users.pop_front();
+            }
+            users.push_back((uid, Arc::clone(&cipher)));
         }
-        users.push_back((uid, Arc::clone(&cipher)));
         Ok(cipher)
     }
 
-    fn social(&self) -> &Key32 {
-        self.social.get_or_init(|| on_wiped_stack(|| Box::new(social::key(self.exact_text()))))
+    fn social(&self) -> Arc<Key32> {
+        self.social.get(|| social::key(self.exact_text()))
     }
 
-    fn social_legacy(&self) -> &EvpKey {
-        self.social_legacy.get_or_init(|| on_wiped_stack(|| Box::new(social::legacy_key(self.exact_text()))))
+    fn social_legacy(&self) -> Arc<EvpKey> {
+        self.social_legacy.get(|| social::legacy_key(self.exact_text()))
+    }
+}
+
+/// What is derived when it is first needed, and kept. Threads that need it at the same time each derive
+/// it: one that waits for another would wait for ever in the child of a fork.
+struct Made<T>(ArcSwapOption<T>);
+
+impl<T> Made<T> {
+    fn get(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        if let Some(made) = self.0.load_full() {
+            return made;
+        }
+        let made = on_wiped_stack(|| Arc::new(make()));
+        self.0.store(Some(Arc::clone(&made)));
+        made
+    }
+}
+
+impl<T> Default for Made<T> {
+    fn default() -> Self {
+        Self(ArcSwapOption::empty())
     }
 }
 
@@ -156,18 +184,18 @@ pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]
     wipe_stack_at_thread_end();
     let opened = match format {
         Format::FaceColumn => key.face().open(&bare(value)?),
-        Format::FaceJson => face::open_json(key.face(), &bare(value)?),
-        Format::FaceJsonDouble => face::open_double(key.face(), &bare(value)?),
-        Format::Fernet | Format::FlowfileLegacyMaster => key.own()?.open(&bare(value)?),
+        Format::FaceJson => face::open_json(&key.face(), &bare(value)?),
+        Format::FaceJsonDouble => face::open_double(&key.face(), &bare(value)?),
+        Format::Fernet | Format::FlowfileLegacyMaster => key.own(|own| own.open(&bare(value)?)),
         Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.open(&bare(value)?),
-        Format::FlowfileStore => flowfile::open_store(key.own()?, &bare(value)?),
+        Format::FlowfileStore => key.own(|own| flowfile::open_store(own, &bare(value)?)),
         Format::FlowfileV1 => {
             let (uid, token) = format::flowfile_parts(value).ok_or(Error::Malformed { what: "flowfile-v1 value" })?;
             key.user(uid)?.open(&token)
         }
-        Format::SocialCbcLegacy => social::open_legacy(key.social_legacy(), value),
-        Format::SocialGcm16 => social::open(key.social(), value, 16),
-        Format::SocialV1 => social::open(key.social(), value.strip_prefix(b"v1:").unwrap_or_default(), 12),
+        Format::SocialCbcLegacy => social::open_legacy(&key.social_legacy(), value),
+        Format::SocialGcm16 => social::open(&key.social(), value, 16),
+        Format::SocialV1 => social::open(&key.social(), value.strip_prefix(b"v1:").unwrap_or_default(), 12),
         Format::Plaintext | Format::Vs1 => Err(Error::Unsupported { what: "format: it is not a foreign one" }),
     };
     opened.map_err(|error| match error {
@@ -196,23 +224,23 @@ pub fn seal(format: Format, key: &ForeignKey, tenant: Option<&str>, plaintext: &
     if key.flaw().is_some() {
         return Err(Error::CannotSeal { why: "the key is weak or published; promote another one" });
     }
-    if needs_fernet_key(format) && key.own().is_err() {
+    if needs_fernet_key(format) && key.own(|_| Ok(())).is_err() {
         return Err(Error::CannotSeal { why: NOT_A_FERNET_KEY });
     }
     wipe_stack_at_thread_end();
     let value = match format {
         Format::FaceColumn => key.face().seal(plaintext)?,
-        Format::FaceJson => face::seal_json(key.face(), plaintext)?,
-        Format::FaceJsonDouble => face::seal_double(key.face(), plaintext)?,
-        Format::Fernet | Format::FlowfileLegacyMaster => key.own()?.seal(plaintext)?,
+        Format::FaceJson => face::seal_json(&key.face(), plaintext)?,
+        Format::FaceJsonDouble => face::seal_double(&key.face(), plaintext)?,
+        Format::Fernet | Format::FlowfileLegacyMaster => key.own(|own| own.seal(plaintext))?,
         Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.seal(plaintext)?,
-        Format::FlowfileStore => flowfile::seal_store(key.own()?, plaintext)?,
+        Format::FlowfileStore => key.own(|own| flowfile::seal_store(own, plaintext))?,
         Format::FlowfileV1 => {
             let uid = user_id(tenant)?;
             format!("$ffsec$1${uid}${}", key.user(uid)?.seal(plaintext)?)
         }
-        Format::SocialGcm16 => social::seal::<16>(key.social(), plaintext)?,
-        Format::SocialV1 => format!("v1:{}", social::seal::<12>(key.social(), plaintext)?),
+        Format::SocialGcm16 => social::seal::<16>(&key.social(), plaintext)?,
+        Format::SocialV1 => format!("v1:{}", social::seal::<12>(&key.social(), plaintext)?),
         Format::Plaintext | Format::SocialCbcLegacy | Format::Vs1 => {
             return Err(Error::CannotSeal { why: "nothing is ever written in this format here" });
         }
