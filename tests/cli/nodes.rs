@@ -185,6 +185,24 @@ fn an_older_copy_of_the_database_is_noticed() {
     assert_ne!(told.code, 0, "{told:?}");
 }
 
+/// A process that starts before the store is made leaves it to be made.
+#[test]
+fn what_is_no_store_yet_is_not_touched() {
+    let directory = Directory::new();
+    directory.write(
+        "vault.toml",
+        "version = 1\n[vault]\nnodes = 3\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"store\"\n[store]\nurl = \"sqlite:vault.db\"\n",
+    );
+    directory.vault("key generate --out kek_1").ok();
+    directory.write("vault.db", "");
+    Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
+    directory.vault("key generate --out new").ok();
+    let told = directory.vault("key add new").fails(19);
+    assert!(told.contains("it is no store"), "{told}");
+    directory.vault("init --store-only").ok();
+    directory.vault("key add new").ok();
+}
+
 #[test]
 fn states_need_a_store_that_is_a_database() {
     let directory = Directory::new();

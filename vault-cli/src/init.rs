@@ -62,7 +62,7 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
     if !Path::new(CONFIG).exists() {
         create_file(Path::new(CONFIG), config.as_bytes(), 0o644)?;
     }
-    let vault = Vault::load(Config::with_profile(CONFIG, None)?)?;
+    let vault = Vault::load(Config::with_profile(CONFIG, None)?.without_heartbeats())?;
     vault.store()?.create()?;
     if vault.store()?.names()?.is_empty() {
         let secrets: Vec<_> = imported.into_iter().map(|(name, value)| (EntryName::new(name), value)).collect();

@@ -106,6 +106,14 @@ impl States for RegisteredStates<'_> {
     }
 }
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+fn no_store(location: &str) -> Error {
+    Error::Database {
+        action: format!("use the registry of {location}"),
+        reason: "it is no store; `vault init --store-only` makes an empty one".to_owned(),
+    }
+}
+
 /// How long a silent process is remembered, in seconds.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 const REMEMBERED: i64 = 86_400;

@@ -9,7 +9,7 @@ use crate::database::postgres::{Patience, PostgresDatabase, batch, execute, get,
 use crate::database::{Access, PostgresUrl};
 use crate::error::Result;
 
-use super::{Heartbeat, REMEMBERED, Registry};
+use super::{Heartbeat, REMEMBERED, Registry, no_store};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS vault_core.keyring (
@@ -57,14 +57,18 @@ impl PostgresRegistry {
     /// What was never written has nothing to say.
     fn reading<T: Default>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
         self.database()?.transact(Patience::Short, |client| {
-            if is_there(client, &self.action())? { work(client) } else { Ok(T::default()) }
+            if is_there(client, &self.action(), "node")? { work(client) } else { Ok(T::default()) }
         })
     }
 
     fn writing<T>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
         self.database()?.transact(Patience::Short, |client| {
             // Who may only write rows makes no tables.
-            if !is_there(client, &self.action())? {
+            if !is_there(client, &self.action(), "node")? {
+                // What is no store yet may become one, and is not touched before.
+                if !is_there(client, &self.action(), "store")? {
+                    return Err(no_store(&self.location));
+                }
                 batch(client, &self.action(), SCHEMA)?;
             }
             work(client)
@@ -139,8 +143,9 @@ impl Registry for PostgresRegistry {
     }
 }
 
-fn is_there(client: &mut Client, action: &str) -> Result<bool> {
-    let rows = query(client, action, "SELECT to_regclass('vault_core.node') IS NOT NULL", &[])?;
+fn is_there(client: &mut Client, action: &str, table: &str) -> Result<bool> {
+    let table = format!("vault_core.{table}");
+    let rows = query(client, action, "SELECT to_regclass($1) IS NOT NULL", &[(&table, Type::TEXT)])?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
 }
 

@@ -9,7 +9,7 @@ use crate::database::Access;
 use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};
 
-use super::{Heartbeat, REMEMBERED, Registry};
+use super::{Heartbeat, REMEMBERED, Registry, no_store};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS vault_keyring (
@@ -78,12 +78,16 @@ impl SqliteRegistry {
         let mut connection = database.lock();
         let write = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // What is no store yet may become one, and is not touched before.
+            if !transaction.table_exists(None, "vault_store")? {
+                return Ok(None);
+            }
             transaction.execute_batch(SCHEMA)?;
             let done = work(&transaction)?;
             transaction.commit()?;
-            Ok(done)
+            Ok(Some(done))
         };
-        write().map_err(|error| self.fail(&error))
+        write().map_err(|error| self.fail(&error))?.ok_or_else(|| no_store(&self.location))
     }
 }
 
