@@ -199,6 +199,8 @@ fn what_is_no_store_yet_is_not_touched() {
     directory.vault("key generate --out new").ok();
     let told = directory.vault("key add new").fails(19);
     assert!(told.contains("it is no store"), "{told}");
+    assert!(fs::read(directory.path("vault.db")).unwrap().is_empty());
+    fs::remove_file(directory.path("vault.db")).unwrap();
     directory.vault("init --store-only").ok();
     directory.vault("key add new").ok();
 }
