@@ -171,7 +171,7 @@ fn mistakes_are_told_with_place_and_remedy() {
         keyring(
             "sources = ['file:a']\nstate = 'store'",
             ":4:9",
-            "states in a database are not supported by this build",
+            "states are in the database of a [store], and none is declared",
         ),
         keyring("sources = ['file:a']\nmin_generation = -1", ":4:18", "the value is outside of what this field takes"),
         keyring(
