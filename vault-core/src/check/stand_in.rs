@@ -197,7 +197,8 @@ pub(super) fn is_placeholder(text: &str) -> bool {
         inside.starts_with(|c: char| c.is_ascii_alphabetic())
             && inside.bytes().all(|b| b.is_ascii_alphanumeric() || b" _-".contains(&b))
     };
-    let in_brackets = text.len() > 2 && (text.starts_with('<') && text.ends_with('>') || text.starts_with("{{"))
+    let in_brackets = text.len() > 2
+        && (text.starts_with('<') && text.ends_with('>') || text.starts_with("{{") && text.contains("}}"))
         || FRAMES.iter().filter_map(within).any(word);
     let blotted = text.chars().all(|c| matches!(c, '*' | '•' | '.' | '?' | 'x' | 'X' | '-' | '_'));
     let yours = ["your-", "your_", "your "].iter().any(|start| lower.starts_with(start))
