@@ -1,8 +1,12 @@
 //! Columns and a store of PostgreSQL, as they are typed.
 
+mod initialising;
+mod kubernetes;
 mod plan;
 mod replicas;
+mod restored;
 mod running;
+mod status;
 
 use std::fs;
 use std::process::{Child, Stdio};
