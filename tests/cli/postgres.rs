@@ -1,7 +1,7 @@
 //! Columns and a store of PostgreSQL, as they are typed.
 
 mod initialising;
-mod kubernetes;
+mod machines;
 mod plan;
 mod replicas;
 mod restored;
