@@ -102,7 +102,6 @@ fn what_flowfile_wrote_is_rotated_and_becomes_tokens() {
     let file = vector_file("apps/flowfile.json");
     let envelopes = cases(&file["envelope_v1"], 25);
     let key = text(&envelopes[0]["master_key"]);
-    // The rows of one user, who has number 1 in the application's table and in ours.
     let mut written: Vec<(String, String)> = Vec::new();
     for case in of(&file["envelope_v1"], "master_key", key) {
         written.push((text(&case["encrypted_value"]).to_owned(), text(&case["plaintext"]).to_owned()));
@@ -112,13 +111,17 @@ fn what_flowfile_wrote_is_rotated_and_becomes_tokens() {
             written.push((text(&case["encrypted_value"]).to_owned(), text(&case["plaintext"]).to_owned()));
         }
     }
-    assert!(written.len() > 20, "{}", written.len());
+    assert!(written.len() > 10, "{}", written.len());
     let reads = "\"flowfile-v1\", \"flowfile-legacy-master\"";
     let own = format!("reads = [{reads}]\nwrites = \"flowfile-v1\"\nkeyring = \"text\"\n");
     let app = under(key, &own);
     let rows = u64::try_from(written.len()).unwrap();
     let at = |id: u64| &written[usize::try_from(id - 1).unwrap()];
     app.fill(rows, |id| at(id).0.clone());
+    // Whose a value is, the application's table says as well.
+    app.database.execute("UPDATE secrets SET user_id = split_part(v, '$', 4)::bigint WHERE v LIKE '$ffsec$1$%'");
+    let owners = app.database.connect().query("SELECT user_id::text FROM secrets ORDER BY id", &[]).unwrap();
+    let owner = |id: u64| owners[usize::try_from(id - 1).unwrap()].get::<_, String>(0);
     app.promote_new("text");
     let new = app.text_key("text_2");
     assert_eq!(app.run(&Job::Rotate, &stopped()).unwrap().end, End::Clean);
@@ -136,7 +139,7 @@ fn what_flowfile_wrote_is_rotated_and_becomes_tokens() {
     );
     assert_eq!(app.run(&Job::Migrate(Format::Vs1), &RunOptions::default()).unwrap().end, End::Clean);
     for (id, value) in app.values() {
-        let opened = app.vault().open(&context(id), &value.parse::<Token>().unwrap()).unwrap();
+        let opened = app.vault().open(&context(id).tenant(owner(id)), &value.parse::<Token>().unwrap()).unwrap();
         assert_eq!(opened.expose_secret(), at(id).1.as_bytes());
     }
     app.vault().rotation(vault_core::Scope::Column("c"), vault_core::Access::Write).unwrap().abort().unwrap();
