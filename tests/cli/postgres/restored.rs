@@ -123,7 +123,7 @@ fn a_database_from_before_a_rotation_is_refused_by_every_command() {
 fn without_a_least_generation_only_a_key_that_the_copy_does_not_know_is_noticed() {
     let service = deployment();
     service.directory.vault("key generate --out first").ok();
-    service.directory.vault("key add first --label 1").ok();
+    service.directory.vault("key add first --label 0").ok();
     let first = service.key("active");
     service.directory.vault(&format!("key promote {first} --yes")).ok();
     fill(&service, 1, 10);
