@@ -137,6 +137,100 @@ impl Database {
     }
 }
 
+/// A pooler that gives every transaction to another session, and prepares nothing.
+pub(crate) struct Pooler {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) port: u16,
+    child: Child,
+}
+
+impl Pooler {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        give_away(directory.path());
+        let port = free_port();
+        let config = format!(
+            "[databases]\n* = host={socket} port={server}\n[pgbouncer]\npool_mode = transaction\nauth_type = any\nlisten_addr =\n\
+             listen_port = {port}\nunix_socket_dir = {dir}\nlogfile = {dir}/log\ndefault_pool_size = 5\nserver_round_robin = 1\n",
+            socket = server().directory.display(),
+            server = server().port,
+            dir = directory.path().display(),
+        )
+        // Whoever connects is the superuser.
+        .replace(" port=", " user=postgres port=");
+        let file = directory.path().join("pgbouncer.ini");
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new("/usr/sbin/pgbouncer");
+        let child = unprivileged(command.arg(file)).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let pooler =
+            Self { directory, port, child: child.expect("PgBouncer is not installed: apt-get install pgbouncer") };
+        let (started, socket) = (Instant::now(), pooler.directory.path().join(format!(".s.PGSQL.{port}")));
+        while !socket.exists() {
+            assert!(started.elapsed() < Duration::from_secs(20), "the pooler did not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        pooler
+    }
+
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!(
+            "postgresql://postgres@/{database}?host={}&port={}&pgbouncer=true",
+            self.directory.path().display(),
+            self.port
+        )
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A streaming replica of the server, until it is dropped.
+pub(crate) struct Standby {
+    directory: tempfile::TempDir,
+    pub(crate) port: u16,
+}
+
+impl Standby {
+    pub(crate) fn new() -> Self {
+        let primary = server();
+        let directory = tempfile::Builder::new().prefix("standby").tempdir().unwrap();
+        give_away(directory.path());
+        let standby = Self { directory, port: free_port() };
+        let mut copy = program("pg_basebackup");
+        copy.arg("-D").arg(standby.data()).args(["-h", &primary.directory.display().to_string()]);
+        copy.args(["-p", &primary.port.to_string(), "-U", "postgres", "--checkpoint=fast", "--no-sync"]);
+        run(copy.args(["--write-recovery-conf", "--wal-method=stream"]));
+        let options = format!("-p {} -c unix_socket_directories={}", standby.port, standby.directory.path().display());
+        let mut control = program("pg_ctl");
+        run(control.arg("-D").arg(standby.data()).args(["-w", "-l", "/dev/null", "-o", &options, "start"]));
+        standby
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    pub(crate) fn connect(&self) -> Client {
+        let mut config = Config::new();
+        config.host_path(self.directory.path()).port(self.port).user("postgres").dbname("postgres");
+        config.connect(NoTls).unwrap()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("postgresql://postgres@/postgres?host={}&port={}", self.directory.path().display(), self.port)
+    }
+}
+
+impl Drop for Standby {
+    fn drop(&mut self) {
+        run(program("pg_ctl").arg("-D").arg(self.data()).args(["-m", "immediate", "stop"]));
+    }
+}
+
 /// A program of the newest server that is installed.
 pub(crate) fn bin(name: &str) -> PathBuf {
     let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")

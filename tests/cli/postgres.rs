@@ -1,8 +1,17 @@
 //! Columns and a store of PostgreSQL, as they are typed.
 
-use std::fs;
+mod initialising;
+mod machines;
+mod plan;
+mod replicas;
+mod restored;
+mod running;
+mod status;
 
-use vault_core::Sealer;
+use std::fs;
+use std::process::{Child, Stdio};
+
+use vault_core::{Config, Sealer, Vault};
 
 use crate::server::Database;
 use crate::{Directory, context, secret};
@@ -40,6 +49,43 @@ impl Service {
                 .unwrap();
         }
         service
+    }
+
+    /// Has the service connect elsewhere.
+    fn connect_by(&self, url: &str) {
+        self.directory.write("url", format!("{url}\n"));
+    }
+
+    /// Without a store, and with the next key primary. Returns its id.
+    fn promote(&self) -> String {
+        let text = fs::read_to_string(self.directory.path("vault.toml")).unwrap();
+        self.directory.write("vault.toml", text.replace("[store]\nurl = \"secret:DATABASE_URL\"\n", ""));
+        self.directory.vault("key generate --out new").ok();
+        self.directory.vault("key add new --label 2").ok();
+        let new = self.key("active");
+        self.directory.vault(&format!("key promote {new} --yes")).ok();
+        new
+    }
+
+    /// Starts a command and goes on.
+    fn start(&self, line: &str) -> Child {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut command = crate::command(self.directory.home.path(), &words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn moved(&self, kid: &str) -> usize {
+        self.values().iter().filter(|value| value.starts_with(&format!("vs1.{kid}."))).count()
+    }
+
+    /// Every value opens, and is the secret of its row.
+    fn all_open(&self) {
+        let config = Config::from_file(self.directory.path("vault.toml")).unwrap().without_heartbeats();
+        let vault = Vault::load(config).unwrap();
+        for (id, value) in (1..).zip(self.values()) {
+            let opened = vault.open(&context(id), &value.parse().unwrap()).unwrap();
+            assert_eq!(opened.expose_secret(), secret(id).as_bytes());
+        }
     }
 
     fn values(&self) -> Vec<String> {
@@ -103,13 +149,9 @@ fn rotate_alone_does_all_of_it_on_postgresql() {
 #[test]
 fn a_run_stops_in_time_and_goes_on() {
     let service = Service::new(100);
-    service.directory.vault("init --store-only").ok();
-    service.directory.vault("key generate --out new").ok();
-    service.directory.vault("key add new").ok();
-    let new = service.key("active");
-    service.directory.vault(&format!("key promote {new} --yes")).ok();
+    let new = service.promote();
     service.directory.vault("rotate run --batch 10 --until 2020-01-01T00:00:00Z").fails(75);
-    let moved = || service.values().iter().filter(|value| value.starts_with(&format!("vs1.{new}."))).count();
+    let moved = || service.moved(&new);
     assert_eq!(moved(), 10);
     assert!(service.directory.vault("rotate status").ok().contains("10 rewritten"));
     let started = std::time::Instant::now();

@@ -8,6 +8,7 @@ mod formats;
 mod reading;
 mod rotating;
 mod structure;
+mod vectors;
 
 use std::sync::Arc;
 

@@ -34,14 +34,21 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
     if !interrupted {
         refuse_existing(&args.store)?;
     }
-    let store = Path::new(store_path(&args.store));
-    if let Some(directory) = store.parent().filter(|directory| *directory != Path::new("") && !directory.is_dir()) {
+    let parent = store_path(&args.store).and_then(|path| Path::new(path).parent());
+    if let Some(directory) = parent.filter(|directory| *directory != Path::new("") && !directory.is_dir()) {
         return Err(Failure::usage(format!("{} is no directory; make it first", directory.display())));
     }
     let imported = match &args.import {
         Some(file) => transfer::read(file, args.format, &[])?,
         None => Secrets::new(),
     };
+    if let Some(name) = args.store.strip_prefix("secret:")
+        && imported.keys().any(|key| key.as_str().eq_ignore_ascii_case(name))
+    {
+        return Err(Failure::usage(format!(
+            "secret {name} opens the store, and cannot be in it: take it out of the import"
+        )));
+    }
     if args.dry_run {
         let text = format!("{CONFIG}, {FIRST_KEY} and {} would be made, with {} secrets", args.store, imported.len());
         output.result(&text, json!({ "config": CONFIG, "key": FIRST_KEY, "store": args.store, "imported": imported.len(), "dry_run": true }))?;
@@ -63,6 +70,13 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
         create_file(Path::new(CONFIG), config.as_bytes(), 0o644)?;
     }
     let vault = Vault::load(Config::with_profile(CONFIG, None)?.without_heartbeats())?;
+    if !interrupted && store_path(&args.store).is_none() && vault.store()?.exists()? {
+        // Somebody's: nothing was sealed under the key that was made for another one.
+        for made in [CONFIG, FIRST_KEY, MARKER] {
+            fs::remove_file(made).map_err(|source| Error::Io { action: "remove", path: made.into(), source })?;
+        }
+        return Err(exists(vault.store()?.location()));
+    }
     vault.store()?.create()?;
     if vault.store()?.names()?.is_empty() {
         let secrets: Vec<_> = imported.into_iter().map(|(name, value)| (EntryName::new(name), value)).collect();
@@ -92,12 +106,13 @@ fn store_only(args: &InitArgs, global: &Global, output: &mut Output) -> Outcome 
     Ok(0)
 }
 
-fn store_path(url: &str) -> &str {
-    url.split_once(':').map_or("", |(_, path)| path)
+/// The file that a store is, or that its database is; none on a server.
+fn store_path(url: &str) -> Option<&str> {
+    url.split_once(':').filter(|(scheme, _)| matches!(*scheme, "file" | "sqlite")).map(|(_, path)| path)
 }
 
 fn refuse_existing(store: &str) -> Result<(), Failure> {
-    for path in [CONFIG, FIRST_KEY, store_path(store)] {
+    for path in [CONFIG, FIRST_KEY].into_iter().chain(store_path(store)) {
         match Path::new(path).symlink_metadata() {
             Ok(_) => return Err(exists(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -157,9 +172,10 @@ fn ignore(store: &str) -> Result<(), Error> {
     // Not by their endings: other programs' lock files belong into version control.
     let mut beside = |path: &str, endings: [&str; 2]| wanted.extend(endings.map(|ending| format!("/{path}{ending}")));
     beside(STATE, [".bak", ".lock"]);
-    if Path::new(store_path(store)).components().all(|part| matches!(part, Component::Normal(_))) {
-        let endings = if store.starts_with("sqlite:") { ["-shm", "-wal"] } else { [".bak", ".lock"] };
-        beside(store_path(store), endings);
+    if let Some(path) = store_path(store)
+        && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
+    {
+        beside(path, if store.starts_with("sqlite:") { ["-shm", "-wal"] } else { [".bak", ".lock"] });
     }
     let missing: Vec<&str> =
         wanted.iter().map(String::as_str).filter(|line| !now.lines().any(|known| known == *line)).collect();
@@ -185,6 +201,9 @@ fn configuration(store: &str, secrets: &Secrets) -> String {
          url = {}\n",
         json!(store)
     );
+    if let Some(name) = store.strip_prefix("secret:") {
+        text.push_str(&format!("\n[secrets.{}]\ntype = \"url\"\n", json!(name)));
+    }
     for name in secrets.keys() {
         text.push_str(&format!("\n[secrets.{}]\n", json!(name.as_str())));
     }

@@ -18,6 +18,7 @@ mod rotate;
 mod run;
 mod seal;
 mod secret;
+mod signals;
 mod status;
 mod swarm;
 mod transfer;

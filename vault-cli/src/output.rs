@@ -17,11 +17,13 @@ pub(crate) struct Output {
     /// The reader of standard output went away. That is no error: what is being done goes on, and
     /// how it ends decides the exit status.
     gone: bool,
+    /// The last step that was told is that a replica is waited for.
+    waits: bool,
 }
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        Self { json, bar: None, gone: false }
+        Self { json, bar: None, gone: false, waits: false }
     }
 
     /// Whether `--json` was given.
@@ -79,6 +81,10 @@ impl Output {
 
     /// How far a run is: a bar on a terminal, a line for each batch elsewhere.
     pub(crate) fn step(&mut self, step: Step<'_>) {
+        let waited = core::mem::replace(&mut self.waits, step.replica_lag.is_some());
+        let waits = step
+            .replica_lag
+            .map_or_else(String::new, |lag| format!(", waits for a replica that is {:.1} s behind", lag.as_secs_f64()));
         if io::stderr().is_terminal() {
             let bar = self.bar.get_or_insert_with(|| {
                 let style = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]")
@@ -88,13 +94,13 @@ impl Output {
                 bar
             });
             bar.set_message(format!(
-                "{}: pass {}, {} rows, {} rewritten",
+                "{}: pass {}, {} rows, {} rewritten{waits}",
                 step.column, step.pass, step.rows, step.rewritten
             ));
-        } else {
+        } else if !(waited && self.waits) {
             let _ = writeln!(
                 io::stderr(),
-                "{}: pass {}, {} rows, {} rewritten",
+                "{}: pass {}, {} rows, {} rewritten{waits}",
                 step.column,
                 step.pass,
                 step.rows,

@@ -13,6 +13,7 @@ use crate::args::{Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, Ru
 use crate::failure::{Failure, Outcome};
 use crate::key::{self, Awaited};
 use crate::output::Output;
+use crate::signals::RunSignals;
 use crate::{input, status};
 
 /// Most failed rows that are told one by one.
@@ -328,17 +329,22 @@ fn plan(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Outp
 }
 
 fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Output) -> Outcome {
-    let result = rotation.run(job, &options(run), &mut |step| {
+    let signals = RunSignals::register()?;
+    let options = options(run);
+    if options.max_replica_lag.is_some() {
+        // Whether it can be seen at all, before anything is written.
+        rotation.check(job, &options)?;
+    }
+    let over = || signals.end() || run.until.is_some_and(|until| Timestamp::now() >= until);
+    let result = rotation.run(job, &options, &mut |step| {
         output.step(step);
-        while run.pause_file.as_ref().is_some_and(|file| file.exists()) {
+        signals.pause();
+        while run.pause_file.as_ref().is_some_and(|file| file.exists()) && !over() {
             thread::sleep(Duration::from_millis(200));
         }
-        if run.until.is_some_and(|until| Timestamp::now() >= until) {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
+    drop(signals);
     output.done();
     match result {
         Ok(summaries) => tell(&summaries, false, output),
@@ -435,6 +441,12 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
             summary.passes,
             summary.seconds
         ));
+        if let Some(count) = summary.count.as_ref().filter(|_| planned) {
+            lines.extend(status::breakdown(count));
+        }
+        if let Some(estimate) = summary.estimate.filter(|_| summary.rewritten > 0) {
+            lines.push(format!("  about {:.1} s, where nobody is in the way", estimate.as_secs_f64()));
+        }
         for finding in &summary.findings {
             output.note(&format!("warning: {}: {finding}", summary.column));
         }
@@ -445,7 +457,8 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
             "column": summary.column, "rows": summary.rows, "rewritten": summary.rewritten, "lost": summary.lost, "failed": failures,
             "stale": summary.stale, "passes": summary.passes, "seconds": summary.seconds,
             "findings": summary.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "undone": summary.undone,
+            "undone": summary.undone, "holds": summary.count.as_ref().map(status::object),
+            "estimate": summary.estimate.map(|estimate| estimate.as_secs_f64()),
             "end": format!("{:?}", summary.end).to_lowercase(),
         }));
     }
@@ -533,6 +546,7 @@ fn options(run: &RunArgs) -> RunOptions {
     options.app_stopped = run.app_stopped;
     options.batch = usize::from(run.batch);
     options.rows_per_second = run.rows_per_second;
+    options.max_replica_lag = run.max_replica_lag;
     options
 }
 

@@ -7,6 +7,7 @@ mod spec;
 mod sqlite;
 
 use core::fmt::Write as _;
+use core::time::Duration;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -63,6 +64,21 @@ pub trait Column: Send {
     /// [`Error::Database`].
     fn count_under(&mut self, kids: &[KeyId]) -> Result<Option<u64>> {
         let _ = kids;
+        Ok(None)
+    }
+
+    /// The most characters that a value may have, where the database says so.
+    fn capacity(&self) -> Option<usize> {
+        None
+    }
+
+    /// How far the replica that is furthest behind is behind the database, in time. None where the
+    /// database has no replicas by itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where that cannot be seen; [`Error::Database`].
+    fn replica_lag(&mut self) -> Result<Option<Duration>> {
         Ok(None)
     }
 
@@ -445,17 +461,36 @@ impl Run {
 
 /// Something that people should know about a column.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Finding(String);
+pub struct Finding {
+    text: String,
+    /// What to do before anything can be written, where something is in the way.
+    remedy: Option<String>,
+}
 
 impl Finding {
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), remedy: None }
+    }
+
+    /// One that keeps a run from its work.
+    pub(crate) fn obstacle(text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { text: text.into(), remedy: Some(remedy.into()) }
+    }
+
+    /// The refusal of a run that something is in the way of.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        let remedy = self.remedy.clone()?;
+        Some(Error::Refused { reason: self.text.clone(), remedy })
     }
 }
 
 impl core::fmt::Display for Finding {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
     }
 }
 

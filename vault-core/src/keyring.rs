@@ -146,10 +146,10 @@ impl<K: Material> Keyring<K> {
         if state.generation() < min_generation {
             return Err(refused(
                 format!(
-                    "the keyring's state file has generation {}, and at least {min_generation} is required",
+                    "the states of the keyring have generation {}, and min_generation asks for at least {min_generation}",
                     state.generation()
                 ),
-                "redeploy the newest state file",
+                "redeploy the newest state file; where a backup of their database came back and is meant to, lower min_generation",
             ));
         }
         for (kid, found) in &found {

@@ -11,6 +11,7 @@ mod exclusive;
 mod run;
 
 use core::ops::ControlFlow;
+use core::time::Duration;
 
 use crate::column::{Column, Finding, RowKey, Run};
 use crate::error::{Error, Result};
@@ -47,15 +48,18 @@ pub struct RunOptions {
     pub batch: usize,
     /// Most rows in a second.
     pub rows_per_second: Option<u32>,
+    /// How far a replica of the database may be behind before the next batch is written. Replicas
+    /// that are not connected are not waited for.
+    pub max_replica_lag: Option<Duration>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { app_stopped: false, batch: 500, rows_per_second: None }
+        Self { app_stopped: false, batch: 500, rows_per_second: None, max_replica_lag: None }
     }
 }
 
-/// What a run is doing, told after every batch.
+/// What a run is doing, told after every batch, and again and again while it waits for a replica.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Step<'a> {
@@ -67,6 +71,8 @@ pub struct Step<'a> {
     pub rows: u64,
     /// Rows written in this pass.
     pub rewritten: u64,
+    /// How far the replica is behind that the run waits for, if it waits.
+    pub replica_lag: Option<Duration>,
 }
 
 /// How the work on a column ended.
@@ -115,6 +121,9 @@ pub struct Summary {
     pub findings: Vec<Finding>,
     /// What the column holds, by format and key; of a dry run only.
     pub count: Option<ColumnCount>,
+    /// How long the run would take, from how long it took to read and convert what it would write;
+    /// of a dry run only. Locks, slow disks and a network are not in it.
+    pub estimate: Option<Duration>,
     /// How it ended; of a dry run, how the run would.
     pub end: End,
     /// Nothing was changed: an exclusive run could not finish every column.
@@ -184,7 +193,10 @@ impl<'a> Rotation<'a> {
     pub fn check(&mut self, job: &Job, options: &RunOptions) -> Result<(), Error> {
         for target in &mut self.targets {
             target.refuse_unsafe(job, options)?;
-            target.column.check()?;
+            target.checked()?;
+            if options.max_replica_lag.is_some() {
+                target.column.replica_lag()?;
+            }
         }
         Ok(())
     }
@@ -230,7 +242,7 @@ impl<'a> Rotation<'a> {
         let options = &RunOptions { app_stopped: false, ..options.clone() };
         for target in others {
             let order = Order { options, ..order };
-            match target.column.check().and_then(|findings| target.run(&order, findings, observe)) {
+            match target.checked().and_then(|findings| target.run(&order, findings, observe)) {
                 Ok(summary) => summaries.push(summary),
                 Err(error) => return Err(Unfinished { summaries, error }),
             }

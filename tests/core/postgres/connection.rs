@@ -1,10 +1,8 @@
 //! Who is connected to, and how.
 
-use std::process::Command;
-
 use vault_core::{Access, Error, PostgresDatabase, Result};
 
-use crate::server::{Database, server};
+use crate::server::{Database, Standby, server};
 
 use super::{number, open, url};
 
@@ -126,22 +124,7 @@ fn a_thread_of_a_runtime_is_refused() {
 
 #[test]
 fn a_standby_is_refused() {
-    let server = server();
-    let primary = server.directory.join("standby");
-    let config = server.config("postgres");
-    config.connect(postgres::NoTls).unwrap();
-    let mut copy = Command::new(crate::server::bin("pg_basebackup"));
-    copy.arg("-D").arg(&primary).args(["-h", &server.directory.display().to_string(), "-p", &server.port.to_string()]);
-    copy.args(["-U", "postgres", "--checkpoint=fast", "--no-sync", "--write-recovery-conf", "--wal-method=fetch"]);
-    crate::server::run(crate::server::unprivileged(&mut copy));
-    let port = crate::server::free_port();
-    let mut control = Command::new(crate::server::bin("pg_ctl"));
-    control.arg("-D").arg(&primary).args(["-w", "-l", "/dev/null", "-o"]).arg(format!("-p {port}")).arg("start");
-    crate::server::run(crate::server::unprivileged(&mut control));
-    let text = format!("postgresql://postgres@/postgres?host={}&port={port}", server.directory.display());
-    let result = connect(&text);
-    let mut control = Command::new(crate::server::bin("pg_ctl"));
-    control.arg("-D").arg(&primary).args(["-m", "immediate", "stop"]);
-    crate::server::run(crate::server::unprivileged(&mut control));
+    let standby = Standby::new();
+    let result = connect(&standby.url());
     assert!(matches!(&result, Err(Error::Refused { reason, .. }) if reason.contains("is a standby")), "{result:?}");
 }

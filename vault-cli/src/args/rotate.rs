@@ -1,5 +1,6 @@
 //! Values of columns and stores under other keys, and what is there.
 
+use core::time::Duration;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -72,6 +73,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "app_stopped")]
     pub(crate) rows_per_second: Option<u32>,
 
+    /// Wait before a batch while a replica of the database is further behind than so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, conflicts_with = "app_stopped")]
+    pub(crate) max_replica_lag: Option<Duration>,
+
     /// Stop at this time, such as 2026-02-03T06:00:00Z, or after +30m
     #[arg(long, value_name = "TIME", value_parser = crate::rotate::deadline)]
     pub(crate) until: Option<Timestamp>,
@@ -83,6 +88,11 @@ pub(crate) struct RunArgs {
     /// Change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0);
+    seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or("it is no number of seconds above 0")
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use vault_core::{Generate, Preset};
+use vault_core::{Generate, PostgresUrl, Preset, SecretName};
 
 use crate::transfer::Shape;
 
@@ -17,7 +17,8 @@ pub(crate) struct InitArgs {
     #[arg(long, value_name = "FORMAT", requires = "import")]
     pub(crate) format: Option<Shape>,
 
-    /// Where the store will be: file:PATH or sqlite:PATH
+    /// Where the store will be: file:PATH, sqlite:PATH, the URL of a PostgreSQL database without a
+    /// password, or secret:NAME of a secret that holds one
     #[arg(long, value_name = "URL", default_value = "file:vault.store.toml", value_parser = store_url, conflicts_with = "store_only")]
     pub(crate) store: String,
 
@@ -33,7 +34,17 @@ pub(crate) struct InitArgs {
 fn store_url(url: &str) -> Result<String, String> {
     match url.split_once(':') {
         Some(("file" | "sqlite", path)) if !path.is_empty() => Ok(url.to_owned()),
-        _ => Err("it is neither file:PATH nor sqlite:PATH".to_owned()),
+        Some(("secret", name)) => SecretName::parse(name).map(|_| url.to_owned()).map_err(|error| error.to_string()),
+        Some((scheme, _)) if scheme.starts_with("postgres") => {
+            let at = PostgresUrl::parse(url)?;
+            if at.has_password() {
+                return Err(
+                    "a password does not belong here; put the URL into a secret, and name it as secret:NAME".to_owned()
+                );
+            }
+            Ok(url.to_owned())
+        }
+        _ => Err("it is none of file:PATH, sqlite:PATH, secret:NAME and postgresql://…".to_owned()),
     }
 }
 

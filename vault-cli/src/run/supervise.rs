@@ -1,7 +1,6 @@
 //! The parent of a command: passes signals on to it, reaps what is left to it, and says how it
 //! ended.
 
-use std::fs;
 use std::io;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use signal_hook::low_level::siginfo::Cause;
 use vault_core::Error;
 
 use crate::output::Stream;
+use crate::signals::ignored_signals;
 
 use super::mask::Mask;
 
@@ -30,10 +30,8 @@ pub(super) struct Signals(SignalsInfo<WithOrigin>);
 impl Signals {
     /// What the caller chose to ignore stays ignored, for the command too: so `nohup` works.
     pub(super) fn register() -> Result<Self, Error> {
-        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-        let wanted = PASSED_ON.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0).chain([SIGCHLD]);
+        let ignored = ignored_signals();
+        let wanted = PASSED_ON.into_iter().filter(|signal| !ignored.contains(signal)).chain([SIGCHLD]);
         let handled = SignalsInfo::new(wanted).map(Self);
         handled.map_err(|source| Error::Io { action: "handle", path: "signals".into(), source })
     }

@@ -1,11 +1,13 @@
 //! Columns of PostgreSQL databases.
 
 mod fence;
+mod replicas;
 mod runs;
 mod sql;
 mod table;
 mod write;
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use postgres::Client;
@@ -18,6 +20,7 @@ use crate::primitives;
 
 use super::{Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
 
+use replicas::Replicas;
 use sql::{Sql, Value};
 use table::{Table, looking, wrong};
 use write::Manner;
@@ -34,6 +37,7 @@ pub struct PostgresColumn {
     most: usize,
     /// Batches to come in which others are expected to hold rows.
     among: u32,
+    replicas: Replicas,
 }
 
 impl PostgresColumn {
@@ -46,7 +50,7 @@ impl PostgresColumn {
         let (table, sql) = look(&database, &spec)?;
         let among = if table.partitioned { AMONG } else { 0 };
         let worker = primitives::hex(primitives::random()?.get(..8).unwrap_or_default());
-        Ok(Self { database, spec, table, sql, worker, most: usize::MAX, among })
+        Ok(Self { database, spec, table, sql, worker, most: usize::MAX, among, replicas: Replicas::default() })
     }
 
     fn action(&self, what: &str) -> String {
@@ -92,7 +96,11 @@ impl Column for PostgresColumn {
     fn check(&mut self) -> Result<Vec<Finding>> {
         (self.table, self.sql) = look(&self.database, &self.spec)?;
         let writes = self.database.writes();
-        let mut findings = self.asking(|client| self.table.findings(client, &self.spec, writes))?;
+        let mut findings = self.asking(|client| {
+            let mut findings = self.table.findings(client, &self.spec, &self.sql, writes)?;
+            findings.extend(replicas::finding(client)?.filter(|_| !self.spec.immutable));
+            Ok(findings)
+        })?;
         findings.extend(self.spec.findings(|a, b| a == b));
         Ok(findings)
     }
@@ -114,6 +122,14 @@ impl Column for PostgresColumn {
 
     fn count_under(&mut self, kids: &[KeyId]) -> Result<Option<u64>> {
         self.asking(|client| fence::count(client, &self.spec, &self.sql, kids)).map(Some)
+    }
+
+    fn capacity(&self) -> Option<usize> {
+        self.table.capacity
+    }
+
+    fn replica_lag(&mut self) -> Result<Option<Duration>> {
+        self.database.transact(Patience::Short, |client| self.replicas.lag(client)).map(Some)
     }
 
     fn read(&mut self, page: &Page<'_>) -> Result<Vec<Row>> {

@@ -26,6 +26,8 @@ pub(super) struct Pass<'a> {
     pub(super) filtered: bool,
     pub(super) batch: usize,
     pub(super) rows_per_second: Option<u32>,
+    /// How far a replica may be behind before the next batch is written.
+    pub(super) max_replica_lag: Option<Duration>,
     /// Whether rows that others have locked are waited for, and not left to the next pass.
     pub(super) waits: bool,
     /// Without a record, nothing is written.
@@ -57,6 +59,10 @@ pub(super) struct Tally {
     pub(super) failed: Failures,
     /// Were refused by the database.
     pub(super) refused: Failures,
+    /// Bytes of the longest value that was made.
+    pub(super) longest: usize,
+    /// How far a replica is behind that is waited for.
+    pub(super) lag: Option<Duration>,
     /// The observer asked to stop.
     pub(super) stopped: bool,
 }
@@ -148,6 +154,10 @@ impl Pass<'_> {
                 }
                 let page = converted.recv().map_err(|_| worker_gone())?;
                 under_way -= 1;
+                if self.wait_for_replicas(column, &mut tally, observe)?.is_break() {
+                    tally.stopped = true;
+                    return Ok(tally);
+                }
                 self.write(column, &page, &mut tally)?;
                 if observe(&tally).is_break() {
                     tally.stopped = true;
@@ -163,6 +173,7 @@ impl Pass<'_> {
         tally.rows += page.rows;
         tally.unmigrated += page.unmigrated;
         tally.failed.add(page.failed.iter().cloned());
+        tally.longest = page.changes.iter().map(|change| change.new.len()).fold(tally.longest, usize::max);
         let Some(Record { run, cursor, guard }) = self.record else {
             tally.rewritten += changes;
             return Ok(());
@@ -177,6 +188,26 @@ impl Pass<'_> {
         tally.lost += written.lost;
         tally.refused.add(written.failed);
         Ok(())
+    }
+
+    /// Waits while a replica is too far behind, as long as `observe` lets it.
+    fn wait_for_replicas(
+        &self,
+        column: &mut dyn Column,
+        tally: &mut Tally,
+        observe: &mut dyn FnMut(&Tally) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let Some(most) = self.max_replica_lag else { return Ok(ControlFlow::Continue(())) };
+        while let Some(lag) = column.replica_lag()?.filter(|lag| *lag > most) {
+            tally.lag = Some(lag);
+            let asked = observe(tally);
+            tally.lag = None;
+            if asked.is_break() {
+                return Ok(asked);
+            }
+            thread::sleep(LAG_PAUSE);
+        }
+        Ok(ControlFlow::Continue(()))
     }
 
     fn throttle(&self, started: Instant, rows: u64) {
@@ -212,3 +243,6 @@ fn worker_gone() -> Error {
         remedy: "run the command again".to_owned(),
     }
 }
+
+/// How long a replica that lags is left alone.
+const LAG_PAUSE: Duration = Duration::from_millis(200);

@@ -57,7 +57,7 @@ fn move_all(
 ) -> Result<Vec<Vec<Summary>>> {
     let mut findings = Vec::new();
     for group in groups.iter_mut() {
-        findings.push(group.iter_mut().map(|target| target.column.check()).collect::<Result<Vec<_>>>()?);
+        findings.push(group.iter_mut().map(|target| target.checked()).collect::<Result<Vec<_>>>()?);
     }
     for first in groups.iter_mut().filter_map(|group| group.first_mut()) {
         first.column.begin_exclusive()?;

@@ -23,6 +23,8 @@ const MAX_PASSES: u64 = 100;
 const MAX_FUTILE: u32 = 20;
 /// How long such a pass is rested from.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What a row costs a database that is near, beside reading it.
+const WRITE: Duration = Duration::from_micros(60);
 
 /// What is asked of every column.
 #[derive(Clone, Copy)]
@@ -45,7 +47,7 @@ impl Target {
             let summary = Summary::new(spec.name, Tally::default(), 0, stale, started, findings, End::Pinned);
             return Ok(Summary { count: Some(count), ..summary });
         }
-        let mut hindered = false;
+        let mut hindered = findings.iter().any(|finding| finding.refusal().is_some());
         let open = self.column.run()?;
         let wanted = new_run(job, &Converter::new(&spec, &self.keys, job), 0)?;
         let joined = open.map_or(Ok(()), |open| open.refuse_other(&spec.name, &wanted));
@@ -65,12 +67,29 @@ impl Target {
             Some(_) => left(&mut *self.column, &converter, &select, true, options)?,
             None => left_over.clone(),
         };
+        if let Some(capacity) = self.column.capacity().filter(|capacity| *capacity < tally.longest) {
+            hindered = true;
+            findings.push(Finding::obstacle(
+                format!(
+                    "column {} of table {} takes {capacity} characters, and a value would have {}",
+                    spec.value, spec.table, tally.longest
+                ),
+                "make the column longer, or of type text",
+            ));
+        }
+        let estimate = estimate(started.elapsed(), &tally, options);
         // The filter keeps a run from what is outside of it.
         let all = !hindered && left_over.failed.rows == 0 && left_over.rewritten == tally.rewritten;
         let end = if all { End::Clean } else { End::Stale };
         let stale = left_over.rewritten + left_over.failed.rows;
         let summary = Summary::new(spec.name, tally, 1, stale, started, findings, end);
-        Ok(Summary { count: Some(count), ..summary })
+        Ok(Summary { count: Some(count), estimate: Some(estimate), ..summary })
+    }
+
+    /// What people should know about the column; refused where something is in the way of a run.
+    pub(super) fn checked(&mut self) -> Result<Vec<Finding>> {
+        let findings = self.column.check()?;
+        findings.iter().find_map(Finding::refusal).map_or(Ok(findings), Err)
     }
 
     /// Passes until one from the start changes nothing; inside the open transaction of the column's
@@ -107,13 +126,20 @@ impl Target {
                 filtered: true,
                 batch: options.batch,
                 rows_per_second: options.rows_per_second.filter(|_| !alone),
+                max_replica_lag: options.max_replica_lag.filter(|_| !alone),
                 // What the cursor passed counts as done.
                 waits: all,
                 record: Some(Record { run: &run.id, cursor: all || !deep, guard }),
             };
             let converter = if all { &afresh } else { &converter };
             let tally = pass.run(&mut *self.column, converter, cursor.take(), &mut |tally| {
-                observe(Step { column: &spec.name, pass: passes, rows: tally.rows, rewritten: tally.rewritten })
+                observe(Step {
+                    column: &spec.name,
+                    pass: passes,
+                    rows: tally.rows,
+                    rewritten: tally.rewritten,
+                    replica_lag: tally.lag,
+                })
             })?;
             total.rows = total.rows.max(tally.rows);
             total.rewritten += tally.rewritten;
@@ -140,6 +166,14 @@ impl Target {
         };
         if !alone {
             self.column.finish()?;
+        }
+        if total.stopped
+            && self.is_told_by_prefix()
+            && let Some(stale) = self.column.count_under(&self.stale_keys())?
+        {
+            // Who asked to stop is not kept waiting while every value that is left is opened.
+            total.failed = core::mem::take(&mut total.refused).and(not_afresh);
+            return Ok(Summary::new(spec.name, total, passes, stale, started, findings, End::Stopped));
         }
         let left_over = left(&mut *self.column, &converter, &not_current, false, options)?;
         let stale = left_over.rewritten + left_over.failed.rows;
@@ -311,6 +345,7 @@ impl Summary {
             seconds: started.elapsed().as_secs_f64(),
             findings,
             count: None,
+            estimate: None,
             end,
             undone: false,
         }
@@ -325,8 +360,27 @@ fn left(
     filtered: bool,
     options: &RunOptions,
 ) -> Result<Tally> {
-    let pass = Pass { select, filtered, batch: options.batch, rows_per_second: None, waits: false, record: None };
+    let pass = Pass {
+        select,
+        filtered,
+        batch: options.batch,
+        rows_per_second: None,
+        max_replica_lag: None,
+        waits: false,
+        record: None,
+    };
     pass.run(column, converter, None, &mut |_| ControlFlow::Continue(()))
+}
+
+/// How long a run takes that has as much to do as a dry run found in `looked`: it reads and converts
+/// the same, writes it, and looks at everything once more.
+fn estimate(looked: Duration, tally: &Tally, options: &RunOptions) -> Duration {
+    let written = u32::try_from(tally.rewritten).unwrap_or(u32::MAX);
+    let run = looked.saturating_mul(2).saturating_add(WRITE.saturating_mul(written));
+    match options.rows_per_second.filter(|rate| *rate > 0 && !options.app_stopped) {
+        Some(rate) => run.max(Duration::from_secs_f64(f64::from(written) / f64::from(rate))),
+        None => run,
+    }
 }
 
 fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run> {

@@ -7,6 +7,8 @@ use crate::column::{ColumnSpec, Finding};
 use crate::database::postgres::{get, query, quoted};
 use crate::error::{Error, Result};
 
+use super::sql::Sql;
+
 /// What is known of a table that can be worked on.
 pub(super) struct Table {
     pub(super) oid: u32,
@@ -17,6 +19,8 @@ pub(super) struct Table {
     /// The columns of the row key, in the order of the index that keeps them unique.
     pub(super) keys: Vec<Key>,
     pub(super) value: Kind,
+    /// The most characters that a value may have.
+    pub(super) capacity: Option<usize>,
     /// Whether the value is compared by a collation under which different texts can be equal.
     pub(super) loose: bool,
     pub(super) partitioned: bool,
@@ -61,6 +65,7 @@ struct Declared {
     /// The type; of a domain, what it is made of.
     base: u32,
     written: String,
+    capacity: Option<usize>,
     deterministic: bool,
     updatable: bool,
 }
@@ -132,6 +137,7 @@ impl Table {
             path: format!("{}.{}", quoted(&found.schema), quoted(&found.name)),
             keys,
             value: kind,
+            capacity: value.capacity.filter(|_| kind == Kind::Text),
             loose: !value.deterministic,
             typeof_document: if value.base == Type::JSON.oid() { "json_typeof" } else { "jsonb_typeof" },
             partitioned: found.partitioned,
@@ -145,46 +151,76 @@ impl Table {
     }
 
     /// What is allowed and worth knowing.
-    pub(super) fn findings(&self, client: &mut Client, spec: &ColumnSpec, writes: bool) -> Result<Vec<Finding>> {
+    pub(super) fn findings(
+        &self,
+        client: &mut Client,
+        spec: &ColumnSpec,
+        sql: &Sql,
+        writes: bool,
+    ) -> Result<Vec<Finding>> {
+        self.refuse_unreadable(client, spec)?;
         let mut findings = Vec::new();
-        let mut find = |text: String| findings.push(Finding::new(text));
-        let value = self.columns.iter().find(|column| column.name == spec.value);
-        let number = value.map_or(0, |value| value.number);
         if spec.immutable {
             // Nothing is ever written.
-        } else {
-            for trigger in self.triggers(client, spec, number)? {
-                find(format!("trigger {trigger} fires for every row that is written, and may refuse or alter it"));
+            return Ok(findings);
+        }
+        let value = self.columns.iter().find(|column| column.name == spec.value);
+        let number = value.map_or(0, |value| value.number);
+        for trigger in self.triggers(client, spec, number)? {
+            findings.push(Finding::new(format!(
+                "trigger {trigger} fires for every row that is written, and may refuse or alter it"
+            )));
+        }
+        if value.is_some_and(|value| !value.updatable) {
+            let missing = Finding::obstacle(
+                format!("column {}, table {}: the role may not update column {}", spec.name, spec.table, spec.value),
+                format!("GRANT UPDATE ({}) ON {} TO the role of the URL", quoted(&spec.value), self.path),
+            );
+            if let Some(refusal) = missing.refusal().filter(|_| writes) {
+                return Err(refusal);
             }
-            if value.is_some_and(|value| !value.updatable) {
-                let reason = format!("the role may not update column {}", spec.value);
-                if writes {
-                    return Err(Error::Refused {
-                        reason: format!("column {}, table {}: {reason}", spec.name, spec.table),
-                        remedy: format!(
-                            "GRANT UPDATE ({}) ON {} TO the role of the URL",
-                            quoted(&spec.value),
-                            self.path
-                        ),
-                    });
-                }
-                find(reason);
-            }
-            if !self.has_prefix_index(client, spec, number)? {
-                let prefix = match self.value {
-                    Kind::Bytes => format!("substr({}, 1, 22)", quoted(&spec.value)),
-                    Kind::Text => format!("left({}, 22)", quoted(&spec.value)),
-                    Kind::Member => {
-                        format!("left({} ->> '…', 22)", quoted(&spec.value))
-                    }
-                };
-                find(format!(
-                    "no index tells which values are stale, so each pass reads the table: CREATE INDEX CONCURRENTLY ON {} (({prefix}))",
-                    self.path
-                ));
-            }
+            findings.push(missing);
+        }
+        findings.extend(missing_schema(client, spec)?);
+        if !self.has_prefix_index(client, spec, number)? {
+            // An index of a partitioned table is made at once, or partition by partition.
+            let how = if self.partitioned { "" } else { " CONCURRENTLY" };
+            findings.push(Finding::new(format!(
+                "no index tells which values are stale, so each pass reads the table: CREATE INDEX{how} ON {} (({}))",
+                self.path, sql.prefix_bare
+            )));
         }
         Ok(findings)
+    }
+
+    /// Refuses what the role may not read, or not all of.
+    fn refuse_unreadable(&self, client: &mut Client, spec: &ColumnSpec) -> Result<()> {
+        let mut names: Vec<&str> = spec.row.iter().map(String::as_str).collect();
+        let context = spec.context.columns();
+        names.extend(context.iter().map(String::as_str).chain([spec.value.as_str()]));
+        let rows = query(
+            client,
+            &looking(spec),
+            "SELECT name, row_security_active($1) FROM unnest($2) WITH ORDINALITY AS u(name, place)
+             WHERE NOT has_column_privilege($1, name, 'SELECT') OR row_security_active($1) ORDER BY place",
+            &[(&self.oid, Type::OID), (&names, Type::TEXT_ARRAY)],
+        )?;
+        let Some(first) = rows.first() else { return Ok(()) };
+        let place = format!("column {}, table {}", spec.name, spec.table);
+        if get(first, 1)? {
+            return Err(Error::Refused {
+                reason: format!("{place}: row-level security would hide rows from the role"),
+                remedy: "connect as the table's owner, or ALTER ROLE … BYPASSRLS".to_owned(),
+            });
+        }
+        let mut names = rows.iter().map(|row| get::<String>(row, 0)).collect::<Result<Vec<_>>>()?;
+        names.dedup();
+        let names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
+        let names = names.join(", ");
+        Err(Error::Refused {
+            reason: format!("{place}: the role may not read {names}"),
+            remedy: format!("GRANT SELECT ({names}) ON {} TO the role of the URL", self.path),
+        })
     }
 
     /// The triggers that an update of the value fires.
@@ -212,6 +248,33 @@ impl Table {
         )?;
         rows.first().map_or(Ok(false), |row| get(row, 0))
     }
+}
+
+/// What the role lacks to record a run.
+fn missing_schema(client: &mut Client, spec: &ColumnSpec) -> Result<Option<Finding>> {
+    let rows = query(
+        client,
+        &looking(spec),
+        "SELECT n.oid IS NOT NULL,
+                CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
+                     ELSE has_schema_privilege(n.oid, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE') END,
+                pg_catalog.current_database()::text
+         FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'vault_core'",
+        &[],
+    )?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let (exists, allowed, database): (bool, bool, String) = (get(row, 0)?, get(row, 1)?, get(row, 2)?);
+    Ok((!allowed).then(|| {
+        let remedy = if exists {
+            "GRANT USAGE, CREATE ON SCHEMA vault_core TO the role of the URL".to_owned()
+        } else {
+            format!(
+                "CREATE SCHEMA vault_core and GRANT USAGE, CREATE ON it TO the role of the URL, in database {}",
+                quoted(&database)
+            )
+        };
+        Finding::obstacle(format!("column {}: the role may not record a run in schema vault_core", spec.name), remedy)
+    }))
 }
 
 struct Found {
@@ -265,7 +328,8 @@ fn columns(client: &mut Client, spec: &ColumnSpec, table: u32) -> Result<Vec<Dec
         &looking(spec),
         "SELECT a.attname::text, a.attnum, a.attnotnull, a.attgenerated <> '',
                 CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END,
-                pg_catalog.format_type(a.atttypid, -1), coalesce(c.collisdeterministic, true),
+                pg_catalog.format_type(a.atttypid, -1),
+                CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END, coalesce(c.collisdeterministic, true),
                 has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
          LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
@@ -281,8 +345,10 @@ fn columns(client: &mut Client, spec: &ColumnSpec, table: u32) -> Result<Vec<Dec
                 generated: get(row, 3)?,
                 base: get(row, 4)?,
                 written: get(row, 5)?,
-                deterministic: get(row, 6)?,
-                updatable: get(row, 7)?,
+                // Of character types, the length and a header of four bytes.
+                capacity: usize::try_from(get::<i32>(row, 6)? - 4).ok(),
+                deterministic: get(row, 7)?,
+                updatable: get(row, 8)?,
             })
         })
         .collect()
