@@ -16,7 +16,7 @@ fn blocks(document: &str, language: &str) -> Vec<String> {
     blocks_of(&fs::read_to_string(path).unwrap(), language)
 }
 
-fn blocks_of(text: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks_of(text: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
@@ -28,7 +28,7 @@ fn blocks_of(text: &str, language: &str) -> Vec<String> {
 }
 
 /// The part of a document under a heading of the second level.
-fn part(document: &str, heading: &str) -> String {
+pub(crate) fn part(document: &str, heading: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(document);
     let text = fs::read_to_string(path).unwrap();
     let parts = text.split("\n## ");
@@ -45,7 +45,7 @@ fn sections(part: &str, language: &str) -> Vec<(String, Vec<String>)> {
 }
 
 /// Runs a shell block in a directory where `vault` is on the path.
-fn run(block: &str, directory: &Directory) -> String {
+pub(crate) fn run(block: &str, directory: &Directory) -> String {
     let path = format!("{}:/usr/bin:/bin", crate::binary().parent().unwrap().display());
     let ran = crate::finish(
         Command::new("bash")
