@@ -73,7 +73,7 @@ fn flowfile_moves_and_goes_back() {
 #[test]
 fn fingerflow_moves_and_goes_back() {
     let directory = Directory::new();
-    let key = "5f".repeat(32);
+    let key = "bd5106243a3cf0fc9f6d998356abc4195d299cced700c6106d84bc4124a86c0f".to_owned();
     let before = format!("SECRET_KEY={key}\nPOSTGRES_PASSWORD='p@ss/word of 2026'\n");
     fs::write(directory.path(".env"), &before).unwrap();
     let [take, rotate, back] = steps("From FingerFlow");
@@ -91,7 +91,11 @@ fn fingerflow_moves_and_goes_back() {
 #[test]
 fn the_face_api_gets_a_new_key_and_goes_back() {
     let app = App::new("From the face-recognition API");
-    fs::write(app.directory.path("keys/db_encryption_key_1"), "9d".repeat(32) + "\n").unwrap();
+    fs::write(
+        app.directory.path("keys/db_encryption_key_1"),
+        "9dc9ec099321c79273c6baa9e10a1339e4d21ea5ceaf27e2ca2f4d38cd31d891\n",
+    )
+    .unwrap();
     let key = app.key("db_encryption_key_1", Trim::LineBreak);
     let connection = app.database("app.db");
     connection
