@@ -21,7 +21,7 @@
  * {@link VaultError}.
  *
  * Threads. Worker threads may load the package; each loads keys of its own, because objects cannot be
- * handed to another thread.
+ * handed to another thread. Bytes in a SharedArrayBuffer must not change while a call reads them.
  *
  * Memory. Secrets that calls return are Buffers of the caller's own, which JavaScript does not wipe:
  * `buffer.fill(0)` does, once it is not needed any more. Strings cannot be wiped at all, so secrets
@@ -116,7 +116,7 @@ export class VaultError extends Error {
 export class Context {
   /**
    * @param purpose what kind of secret it is, as in "user-secret"
-   * @throws VaultError `usage` for an unknown option
+   * @throws VaultError `usage` for an unknown option, and for what is neither a string nor undefined
    */
   constructor(purpose?: string, options?: ContextOptions);
   /** Bound to nothing: a token opens wherever it is moved to. */

@@ -13,11 +13,11 @@ class Context {
   #unbound = false;
 
   constructor(purpose, options) {
-    this.#purpose = purpose;
+    this.#purpose = optionalText('purpose', purpose);
     if (options !== undefined) {
       refuseUnknown(options, 'tenant', 'name', 'extra');
-      this.#tenant = options.tenant;
-      this.#name = options.name;
+      this.#tenant = optionalText('tenant', options.tenant);
+      this.#name = optionalText('name', options.name);
       if (options.extra !== undefined) this.#extra = pairs(options.extra);
     }
   }
@@ -311,6 +311,12 @@ function all(results) {
 /** Names and values in turn. What is undefined is left out, as in process.env of the types. */
 function pairs(object) {
   return Object.entries(object).filter(([, value]) => value !== undefined).flat();
+}
+
+/** What is null in a row of a database is no absent text: nothing may be bound to less than was meant. */
+function optionalText(what, value) {
+  if (value !== undefined && typeof value !== 'string') throw usage(`the ${what} must be a string`);
+  return value;
 }
 
 function refuseUnknown(options, ...known) {

@@ -22,6 +22,7 @@ test('a vault in memory is a vault, and like no other', () => {
 
 test('it reads no variable, and leaves no file', () => {
   process.env.VAULT_TEST_SECRET = 'of the process';
+  process.env.VAULT_CORE_PROFILE = 'staging';
   const before = fs.readdirSync(os.tmpdir()).filter((name) => name.startsWith('vault-core-testing-'));
   assert.equal(TestVault.new().getSecret('VAULT_TEST_SECRET', false), undefined);
   assert.throws(() => TestVault.new({ VAULT_TEST: 7 }), VaultError);

@@ -88,6 +88,14 @@ test('one context for a whole batch', () => {
   assert.deepEqual(opened.map(Number), [...opened.keys()]);
 });
 
+test('a context of null is refused, and is not that of the item before', () => {
+  for (const wrong of [null, 42, Buffer.from('user-secret')]) {
+    fails(() => new Context(wrong), 'usage');
+    fails(() => new Context('user-secret', { tenant: wrong }), 'usage');
+    fails(() => sealer.sealMany([[context, 'x'], [new Context(wrong, { tenant: '43' }), 'y']]), 'usage');
+  }
+});
+
 test('a batch tells which item failed', () => {
   const items = Array.from({ length: 200 }, () => [context, sealer.seal(context, 'x')]);
   items[170] = [context, 'vs1.x'];

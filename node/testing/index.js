@@ -14,8 +14,9 @@ class TestVault extends Vault {
     try {
       fs.writeFileSync(path.join(directory, 'key'), randomBytes(32).toString('hex'), { mode: 0o600 });
       const manifest = path.join(directory, 'vault.toml');
-      fs.writeFileSync(manifest, 'version = 1\n[keyring.main]\nsources = ["file:key"]\n');
-      return TestVault.load(manifest, { variables: secrets, mounts: directory });
+      // With a profile of its own, that of the process is not asked for.
+      fs.writeFileSync(manifest, 'version = 1\n[keyring.main]\nsources = ["file:key"]\n[profiles.testing]\n');
+      return TestVault.load(manifest, { profile: 'testing', variables: secrets, mounts: directory });
     } finally {
       fs.rmSync(directory, { recursive: true });
     }

@@ -5,7 +5,7 @@ PyTypeObject *context_type;
 
 typedef struct {
     PyObject_HEAD
-    /* Keep the texts alive: purpose, tenant, name, and a list of pairs. */
+    /* Keep the texts alive: purpose, tenant, name, and a tuple of pairs, which nobody can change. */
     PyObject *purpose;
     PyObject *tenant;
     PyObject *name;
@@ -24,7 +24,7 @@ static void context_dealloc(Context *self)
     free_object((PyObject *)self);
 }
 
-/* Context(purpose, tenant, name, pairs, unbound), with pairs a list that nobody else has, or None. */
+/* Context(purpose, tenant, name, pairs, unbound), with pairs a tuple of tuples, or None. */
 static PyObject *context_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
 {
     PyObject *purpose = NULL;

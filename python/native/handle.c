@@ -50,7 +50,7 @@ static vault_status configure(const configuration *given, vault_config **config,
 }
 
 /* Handle(origin, path, profile, format, limit, padded, preset, variables, mounts): origin is
- * "environment", "file", "key-file" or "text-key-file"; variables a list that nobody else has. */
+ * "environment", "file", "key-file" or "text-key-file"; variables a tuple of tuples. */
 static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNUSED(keywords))
 {
     PyObject *origin, *path, *profile, *format, *preset, *variables, *mounts;

@@ -53,8 +53,8 @@ void input_done(input *in);
 int worth_releasing(const input *in);
 /* A text that may be None. */
 int optional_text(PyObject *object, vault_str *text);
-/* Pairs of a list of tuples of texts, which must outlive them. NULL with an exception set. */
-vault_pair *pairs_of(PyObject *list, size_t *len);
+/* Pairs of a tuple of tuples of texts, which must outlive them. NULL with an exception set. */
+vault_pair *pairs_of(PyObject *tuple, size_t *len);
 /* The context that an argument is, or NULL with an exception set. */
 const vault_context *context_of(PyObject *object);
 /* Whether there are too few or too many arguments, and sets an exception then. */

@@ -108,9 +108,9 @@ int optional_text(PyObject *object, vault_str *text)
     return text->data != NULL;
 }
 
-vault_pair *pairs_of(PyObject *list, size_t *len)
+vault_pair *pairs_of(PyObject *tuple, size_t *len)
 {
-    Py_ssize_t count = PyList_Size(list);
+    Py_ssize_t count = PyTuple_Size(tuple);
     if (count < 0) {
         return NULL;
     }
@@ -122,7 +122,7 @@ vault_pair *pairs_of(PyObject *list, size_t *len)
     for (Py_ssize_t at = 0; at < count; at++) {
         PyObject *key = NULL;
         PyObject *value = NULL;
-        if (!PyArg_ParseTuple(PyList_GetItem(list, at), "UU", &key, &value) || !optional_text(key, &pairs[at].key) ||
+        if (!PyArg_ParseTuple(PyTuple_GetItem(tuple, at), "UU", &key, &value) || !optional_text(key, &pairs[at].key) ||
             !optional_text(value, &pairs[at].value)) {
             PyMem_Free(pairs);
             return NULL;

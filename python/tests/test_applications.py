@@ -23,6 +23,8 @@ from vault_core import (
     ContextMismatchError,
     CorruptError,
     Error,
+    IoError,
+    KeyMalformedError,
     KeyMissingError,
     MalformedError,
     NotFoundError,
@@ -142,6 +144,83 @@ def test_flowfile_master_keys(configure: Configure) -> None:
         flowfile.encrypt_secret("secret", 1)
 
 
+# Flowfile's own storage, which makes its directory and key: what it reads, then what it writes.
+STORAGE = """
+import json, sys
+from flowfile_core.auth import secrets
+found = {name: secrets.get_password("flowfile", name) for name in json.loads(sys.argv[1])}
+secrets.set_password("flowfile", "theirs", "written by Flowfile")
+print(json.dumps(found))
+"""
+
+
+def of_flowfile(directory: Path, *names: str) -> dict[str, str | None]:
+    variables = {"FLOWFILE_MODE": "electron", "FLOWFILE_SKIP_INIT_DB": "1", "FLOWFILE_SECURE_STORAGE_PATH": str(directory)}
+    others = {name: str(directory / name) for name in ("FLOWFILE_STORAGE_DIR", "FLOWFILE_USER_DATA_DIR")}
+    done = subprocess.run(
+        [sys.executable, "-c", STORAGE, json.dumps(names)],
+        env={**os.environ, **variables, **others},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, str | None] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_flowfile_storage_reads_and_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert of_flowfile(tmp_path, "ours") == {"ours": None}
+    monkeypatch.setenv("FLOWFILE_SECURE_STORAGE_PATH", str(tmp_path))
+    storage = flowfile.SecureStorage()
+    assert storage.get_password("flowfile", "theirs") == "written by Flowfile"
+    assert storage.get_password("flowfile", "nobody") is None
+    storage.set_password("flowfile", "ours", "gr\u00fc\u00dfe \U0001f511")
+    storage.delete_password("flowfile", "theirs")
+    storage.delete_password("flowfile", "nobody")
+    assert tmp_path.joinpath("flowfile.json.enc").stat().st_mode & 0o777 == 0o600
+    assert of_flowfile(tmp_path, "ours", "theirs") == {"ours": "gr\u00fc\u00dfe \U0001f511", "theirs": None}
+    assert storage.get_password("flowfile", "theirs") == "written by Flowfile"
+    assert [path.name for path in tmp_path.glob(".*.tmp")] == []
+
+
+def test_flowfile_storage_known_answer(tmp_path: Path) -> None:
+    known = json.loads((VECTORS / "flowfile-secure-storage.json").read_text())
+    for name, content in known["files"].items():
+        tmp_path.joinpath(name).write_text(content)
+    storage = flowfile.SecureStorage(tmp_path)
+    assert storage.get_password("flowfile", "master_key") == known["master_key"]
+
+
+def test_flowfile_storage_is_never_replaced_unread(tmp_path: Path) -> None:
+    storage = flowfile.SecureStorage(tmp_path)
+    store = tmp_path / "flowfile.json.enc"
+    with pytest.raises(IoError):
+        storage.set_password("flowfile", "a", "without a key")
+    assert list(tmp_path.iterdir()) == []
+    storage.key_path.write_bytes(Fernet.generate_key())
+    storage.set_password("flowfile", "a", "1")
+    kept = store.read_bytes()
+    for damaged, key in ((kept[:-9], None), (b"", None), (b"{}", None), (kept, Fernet.generate_key()), (kept, b"no key")):
+        store.write_bytes(damaged)
+        before = storage.key_path.read_bytes()
+        storage.key_path.write_bytes(before if key is None else key)
+        refused = pytest.raises((CorruptError, KeyMalformedError, MalformedError))
+        with refused:
+            storage.get_password("flowfile", "a")
+        with refused:
+            storage.set_password("flowfile", "a", "2")
+        with refused:
+            storage.delete_password("flowfile", "a")
+        assert store.read_bytes() == damaged
+        storage.key_path.write_bytes(before)
+    store.write_bytes(Fernet(storage.key_path.read_bytes()).encrypt(b"[]"))
+    with pytest.raises(MalformedError):
+        storage.get_password("flowfile", "a")
+    with pytest.raises(ValueError, match="name of a file"):
+        storage.get_password("../flowfile", "a")
+
+
 def test_flowfile_in_tokens(configure: Configure) -> None:
     directory = configure(flowfile, FLOWFILE_MASTER_KEY=Fernet.generate_key().decode())
     directory.joinpath("kek").write_text(os.urandom(32).hex())
@@ -157,6 +236,11 @@ def test_flowfile_in_tokens(configure: Configure) -> None:
         tokens.decrypt_secret(value, 8)
     with pytest.raises(ValueError, match="needs the user_id"):
         tokens.decrypt_secret(value)
+    for user in (7.9, "7", None):
+        with pytest.raises(TypeError):
+            tokens.encrypt_secret("sk-1", user)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            flowfile.encrypt_secret("sk-1", user)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="writes is"):
         flowfile.Flowfile(Vault.load(), writes="fernet")
 

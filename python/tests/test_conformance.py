@@ -104,7 +104,7 @@ def context(arguments: Mapping[str, Any]) -> Context:
     extra = {pair["key"].decode(): pair["value"].decode() for pair in given.get("extra", [])}
     if given.get("unbound"):
         purpose, tenant, name = (fields.get(field) for field in ("purpose", "tenant", "name"))
-        return _native.Context.__new__(Context, purpose, tenant, name, list(extra.items()) or None, True)
+        return _native.Context.__new__(Context, purpose, tenant, name, tuple(extra.items()) or None, True)
     return Context(**fields, extra=extra)
 
 

@@ -14,8 +14,10 @@ from vault_core.applications import face, fingerflow, flowfile
 PROJECT = Path(__file__).resolve().parents[2]
 
 
-def blocks(document: str, language: str) -> list[str]:
+def blocks(document: str, language: str, heading: str | None = None) -> list[str]:
     text = PROJECT.joinpath(document).read_text()
+    if heading is not None:
+        text = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
@@ -34,7 +36,7 @@ def test_integration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(snippets) >= 8
     tmp_path.joinpath("keys").mkdir()
     tmp_path.joinpath("keys/vault_kek_1").write_text(os.urandom(32).hex())
-    tmp_path.joinpath("vault.toml").write_text(blocks("docs/INTEGRATION.md", "toml")[0])
+    tmp_path.joinpath("vault.toml").write_text(blocks("docs/INTEGRATION.md", "toml", "Python")[0])
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:password@host/app")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "snippets"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, session
-from pydantic import SecretStr, ValidationError
+from pydantic import AliasChoices, AliasPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
@@ -66,6 +66,19 @@ def test_pydantic_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made["database_url"].get_secret_value() == "postgresql://u:p@h/d"
     assert (made["smtp_port"], made["workers"]) == (587, 7)
     assert settings(database_url="API")().model_dump()["database_url"].get_secret_value() == "sk-1"
+
+
+def test_pydantic_settings_take_a_field_with_aliases_from_the_vault(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Settings(BaseSettings):
+        model_config = SettingsConfigDict(extra="ignore")
+        database: str = Field("default", validation_alias=AliasChoices("database_url", "db_url"))
+        nested: str = Field("default", validation_alias=AliasPath("some", "place"))
+
+    monkeypatch.setenv("DB_URL", "of the process")
+    source = VaultSettingsSource(Settings, VAULT, {"database": "DATABASE_URL"})
+    assert Settings(**source()).database == "postgresql://u:p@h/d"
+    with pytest.raises(TypeError, match="the field nested has no alias that is a name"):
+        VaultSettingsSource(Settings, VAULT, {"nested": "API"})()
 
 
 def test_pydantic_settings_never_fall_back() -> None:

@@ -27,6 +27,8 @@ def test_it_seals_and_finds() -> None:
 
 def test_it_reads_nothing_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_PASSWORD", "of the process")
+    monkeypatch.setenv("VAULT_CORE_PROFILE", "staging")
+    monkeypatch.setenv("VAULT_CORE_CONFIG", "/nonexistent/vault.toml")
     with pytest.raises(errors.NotFoundError):
         TestVault.new().secret("DB_PASSWORD")
 

@@ -128,6 +128,33 @@ def test_a_context_keeps_its_texts(sealer: Sealer) -> None:
     assert sealer.open(context, token) == b"secret"
 
 
+def test_nothing_that_a_context_gives_can_change_it(sealer: Sealer) -> None:
+    context = Context("p", extra={"".join(["k", "ey"]): "".join(["val", "ue"])})
+    token = sealer.seal(context, b"secret")
+    assert type(context._pairs) is tuple
+    assert all(type(pair) is tuple for pair in context._pairs)
+    assert sealer.open(context, token) == b"secret"
+
+
+def test_mounts_are_looked_at_without_variables_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.joinpath("key").write_text(os.urandom(32).hex())
+    manifest = tmp_path / "vault.toml"
+    manifest.write_text('version = 1\n[keyring.main]\nsources = ["file:key"]\n')
+    tmp_path.joinpath("mounted").write_text("of the mount")
+    monkeypatch.setenv("SET", "of the process")
+    vault = Vault.load(manifest, mounts=tmp_path)
+    assert vault.secret("MOUNTED").expose_text() == "of the mount"
+    assert vault.secret("SET").expose_text() == "of the process"
+
+
+def test_the_traceback_of_a_batch_holds_no_other_secret(sealer: Sealer) -> None:
+    items = [(CONTEXT, sealer.seal(CONTEXT, MARKER.encode())), (CONTEXT, "vs1.x")]
+    with pytest.raises(errors.MalformedError) as raised:
+        sealer.open_many(items)
+    shown = "".join(traceback.TracebackException.from_exception(raised.value, capture_locals=True).format())
+    assert MARKER not in shown
+
+
 def test_a_context_is_meant_or_refused(sealer: Sealer) -> None:
     token = sealer.seal(Context.none(), b"secret")
     assert sealer.open(Context.none(), token) == b"secret"

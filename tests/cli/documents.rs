@@ -45,7 +45,7 @@ pub(crate) fn sections(part: &str, language: &str) -> Vec<(String, Vec<String>)>
 }
 
 /// Runs a shell block in a directory where `vault` is on the path.
-fn run(block: &str, directory: &Directory) -> String {
+pub(crate) fn run(block: &str, directory: &Directory) -> String {
     let path = format!("{}:/usr/bin:/bin", crate::binary().parent().unwrap().display());
     let ran = crate::finish(
         Command::new("bash")

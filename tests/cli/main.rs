@@ -15,6 +15,8 @@ mod conformance_list;
 mod crash;
 mod documents;
 mod faults;
+mod integration;
+mod integration_example;
 mod key;
 mod nodes;
 #[cfg(feature = "os-keyring")]

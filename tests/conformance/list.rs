@@ -9,15 +9,14 @@ use serde_json::Value;
 /// A case, or what came of one: each value under the path to it, as in `arguments.context.tenant`.
 pub(crate) type Flat = BTreeMap<String, Vec<u8>>;
 
-/// Runs every case that `language` can spell, and says how many. `run` gives nothing where it has no
-/// such call.
-pub(crate) fn run_all(language: &str, mut run: impl FnMut(&Flat, &Path) -> Option<Flat>) -> usize {
-    let list: Value = serde_json::from_slice(&fs::read(root().join("cases.json")).unwrap()).unwrap();
-    let list = list["cases"].as_array().unwrap();
+/// Runs every case that `language` can spell, and says how many there are of each call. `run` gives
+/// nothing where it has no such call.
+pub(crate) fn run_all(language: &str, mut run: impl FnMut(&Flat, &Path) -> Option<Flat>) -> BTreeMap<String, usize> {
+    let list = cases();
     let mut names = BTreeSet::new();
     let mut failures = Vec::new();
-    let mut count = 0;
-    for case in list {
+    let mut counts = BTreeMap::new();
+    for case in &list {
         let name = case["name"].as_str().unwrap();
         assert!(names.insert(name), "two cases are called {name}");
         if case["except"].get(language).is_some() {
@@ -41,10 +40,16 @@ pub(crate) fn run_all(language: &str, mut run: impl FnMut(&Flat, &Path) -> Optio
         if !good {
             failures.push(format!("{name}: expected {}, came {}", show(&expected), show(&came)));
         }
-        count += 1;
+        *counts.entry(case["call"].as_str().unwrap().to_owned()).or_default() += 1;
     }
-    assert!(failures.is_empty(), "{} of {count} cases in {language}:\n{}", failures.len(), failures.join("\n"));
-    count
+    assert!(failures.is_empty(), "{} cases in {language}:\n{}", failures.len(), failures.join("\n"));
+    counts
+}
+
+/// The list as it is written.
+pub(crate) fn cases() -> Vec<Value> {
+    let list: Value = serde_json::from_slice(&fs::read(root().join("cases.json")).unwrap()).unwrap();
+    list["cases"].as_array().unwrap().clone()
 }
 
 /// The entries under a prefix, without it.

@@ -40,6 +40,27 @@ fn the_example_of_the_readme_runs() {
 }
 
 #[test]
+fn the_example_of_the_integration_page_runs() {
+    let page = fs::read_to_string(c::tests().join("../docs/INTEGRATION.md")).unwrap();
+    let part = |language: &str| page.split(&format!("```{language}\n")).nth(1).unwrap().split("```").next().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["keys", "secrets"] {
+        fs::create_dir(directory.path().join(name)).unwrap();
+    }
+    let key = c::tests().join("conformance/fixtures/texts/keys/kek_1");
+    fs::copy(key, directory.path().join("keys/vault_kek_1")).unwrap();
+    fs::write(directory.path().join("secrets/database_url"), "postgresql://app@db/app\n").unwrap();
+    let manifest = directory.path().join("vault.toml");
+    fs::write(&manifest, part("toml")).unwrap();
+    let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("integration.c");
+    fs::write(&source, part("c")).unwrap();
+    let program = c::compile("integration", &source, c::Language::C99);
+    let output = c::command(&program).env("VAULT_CORE_CONFIG", &manifest).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "found as declared\ncorrect horse\nmalformed\n");
+}
+
+#[test]
 fn it_exports_what_the_header_lists() {
     let header = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("include/vault.h")).unwrap();
     let code = header.lines().filter(|line| !line.starts_with("//") && !line.starts_with(" *"));

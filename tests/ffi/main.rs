@@ -4,7 +4,8 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
-    reason = "a test that panics has failed"
+    unsafe_code,
+    reason = "a test that panics has failed, and calls of the C ABI are unsafe"
 )]
 
 mod abi;
@@ -13,3 +14,4 @@ mod conformance;
 #[path = "../conformance/list.rs"]
 mod conformance_list;
 mod header;
+mod refresh;

@@ -200,9 +200,28 @@ impl Vault {
     /// Whatever makes a key unusable: [`Error::KeyMissing`], [`Error::KeyMalformed`],
     /// [`Error::KeyUnavailable`], [`Error::Refused`] for a state file that must not be trusted.
     pub fn load(config: Config) -> Result<Self> {
+        Self::load_as(config, None)
+    }
+
+    /// Loads a configuration in the place of this vault, which stays as it is: for who shares a vault
+    /// with threads, and replaces it whole where they [`refresh`](Self::refresh) nothing. In heartbeats
+    /// both are one process.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load).
+    pub fn successor(&self, config: Config) -> Result<Self> {
+        Self::load_as(config, self.node.clone())
+    }
+
+    fn load_as(config: Config, node: Option<String>) -> Result<Self> {
         let resolver = config.resolver();
         let registry = config.registry(&resolver)?;
-        let node = if config.silent || registry.is_none() { None } else { Some(heartbeat::name()?) };
+        let node = match node {
+            _ if config.silent || registry.is_none() => None,
+            Some(node) => Some(node),
+            None => Some(heartbeat::name()?),
+        };
         let mut vault = Self {
             manifest: config.manifest,
             resolver,

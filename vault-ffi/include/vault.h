@@ -25,8 +25,9 @@
  * threads. A vault_config belongs to one thread at a time.
  *
  * fork(). A handle works in the child at once, and parent and children never seal under one data
- * key. Fork while no other thread is inside a call that finds a secret by name or loads: what such a
- * call reads with, SQLite and the system's own locks, does not survive that.
+ * key. Fork while no other thread is inside a call that loads, refreshes, finds a secret by name or
+ * lists its versions: the locks that such a call holds, SQLite's and the system's, would stay held in
+ * the child.
  *
  * A bug of the library ends in VAULT_UNCLASSIFIED, and never unwinds into the caller.
  */
@@ -335,7 +336,8 @@ vault_status vault_config_set_preset(struct vault_config *config,
                                      struct vault_error **error);
 
 // Looks for secrets at these variables instead of the process's, and in `mounts` instead of
-// /run/secrets. Keys are found where the process was told to look.
+// /run/secrets. Keys are found where the process was told to look. The library keeps copies of the
+// variables, and no more wipes them than the system does the process's own.
 //
 // Fails with VAULT_USAGE, VAULT_MALFORMED or VAULT_TOO_LARGE.
 VAULT_MUST_USE

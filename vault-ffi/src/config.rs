@@ -215,7 +215,8 @@ pub unsafe extern "C" fn vault_config_set_preset(
 }
 
 /// Looks for secrets at these variables instead of the process's, and in `mounts` instead of
-/// /run/secrets. Keys are found where the process was told to look.
+/// /run/secrets. Keys are found where the process was told to look. The library keeps copies of the
+/// variables, and no more wipes them than the system does the process's own.
 ///
 /// Fails with VAULT_USAGE, VAULT_MALFORMED or VAULT_TOO_LARGE.
 ///

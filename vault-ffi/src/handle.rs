@@ -47,7 +47,7 @@ pub unsafe extern "C" fn vault_load(config: *const Config, vault: *mut *mut Hand
     let call = || {
         // SAFETY: the rules of the header.
         let (config, vault) = unsafe { (boundary::object(config, "the configuration is NULL")?, out(vault)?) };
-        let loaded = ArcSwap::from_pointee(Loaded::from(config)?);
+        let loaded = ArcSwap::from_pointee(Loaded::from(config, None)?);
         vault.give(Handle { config: Some(config.clone()), limit: config.limit, loaded });
         Ok(())
     };
@@ -69,10 +69,16 @@ pub unsafe extern "C" fn vault_refresh(vault: *const Handle, error: *mut *mut Er
     let call = || {
         // SAFETY: the rules of the header.
         let vault = unsafe { token::vault_of(vault)? };
-        if let Some(config) = &vault.config {
-            vault.loaded.store(Arc::new(Loaded::from(config)?));
+        let Some(config) = &vault.config else { return Ok(()) };
+        loop {
+            let before = vault.loaded();
+            let read = Arc::new(Loaded::from(config, Some(&before))?);
+            // Two calls may overtake each other: what was read before another call's result came may be
+            // older than that, and is read again.
+            if Arc::ptr_eq(&vault.loaded.compare_and_swap(&before, read), &before) {
+                return Ok(());
+            }
         }
-        Ok(())
     };
     // SAFETY: the rules of the header.
     unsafe { guard(error, call) }
@@ -110,7 +116,8 @@ impl Handle {
 }
 
 impl Loaded {
-    fn from(config: &Config) -> Result<Self, CoreError> {
+    /// What a configuration gives, in the place of what it gave before.
+    fn from(config: &Config, before: Option<&Self>) -> Result<Self, CoreError> {
         let declared = match &config.origin {
             Origin::Environment => vault_core::Config::from_env()?,
             Origin::File { path, profile: None } => vault_core::Config::from_file(path)?,
@@ -120,7 +127,10 @@ impl Loaded {
                 return Ok(Self::TextKeyFile(Box::new(ForeignKey::from_key_file(path, *format)?)));
             }
         };
-        let mut vault = Vault::load(declared)?;
+        let mut vault = match before {
+            Some(Self::Declared { vault, .. }) => vault.successor(declared)?,
+            _ => Vault::load(declared)?,
+        };
         if let Some(environment) = &config.environment {
             vault = vault.with_environment(environment.variables.clone(), &environment.mounts);
         }

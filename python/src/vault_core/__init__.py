@@ -17,7 +17,7 @@ subclass of `Error`, one for each kind.
 
 Objects may be shared between threads, and used after `fork()`: a parent and its children never seal
 under one data key. Fork while no other thread is inside a call that loads, refreshes, finds a
-secret by name, or reads or writes a foreign format. Calls on small values hold the GIL; those on
+secret by name, or lists its versions. Calls on small values hold the GIL; those on
 large immutable ones, and batches of such, release it.
 
 What `open` and `expose_secret` give are objects of Python, which does not wipe memory. What the

@@ -17,7 +17,7 @@ class Context:
         purpose: str | None,
         tenant: str | None,
         name: str | None,
-        pairs: list[tuple[str, str]] | None,
+        pairs: tuple[tuple[str, str], ...] | None,
         unbound: bool,
         /,
     ) -> Self: ...
@@ -28,7 +28,7 @@ class Context:
     @property
     def name(self) -> str | None: ...
     @property
-    def _pairs(self) -> list[tuple[str, str]] | None: ...
+    def _pairs(self) -> tuple[tuple[str, str], ...] | None: ...
     @property
     def _unbound(self) -> bool: ...
 
@@ -55,7 +55,7 @@ class Handle:
         limit: int,
         padded: bool,
         preset: str | None,
-        variables: list[tuple[str, str]] | None,
+        variables: tuple[tuple[str, str], ...] | None,
         mounts: str | None,
         /,
     ) -> Self: ...

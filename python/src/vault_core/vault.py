@@ -39,7 +39,7 @@ class Context(_native.Context):
         name: str | None = None,
         extra: Mapping[str, str] | None = None,
     ) -> Self:
-        return super().__new__(cls, purpose, tenant, name, list(extra.items()) if extra else None, False)
+        return super().__new__(cls, purpose, tenant, name, _pairs(extra) if extra else None, False)
 
     @classmethod
     def none(cls) -> Self:
@@ -180,7 +180,7 @@ class Vault(Sealer):
         limit: int | None = None,
         padded: bool = False,
         variables: Mapping[str, str] | None = None,
-        mounts: str | os.PathLike[str] = "/run/secrets",
+        mounts: str | os.PathLike[str] | None = None,
     ) -> Self:
         """Loads a `vault.toml`: that at `path`, or the one that VAULT_CORE_CONFIG names.
 
@@ -197,6 +197,8 @@ class Vault(Sealer):
         """
         if path is None and profile is not None:
             raise UsageError("a profile needs a path: without one, VAULT_CORE_PROFILE names it")
+        if variables is None and mounts is not None:
+            variables = os.environ
         return _native.Handle.__new__(
             cls,
             "environment" if path is None else "file",
@@ -206,8 +208,8 @@ class Vault(Sealer):
             _limit(limit),
             padded,
             preset,
-            None if variables is None else list(variables.items()),
-            os.fspath(mounts),
+            None if variables is None else _pairs(variables),
+            "/run/secrets" if mounts is None else os.fspath(mounts),
         )
 
     def secret(self, name: str) -> Secret:
@@ -299,9 +301,13 @@ class ForeignKey:
 
 
 def _again(
-    purpose: str | None, tenant: str | None, name: str | None, pairs: list[tuple[str, str]] | None, unbound: bool
+    purpose: str | None, tenant: str | None, name: str | None, pairs: tuple[tuple[str, str], ...] | None, unbound: bool
 ) -> Context:
     return _native.Context.__new__(Context, purpose, tenant, name, pairs, unbound)
+
+
+def _pairs(mapping: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((key, value) for key, value in mapping.items())
 
 
 def _limit(limit: int | None) -> int:
@@ -314,5 +320,7 @@ def _all(results: list[Result | Error]) -> list[Result]:
     for item, result in enumerate(results):
         if isinstance(result, Error):
             result.item = item
+            # What else came is not for those who look at the traceback.
+            results.clear()
             raise result
     return results  # type: ignore[return-value] # no error is among them

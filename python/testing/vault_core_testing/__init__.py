@@ -40,8 +40,9 @@ class TestVault(Vault):
         with tempfile.TemporaryDirectory(prefix="vault_core_testing.") as directory:
             Path(directory, "key").write_text(os.urandom(32).hex())
             manifest = Path(directory, "vault.toml")
-            manifest.write_text('version = 1\n[keyring.main]\nsources = ["file:key"]\n')
-            return cls.load(manifest, variables=secrets or {}, mounts=directory)
+            # With a profile of its own, that of the process is not asked for.
+            manifest.write_text('version = 1\n[keyring.main]\nsources = ["file:key"]\n[profiles.testing]\n')
+            return cls.load(manifest, profile="testing", variables=secrets or {}, mounts=directory)
 
     def refresh(self) -> None:
         """Nothing: its key never changes."""

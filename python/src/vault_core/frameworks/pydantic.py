@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pydantic import AliasChoices
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 if TYPE_CHECKING:
@@ -47,9 +48,8 @@ class VaultSettingsSource(PydanticBaseSettingsSource):
             raise TypeError(f"{settings_cls.__name__} has no field {', '.join(sorted(unknown))}")
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        key = field.validation_alias if isinstance(field.validation_alias, str) else field_name
         secret = self._vault.optional_secret(self._secrets[field_name])
-        return None if secret is None else secret.expose_text(), key, False
+        return None if secret is None else secret.expose_text(), _key(field, field_name), False
 
     def __call__(self) -> dict[str, Any]:
         fields = self.settings_cls.model_fields
@@ -58,3 +58,14 @@ class VaultSettingsSource(PydanticBaseSettingsSource):
 
     def __repr__(self) -> str:
         return f"VaultSettingsSource({sorted(self._secrets)})"
+
+
+def _key(field: FieldInfo, field_name: str) -> str:
+    """By which name pydantic takes the field: under another, a source that follows would win."""
+    alias = field.validation_alias
+    if alias is None:
+        return field_name
+    for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+        if isinstance(choice, str):
+            return choice
+    raise TypeError(f"the field {field_name} has no alias that is a name")

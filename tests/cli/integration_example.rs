@@ -1,0 +1,23 @@
+use std::path::Path;
+
+use vault_core::{Config, Context, Kind, Result, Vault};
+
+pub(crate) fn application(config: &Path) -> Result<()> {
+    // Config::from_env(): the file that VAULT_CORE_CONFIG names.
+    let mut vault = Vault::load(Config::from_file(config)?)?;
+
+    let url = vault.secret("DATABASE_URL")?;
+    assert!(url.value.expose_secret().starts_with(b"postgresql://"));
+
+    // Keep this text in a column.
+    let context = |tenant| Context::new("user-secret").tenant(tenant).name("prod_db");
+    let token = vault.seal(&context("42"), b"correct horse")?.to_string();
+    assert_eq!(vault.open(&context("42"), &token.parse()?)?.expose_secret(), b"correct horse");
+
+    // For logs, and for who asked over the network.
+    let Err(error) = vault.open(&context("43"), &token.parse()?) else { unreachable!() };
+    assert_eq!((error.kind(), error.public_code()), (Kind::ContextMismatch, Kind::OpenFailed));
+
+    // After a promotion.
+    vault.refresh()
+}
