@@ -181,7 +181,7 @@ impl Fire {
         let mut fire = Self::default();
         let mut shot = 0_u64;
         while fire.sum() < plan.kills && Instant::now() < deadline && !rotators.ledger.lock().unwrap().is_violated() {
-            let rest = random.millis(20, 700);
+            let rest = random.millis(10, 400);
             thread::sleep(rest);
             shot += 1;
             if plan.engine == Engine::Postgres && shot % 13 == 4 {
@@ -197,7 +197,7 @@ impl Fire {
             if who != "a writer" && !random.one_in(4) {
                 // While values move there is most to break.
                 let aimed = Instant::now();
-                while !rotators.moving.load(Ordering::SeqCst) && aimed.elapsed() < Duration::from_millis(1_500) {
+                while !rotators.moving.load(Ordering::SeqCst) && aimed.elapsed() < Duration::from_millis(1_000) {
                     thread::sleep(Duration::from_millis(5));
                 }
                 let rest = random.millis(10, 150);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tempfile::TempDir;
 use vault_core::{Config, Vault};
@@ -131,17 +131,32 @@ fn key_files(directory: &Path) -> Vec<PathBuf> {
     files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("kek_"))).collect()
 }
 
-/// The command `vault`, built as this program is.
+/// The command `vault`, built as this program is: the one beside it, unless that is missing or older
+/// than its sources. In a test of the whole workspace it is there.
 fn built() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let profile = own.parent().unwrap();
+    let binary = profile.join("vault");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap();
+    let newest = ["vault-core", "vault-cli", "Cargo.lock"].map(|part| changed(&root.join(part))).into_iter().max();
+    if binary.exists() && Some(changed(&binary)) > newest {
+        return binary;
+    }
     let mut cargo = Command::new("cargo");
-    cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    cargo.args(["build", "--quiet", "--locked", "-p", "vault-cli", "--bin", "vault", "--target-dir"]);
+    cargo.current_dir(root).args(["build", "--quiet", "--locked", "-p", "vault-cli", "--bin", "vault", "--target-dir"]);
     cargo.arg(profile.parent().unwrap());
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
     assert!(cargo.status().expect("cargo runs").success(), "the command vault does not build");
-    profile.join("vault")
+    binary
+}
+
+/// When a file, or the newest file of a directory, was changed last.
+fn changed(path: &Path) -> SystemTime {
+    if path.is_dir() {
+        let inside = fs::read_dir(path).unwrap().map(|entry| changed(&entry.unwrap().path()));
+        return inside.max().unwrap_or(SystemTime::UNIX_EPOCH);
+    }
+    fs::metadata(path).unwrap().modified().unwrap()
 }
