@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use vault_core::{Config, Vault};
 
-use crate::engine::{Counters, Engine, Table, Update, context, counters, rows_of, secret};
+use crate::engine::{Counters, Engine, Rows, Table, Update, context, counters, secret};
 use crate::random::Random;
 
 /// How often the states of the keys are read again.
@@ -27,22 +27,33 @@ pub(crate) fn write(engine: Engine, directory: &Path, number: usize, seed: u64) 
     });
     let mut writer =
         Writer { node: Node::start(engine, directory), number, random: Random::of(seed, 1), known: BTreeMap::new() };
-    let (shared, own) = rows_of(number);
+    let rows = Rows::of(number);
     while !stop.load(Ordering::SeqCst) {
-        let rows = if writer.random.one_in(3) { &shared } else { &own };
-        let id = rows.start() + writer.random.below(rows.end() - rows.start() + 1);
-        let held = match writer.random.below(40) {
+        match writer.random.below(30) {
             // A request that takes long writes what it sealed before the states changed.
-            0 => writer.random.millis(100, 1_500),
-            _ => Duration::ZERO,
-        };
-        writer.write(id, shared.contains(&id), held);
+            0 => {
+                let (id, held) = (writer.random.within(&rows.rare), writer.random.millis(100, 1_200));
+                writer.write(id, false, held);
+            }
+            1 | 2 => {
+                let (id, open) = (engine.some_still(&mut writer.random), writer.random.millis(1, 60));
+                writer.node.asked(|table| table.touch(id, open));
+            }
+            3..=12 => {
+                let id = writer.random.within(&rows.shared);
+                writer.write(id, true, Duration::ZERO);
+            }
+            _ => {
+                let id = writer.random.within(&rows.own);
+                writer.write(id, false, Duration::ZERO);
+            }
+        }
         let rest = writer.random.millis(0, 6);
         thread::sleep(rest);
     }
     writer.node.refresh();
-    for id in shared.clone().chain(own) {
-        while !writer.write(id, shared.contains(&id), Duration::ZERO) {
+    for id in rows.all() {
+        while !writer.write(id, rows.shared.contains(&id), Duration::ZERO) {
             writer.node.refresh();
         }
     }

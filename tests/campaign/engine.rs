@@ -1,6 +1,7 @@
 //! An application's own table, in either database.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,14 +11,18 @@ use postgres::{Client, NoTls};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use vault_core::Context;
 
+use crate::random::Random;
+
 /// Writers of which every row keeps a counter.
 pub(crate) const MOST_WRITERS: usize = 3;
-/// Rows of each writer alone.
-pub(crate) const OWN: u64 = 30;
 /// Rows that all write.
-pub(crate) const SHARED: u64 = 30;
-/// Rows that nobody writes.
-const STILL: u64 = 120;
+const SHARED: u64 = 30;
+/// Rows of each writer alone that it writes rarely, and late: what is left stale in one of them stays so.
+const RARE: u64 = 20;
+/// Rows of each writer alone.
+const OWN: u64 = 30;
+/// Rows whose value nobody writes, while another column is.
+const STILL: u64 = 60;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Engine {
@@ -56,16 +61,38 @@ impl Engine {
         self.writers()
     }
 
-    /// The ids of all rows: those that all write, those of each writer, the others.
+    /// How many rows there are, with the ids from 1.
     pub(crate) fn rows(self) -> u64 {
-        SHARED + self.writers() as u64 * OWN + STILL
+        self.still() + STILL
+    }
+
+    /// A row whose value nobody writes.
+    pub(crate) fn some_still(self, random: &mut Random) -> u64 {
+        self.still() + 1 + random.below(STILL)
+    }
+
+    /// The last of the rows that are written.
+    fn still(self) -> u64 {
+        SHARED + self.writers() as u64 * (RARE + OWN)
     }
 }
 
 /// The ids of the rows that a writer writes.
-pub(crate) fn rows_of(writer: usize) -> (std::ops::RangeInclusive<u64>, std::ops::RangeInclusive<u64>) {
-    let first = SHARED + writer as u64 * OWN + 1;
-    (1..=SHARED, first..=first + OWN - 1)
+pub(crate) struct Rows {
+    pub(crate) shared: RangeInclusive<u64>,
+    pub(crate) rare: RangeInclusive<u64>,
+    pub(crate) own: RangeInclusive<u64>,
+}
+
+impl Rows {
+    pub(crate) fn of(writer: usize) -> Self {
+        let before = SHARED + writer as u64 * (RARE + OWN);
+        Self { shared: 1..=SHARED, rare: before + 1..=before + RARE, own: before + RARE + 1..=before + RARE + OWN }
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = u64> {
+        self.shared.clone().chain(self.rare.clone()).chain(self.own.clone())
+    }
 }
 
 pub(crate) fn tenant(id: u64) -> u64 {
@@ -148,10 +175,10 @@ impl Table {
     pub(crate) fn fill(&mut self, engine: Engine, seal: impl Fn(u64) -> String) {
         match self {
             Self::Postgres(client) => client.batch_execute(
-                "CREATE TABLE secrets (id bigint PRIMARY KEY, user_id bigint, name text, v text); CREATE INDEX ON secrets (left(v, 22))",
+                "CREATE TABLE secrets (id bigint PRIMARY KEY, user_id bigint, name text, touched bigint, v text); CREATE INDEX ON secrets (left(v, 22))",
             ).unwrap(),
             Self::Sqlite(connection) => connection.execute_batch(
-                "PRAGMA journal_mode = WAL; CREATE TABLE secrets (id INTEGER PRIMARY KEY, user_id INTEGER, name TEXT, v TEXT);
+                "PRAGMA journal_mode = WAL; CREATE TABLE secrets (id INTEGER PRIMARY KEY, user_id INTEGER, name TEXT, touched INTEGER, v TEXT);
                  CREATE INDEX prefix ON secrets (substr(v, 1, 22))",
             ).unwrap(),
         }
@@ -159,11 +186,14 @@ impl Table {
             let (number, user) = (signed(id), signed(tenant(id)));
             match self {
                 Self::Postgres(client) => client
-                    .execute("INSERT INTO secrets VALUES ($1, $2, $3, $4)", &[&number, &user, &name(id), &seal(id)])
+                    .execute("INSERT INTO secrets VALUES ($1, $2, $3, 0, $4)", &[&number, &user, &name(id), &seal(id)])
                     .map(drop)
                     .unwrap(),
                 Self::Sqlite(connection) => connection
-                    .execute("INSERT INTO secrets VALUES (?1, ?2, ?3, ?4)", params![number, user, name(id), seal(id)])
+                    .execute(
+                        "INSERT INTO secrets VALUES (?1, ?2, ?3, 0, ?4)",
+                        params![number, user, name(id), seal(id)],
+                    )
                     .map(drop)
                     .unwrap(),
             }
@@ -227,6 +257,25 @@ impl Table {
             }
         }
         Ok(Update::Done)
+    }
+
+    /// Writes another column of a row, which is locked for a while.
+    pub(crate) fn touch(&mut self, id: u64, open: Duration) -> Result<(), Gone> {
+        match self {
+            Self::Postgres(client) => {
+                let mut transaction = client.transaction()?;
+                transaction.execute("UPDATE secrets SET touched = touched + 1 WHERE id = $1", &[&signed(id)])?;
+                thread::sleep(open);
+                transaction.commit()?;
+            }
+            Self::Sqlite(connection) => {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                transaction.execute("UPDATE secrets SET touched = touched + 1 WHERE id = ?1", [signed(id)])?;
+                thread::sleep(open);
+                transaction.commit()?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! Numbers that a seed decides (splitmix64).
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub(crate) struct Random(u64);
@@ -22,6 +23,10 @@ impl Random {
 
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.draw() % end
+    }
+
+    pub(crate) fn within(&mut self, range: &RangeInclusive<u64>) -> u64 {
+        range.start() + self.below(range.end() - range.start() + 1)
     }
 
     pub(crate) fn one_in(&mut self, many: u64) -> bool {

@@ -245,7 +245,7 @@ impl<'a> Rotators<'a> {
 /// How fast values are moved: mostly so slow that a kill finds the work half done.
 fn speed(random: &mut Random) -> String {
     let batch = random.of_these(&[1, 3, 10, 40, 200]);
-    let rate = random.of_these(&[60, 120, 300, 600, 0]);
+    let rate = random.of_these(&[60, 150, 400, 0]);
     if rate == 0 { format!(" --batch {batch}") } else { format!(" --batch {batch} --rows-per-second {rate}") }
 }
 
