@@ -36,7 +36,8 @@ pub(crate) fn write(engine: Engine, directory: &Path, number: usize, seed: u64) 
                 writer.write(id, false, held);
             }
             1 | 2 => {
-                let (id, open) = (engine.some_still(&mut writer.random), writer.random.millis(1, 60));
+                let id = engine.some_still(&mut writer.random);
+                let open = writer.random.millis(1, engine.longest_touch());
                 writer.node.asked(|table| table.touch(id, open));
             }
             3..=12 => {
@@ -120,7 +121,7 @@ pub(crate) fn read(engine: Engine, directory: &Path) {
     loop {
         node.refresh_at_times();
         say("begin");
-        if !orders.next().is_some_and(|order| order.is_ok()) {
+        if orders.next().is_none_or(|order| order.is_err()) {
             return;
         }
         let Some(rows) = node.asked(Table::all) else { continue };

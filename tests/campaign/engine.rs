@@ -71,6 +71,14 @@ impl Engine {
         self.still() + 1 + random.below(STILL)
     }
 
+    /// Milliseconds for which another column's write keeps a row, or the whole database, locked.
+    pub(crate) fn longest_touch(self) -> u64 {
+        match self {
+            Self::Postgres => 250,
+            Self::Sqlite => 30,
+        }
+    }
+
     /// The last of the rows that are written.
     fn still(self) -> u64 {
         SHARED + self.writers() as u64 * (RARE + OWN)

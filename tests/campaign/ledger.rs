@@ -61,13 +61,15 @@ impl Ledger {
             ("found", Some(id), Some(counter)) => {
                 let (least, most) = (self.acknowledged[id][writer], self.attempted[id][writer]);
                 if counter < least || counter > most {
-                    self.lost(format!("row {id}: writer {writer} finds {counter}, acknowledged {least}, tried {most}"));
+                    self.lost(&format!(
+                        "row {id}: writer {writer} finds {counter}, acknowledged {least}, tried {most}"
+                    ));
                 }
                 // Who reads it may rely on it.
                 self.acknowledged[id][writer] = counter.max(least);
             }
             ("lost", Some(id), Some(known)) => {
-                self.lost(format!("row {id}: writer {writer} wrote {known} and finds {}", words[3]));
+                self.lost(&format!("row {id}: writer {writer} wrote {known} and finds {}", words[3]));
             }
             ("conflict", ..) => self.conflicts += 1,
             ("fenced", ..) => self.fenced += 1,
@@ -83,7 +85,7 @@ impl Ledger {
             return self.anybody(&format!("reader {reader}"), &words);
         }
         if words[1].parse() != Ok(self.rows) {
-            self.lost(format!("reader {reader} sees {} rows of {}", words[1], self.rows));
+            self.lost(&format!("reader {reader} sees {} rows of {}", words[1], self.rows));
         }
         for word in &words[2..] {
             let (id, counters) = word.split_once(':').unwrap();
@@ -92,7 +94,7 @@ impl Ledger {
             let back = |writer: &usize| counters[*writer] < floor[id][*writer];
             if let Some(writer) = (0..MOST_WRITERS).find(back) {
                 let (found, least) = (counters[writer], floor[id][writer]);
-                self.lost(format!("row {id}: reader {reader} sees {found} of writer {writer}, acknowledged {least}"));
+                self.lost(&format!("row {id}: reader {reader} sees {found} of writer {writer}, acknowledged {least}"));
             }
         }
     }
@@ -101,11 +103,11 @@ impl Ledger {
     pub(crate) fn settle(&mut self, id: u64, counters: &Counters) {
         let last = self.acknowledged[usize::try_from(id).unwrap()];
         if last != *counters {
-            self.lost(format!("row {id}: {counters:?} at the end, acknowledged last {last:?}"));
+            self.lost(&format!("row {id}: {counters:?} at the end, acknowledged last {last:?}"));
         }
     }
 
-    pub(crate) fn lost(&mut self, what: String) {
+    pub(crate) fn lost(&mut self, what: &str) {
         self.lost += 1;
         self.tell(format!("lost update: {what}"));
     }

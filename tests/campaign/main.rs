@@ -73,7 +73,8 @@ fn plan(options: &[&str]) -> Option<Plan> {
             "--engine" => plan.engine = Engine::of(value)?,
             "--kills" => plan.kills = value.parse().ok()?,
             "--minutes" => {
-                plan.time = Duration::from_secs(60 * value.parse::<u64>().ok().filter(|minutes| *minutes > 0)?)
+                let minutes: u64 = value.parse().ok().filter(|minutes| (1..=40).contains(minutes))?;
+                plan.time = Duration::from_secs(60 * minutes);
             }
             "--seed" => plan.seed = value.parse().ok()?,
             _ => return None,
