@@ -60,8 +60,10 @@ impl Server {
             ),
         )
         .unwrap();
+        // The server that is there at the end may be another one, after a restart.
         let script = format!(
-            "{} -D {data} & server=$!; read _; kill -INT $server; wait $server; rm -rf {dir}",
+            "{} -D {data} & read _; server=$(head -1 {data}/postmaster.pid); kill -INT $server; wait; \
+             while kill -0 $server; do sleep 0.1; done; rm -rf {dir}",
             bin("postgres").display(),
             data = data.display(),
             dir = directory.display()
@@ -76,6 +78,14 @@ impl Server {
             std::thread::sleep(Duration::from_millis(50));
         }
         server
+    }
+
+    /// Ends it as a crash does, and starts it again.
+    pub(crate) fn restart(&self) {
+        let mut restart = program("pg_ctl");
+        restart.arg("-D").arg(self.path("data")).args(["-m", "immediate", "-w", "-t", "60", "restart"]);
+        let status = restart.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(status.success(), "the server did not start again");
     }
 
     /// How to connect to a database as the superuser.
