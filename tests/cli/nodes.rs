@@ -25,7 +25,8 @@ impl Node {
         let (stop, primary) = (Arc::new(AtomicBool::new(false)), generations);
         let (stopped, seen) = (Arc::clone(&stop), Arc::clone(&primary));
         let thread = thread::spawn(move || {
-            let mut vault = Vault::load(Config::from_file(place.join("vault.toml")).unwrap()).unwrap();
+            let config = Config::from_file(place.join("vault.toml")).unwrap();
+            let mut vault = Vault::load(config.with_process_name(format!("process of row {row}"))).unwrap();
             let connection = Connection::open(place.join("app.db")).unwrap();
             connection.busy_timeout(Duration::from_secs(20)).unwrap();
             let mut rounds = 0;
@@ -139,6 +140,30 @@ fn states_in_sqlite_are_seen_by_every_process() {
 fn states_in_postgresql_are_seen_by_every_process() {
     let database = Database::new();
     rotates_under_three_nodes(&database.url());
+}
+
+/// Two vaults of one process are not two processes.
+#[test]
+fn a_process_with_several_vaults_counts_once() {
+    let directory = deployment("sqlite:vault.db");
+    directory.vault("key generate --out next").ok();
+    directory.vault("key add next").ok();
+    let new = kid(&directory, "active");
+    let done = AtomicBool::new(false);
+    let told = thread::scope(|scope| {
+        scope.spawn(|| {
+            let load = || Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
+            let mut vaults = [load(), load(), load()];
+            while !done.load(Ordering::SeqCst) {
+                vaults.iter_mut().for_each(|vault| vault.refresh().unwrap());
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let told = directory.vault(&format!("key promote {new} --yes --wait 2"));
+        done.store(true, Ordering::SeqCst);
+        told
+    });
+    assert!(told.fails(75).contains("1 of 3 processes say that they can follow"));
 }
 
 /// The privileges that docs/OPERATIONS.md grants an application are enough to follow, and not to change.

@@ -1,5 +1,6 @@
 //! `key`: the life cycle of keys.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -160,7 +161,8 @@ pub(crate) fn nodes_ready(
 }
 
 /// Waits until so many processes have told again, and each that they can follow. What was told
-/// before proves nothing: that process may be gone, and another one silent.
+/// before proves nothing: that process may be gone, and another one silent. A process may have several
+/// vaults, and all of them that tell must be able to.
 fn hear(vault: &Vault, awaited: &Awaited<'_>, nodes: u32, wait: Duration) -> Result<(), Failure> {
     let generation = vault.keyring(awaited.keyring)?.generation();
     let follows = |node: &Heartbeat| match awaited.opens {
@@ -173,6 +175,7 @@ fn hear(vault: &Vault, awaited: &Awaited<'_>, nodes: u32, wait: Duration) -> Res
         let now = vault.heartbeats(awaited.keyring)?;
         let again = |node: &&Heartbeat| !before.iter().any(|old| old.node == node.node && old.beats >= node.beats);
         let (ready, late): (Vec<_>, Vec<_>) = now.iter().filter(again).partition(|node| follows(node));
+        let ready: BTreeSet<_> = ready.iter().map(|node| node.process()).collect();
         if late.is_empty() && ready.len() >= nodes as usize {
             return Ok(());
         }
@@ -180,7 +183,10 @@ fn hear(vault: &Vault, awaited: &Awaited<'_>, nodes: u32, wait: Duration) -> Res
             let silent = now.iter().filter(|node| !again(node));
             let names = |nodes: Vec<&Heartbeat>| match nodes.as_slice() {
                 [] => "none".to_owned(),
-                nodes => nodes.iter().map(|node| node.node.as_str()).collect::<Vec<_>>().join(", "),
+                nodes => BTreeSet::from_iter(nodes.iter().map(|node| node.process()))
+                    .into_iter()
+                    .collect::<Vec<_>>()
+                    .join(", "),
             };
             return Err(Failure::from(Error::Temporary {
                 reason: format!(

@@ -38,7 +38,7 @@ pub(crate) trait Registry: core::fmt::Debug + Send + Sync {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Heartbeat {
-    /// The process: its machine's name, its number, and what tells it from all others.
+    /// The process, and behind a slash which of its vaults.
     pub node: String,
     /// The keys with which it opens.
     pub kids: Vec<KeyId>,
@@ -49,6 +49,12 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
+    /// The process: its machine's name, its number, and when it began.
+    #[must_use]
+    pub fn process(&self) -> &str {
+        self.node.rsplit_once('/').map_or(&self.node, |(process, _)| process)
+    }
+
     fn kids_as_text(&self) -> String {
         self.kids.iter().map(KeyId::as_str).collect::<Vec<_>>().join(" ")
     }

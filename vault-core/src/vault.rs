@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::heartbeat::Node;
 use crate::context::Context;
 use crate::error::{Error, Place, Result};
 use crate::file;
@@ -42,6 +43,7 @@ pub use rotation::Scope;
 pub struct Config {
     manifest: Manifest,
     os_keyring: Option<Arc<dyn OsKeyring>>,
+    process: Option<String>,
     silent: bool,
 }
 
@@ -61,7 +63,7 @@ impl Config {
     ///
     /// As [`from_file`](Self::from_file).
     pub fn with_profile(path: impl AsRef<Path>, profile: Option<&str>) -> Result<Self> {
-        Ok(Self { manifest: Manifest::load(path.as_ref(), profile)?, os_keyring: None, silent: false })
+        Ok(Self { manifest: Manifest::load(path.as_ref(), profile)?, os_keyring: None, process: None, silent: false })
     }
 
     /// Reads the `vault.toml` that `VAULT_CORE_CONFIG` names. A library never searches for one.
@@ -109,6 +111,13 @@ impl Config {
     #[must_use]
     pub fn without_heartbeats(self) -> Self {
         Self { silent: true, ..self }
+    }
+
+    /// The name of this process in heartbeats, unless its machine's, its number and its start are to
+    /// tell it from others. Vaults with one name count as one process.
+    #[must_use]
+    pub fn with_process_name(self, name: impl Into<String>) -> Self {
+        Self { process: Some(name.into()), ..self }
     }
 
     fn registry(&self, resolver: &Resolver) -> Result<Option<Arc<dyn Registry>>> {
@@ -185,8 +194,8 @@ pub struct Vault {
     manifest: Manifest,
     resolver: Resolver,
     registry: Option<Arc<dyn Registry>>,
-    /// What tells this vault's heartbeats from those of others.
-    node: Option<String>,
+    /// What tells this vault's heartbeats from those of others; none where it sends none.
+    node: Option<Node>,
     keyrings: BTreeMap<String, AnyKeyring>,
     sealer: Option<Sealer>,
     store: Option<Arc<dyn Store>>,
@@ -214,13 +223,13 @@ impl Vault {
         Self::load_as(config, self.node.clone())
     }
 
-    fn load_as(config: Config, node: Option<String>) -> Result<Self> {
+    fn load_as(config: Config, node: Option<Node>) -> Result<Self> {
         let resolver = config.resolver();
         let registry = config.registry(&resolver)?;
         let node = match node {
             _ if config.silent || registry.is_none() => None,
             Some(node) => Some(node),
-            None => Some(heartbeat::name()?),
+            None => Some(Node::new(config.process)?),
         };
         let mut vault = Self {
             manifest: config.manifest,

@@ -35,18 +35,44 @@ impl Vault {
     pub(super) fn beat(&self) {
         let (Some(registry), Some(node)) = (&self.registry, &self.node) else { return };
         for (name, keyring) in &self.keyrings {
-            // A fork is a process of its own.
-            let node = format!("{node}-{}", std::process::id());
-            let heartbeat =
-                Heartbeat { node, kids: keyring.opening_kids(), generation: keyring.generation(), beats: 0 };
+            let heartbeat = Heartbeat {
+                node: node.name(),
+                kids: keyring.opening_kids(),
+                generation: keyring.generation(),
+                beats: 0,
+            };
             let _ = registry.beat(name, &heartbeat);
         }
     }
 }
 
-/// A name for a vault: its machine's, and random digits, because that may be given twice.
-pub(super) fn name() -> Result<String> {
-    let random = primitives::random()?;
-    let machine = uname().nodename().to_string_lossy().into_owned();
-    Ok(format!("{machine}-{}", primitives::hex(random.get(..8).unwrap_or_default())))
+/// Who sends heartbeats: a vault of a process.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    process: Option<String>,
+    vault: String,
+}
+
+impl Node {
+    pub(super) fn new(process: Option<String>) -> Result<Self> {
+        let random = primitives::random()?;
+        Ok(Self { process, vault: primitives::hex(random.get(..8).unwrap_or_default()) })
+    }
+
+    /// The name of the process, asked for anew because a fork is one of its own, and of the vault.
+    fn name(&self) -> String {
+        let process = self.process.clone().unwrap_or_else(|| {
+            let machine = uname().nodename().to_string_lossy().into_owned();
+            format!("{machine}-{}-{}", std::process::id(), start())
+        });
+        format!("{process}/{}", self.vault)
+    }
+}
+
+/// When this process began, in ticks of the machine's clock, as numbers of processes come again. In
+/// containers they are few, and so may be the names of machines.
+fn start() -> String {
+    let told = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let behind_the_name = told.rsplit(") ").next().unwrap_or_default();
+    behind_the_name.split(' ').nth(19).unwrap_or("0").to_owned()
 }
