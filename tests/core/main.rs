@@ -24,6 +24,7 @@ mod resolver;
 mod rotation;
 mod schema;
 #[path = "../server.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
 mod server;
 mod sqlite_columns;
 mod stores;
