@@ -58,9 +58,10 @@ fn sixteen_processes_lose_no_secret_and_readers_see_no_half_of_a_change() {
                     })
                 })
                 .collect();
-            writers.into_iter().for_each(|writer| writer.join().unwrap());
+            let written: Vec<_> = writers.into_iter().map(thread::ScopedJoinHandle::join).collect();
             done.store(true, Ordering::Relaxed);
             reader.join().unwrap();
+            written.into_iter().for_each(|writer| writer.unwrap());
         });
         let listed = directory.vault("list").ok();
         let kept = listed.lines().filter(|name| name.starts_with('P')).count();

@@ -268,6 +268,7 @@ fn points(template: &Directory, line: &str) -> Vec<(Fault, String, usize)> {
 
 /// About [`SAMPLE`] points, or all of them where all are asked for. Flushes are what only these tests
 /// look at, so none of them is left out.
+#[expect(clippy::disallowed_methods, reason = "a test is told how much is asked for")]
 fn sample(points: Vec<(Fault, String, usize)>) -> Vec<(Fault, String, usize)> {
     let every = if std::env::var_os("VAULT_FAULTS").is_some_and(|asked| asked == "all") {
         1

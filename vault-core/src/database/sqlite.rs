@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use super::Access;
 
 /// How long a statement waits for somebody else's lock.
-pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection to an application's database, shared by the columns that are in it.
 #[derive(Clone)]

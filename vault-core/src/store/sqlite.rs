@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use crate::column::Finding;
 use crate::database::Access;
-use crate::database::sqlite::{BUSY_TIMEOUT, SqliteDatabase, failed};
+use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};
 use crate::file;
 use crate::key::{KeyId, MasterKey};
@@ -24,6 +24,10 @@ use crate::token::{HARD_LIMIT, Token};
 use super::{DEFAULT_KEEP, Entry, EntryKey, EntryName, Guard, NewEntry, Replacement, Store};
 
 const FORMAT: &str = "vault-store/1";
+
+/// How long a change waits for others. SQLite gives nobody a turn by order of arrival, so where many
+/// processes change a store, one may wait for long.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An absent tenant is an empty text here, which no tenant is.
 const SCHEMA: &str = "
@@ -107,7 +111,7 @@ impl SqliteStore {
                 remedy: "mount its directory".to_owned(),
             });
         }
-        SqliteDatabase::open(&self.path, Access::Write).map_err(|error| {
+        let database = SqliteDatabase::open(&self.path, Access::Write).map_err(|error| {
             match rustix::fs::access(file::directory_of(&self.path), rustix::fs::Access::WRITE_OK) {
                 Ok(()) => error,
                 Err(errno) => self.guard.unreachable(format!(
@@ -115,7 +119,10 @@ impl SqliteStore {
                     io::Error::from(errno)
                 )),
             }
-        })
+        })?;
+        let patient = database.lock().busy_timeout(PATIENCE);
+        patient.map_err(|error| failed(format!("use {}", self.guard.location), &error))?;
+        Ok(database)
     }
 
     /// Reads in one transaction, so that what it sees is of one moment.
@@ -158,7 +165,7 @@ impl SqliteStore {
         // is left to the next checkpoint.
         let _ = connection.busy_timeout(Duration::ZERO);
         let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        let _ = connection.busy_timeout(BUSY_TIMEOUT);
+        let _ = connection.busy_timeout(PATIENCE);
     }
 
     fn transact<T>(
