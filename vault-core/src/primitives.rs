@@ -5,6 +5,7 @@
 //! equal bytes.
 
 use core::cell::RefCell;
+use std::sync::Mutex;
 
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
@@ -15,12 +16,40 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
+use crate::secret::wipe;
 
 /// Length of a GCM tag and of a synthetic IV.
 pub(crate) const TAG: usize = 16;
 
-/// A wiped array of 32 secret bytes.
-pub(crate) type Key32 = Zeroizing<[u8; 32]>;
+/// 32 secret bytes, wiped when dropped.
+#[derive(Default)]
+pub(crate) struct Key32([u8; 32]);
+
+impl core::ops::Deref for Key32 {
+    type Target = [u8; 32];
+
+    fn deref(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl core::ops::DerefMut for Key32 {
+    fn deref_mut(&mut self) -> &mut [u8; 32] {
+        &mut self.0
+    }
+}
+
+impl From<Zeroizing<[u8; 32]>> for Key32 {
+    fn from(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(*bytes)
+    }
+}
+
+impl Drop for Key32 {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
 
 /// A pseudorandom key of HKDF-SHA-256.
 pub(crate) struct Prk(Hkdf<Sha256>);
@@ -62,7 +91,7 @@ impl MacKey {
         for part in parts {
             mac.update(part);
         }
-        Zeroizing::new(mac.finalize().into_bytes().into())
+        Key32(mac.finalize().into_bytes().into())
     }
 }
 
@@ -78,11 +107,15 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 }
 
 /// A key of AES-256-SIV, used as a deterministic key wrap.
-pub(crate) struct WrapKey(Zeroizing<[u8; 64]>);
+pub(crate) struct WrapKey {
+    key: Zeroizing<[u8; 64]>,
+    /// The key as the cipher expands it, for one thread at a time.
+    expanded: Mutex<Aes256Siv>,
+}
 
 impl WrapKey {
     pub(crate) fn new(key: Zeroizing<[u8; 64]>) -> Self {
-        Self(key)
+        Self { expanded: Mutex::new(Aes256Siv::new((&*key).into())), key }
     }
 
     /// Synthetic IV and encrypted key: 48 bytes.
@@ -91,8 +124,7 @@ impl WrapKey {
         let (iv, body) = out.split_at_mut(TAG);
         body.copy_from_slice(key);
         let tag = self
-            .siv()
-            .encrypt_inout_detached(associated, (&mut *body).into())
+            .with_siv(|siv| siv.encrypt_inout_detached(associated, (&mut *body).into()))
             .map_err(|_| Error::CannotSeal { why: "the key wrap failed" })?;
         iv.copy_from_slice(&tag);
         Ok(out)
@@ -104,13 +136,18 @@ impl WrapKey {
         let mut out = Key32::default();
         out.copy_from_slice(body);
         let tag = aes_siv::Tag::try_from(iv).ok()?;
-        self.siv().decrypt_inout_detached(associated, (&mut out[..]).into(), &tag).ok()?;
+        self.with_siv(|siv| siv.decrypt_inout_detached(associated, (&mut out[..]).into(), &tag)).ok()?;
         Some(out)
     }
 
-    fn siv(&self) -> Aes256Siv {
+    /// Nobody waits: while another thread uses the expanded key, and for ever where one did when the
+    /// process forked, the key is expanded again.
+    fn with_siv<T>(&self, work: impl FnOnce(&mut Aes256Siv) -> T) -> T {
         wipe_stack_at_thread_end();
-        Aes256Siv::new((&*self.0).into())
+        match self.expanded.try_lock() {
+            Ok(mut siv) => work(&mut siv),
+            Err(_) => work(&mut Aes256Siv::new((&*self.key).into())),
+        }
     }
 }
 
@@ -301,6 +338,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// SHA-256 of public data.
 pub(crate) use payload::sha256;
 
+/// What a data key gives: its commitment and its payload key.
+pub(crate) use payload::DataKey;
+
 /// 32 bytes of OS randomness.
 ///
 /// The OS is asked for a few KiB at a time into a buffer of this thread; what is handed out is
@@ -346,7 +386,7 @@ impl Pool {
         self.left -= 32;
         if let Some(taken) = self.bytes.get_mut(self.left..self.left + 32) {
             out.copy_from_slice(taken);
-            taken.zeroize();
+            wipe(taken);
         }
         Ok(out)
     }
@@ -354,7 +394,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        wipe(&mut self.bytes);
     }
 }
 
@@ -366,9 +406,26 @@ use with_rustcrypto as payload;
 #[cfg(feature = "ring")]
 mod with_ring {
     use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+    use ring::hkdf::{HKDF_SHA256, Prk};
     use ring::rand::{SecureRandom, SystemRandom};
 
-    use super::TAG;
+    use super::{Key32, TAG};
+
+    pub(crate) struct DataKey(Prk);
+
+    impl DataKey {
+        pub(crate) fn new(dek: &[u8; 32]) -> Self {
+            Self(Prk::new_less_safe(HKDF_SHA256, dek))
+        }
+
+        /// `Expand(self, info, 32)`, with `info` in parts.
+        pub(crate) fn expand(&self, info: &[&[u8]]) -> Key32 {
+            let mut out = Key32::default();
+            let filled = self.0.expand(info, HKDF_SHA256).and_then(|okm| okm.fill(&mut *out));
+            debug_assert!(filled.is_ok(), "32 bytes are not too many");
+            out
+        }
+    }
 
     pub(crate) fn seal(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<[u8; TAG]> {
         let tag = cipher(key)?
@@ -404,7 +461,20 @@ mod with_rustcrypto {
     use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
     use sha2::{Digest, Sha256};
 
-    use super::TAG;
+    use super::{Key32, Prk, TAG};
+
+    pub(crate) struct DataKey(Prk);
+
+    impl DataKey {
+        pub(crate) fn new(dek: &[u8; 32]) -> Self {
+            Self(Prk::from_uniform(dek))
+        }
+
+        /// `Expand(self, info, 32)`, with `info` in parts.
+        pub(crate) fn expand(&self, info: &[&[u8]]) -> Key32 {
+            self.0.expand::<32>(info).into()
+        }
+    }
 
     pub(crate) fn seal(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<[u8; TAG]> {
         let tag = Aes256Gcm::new(key.into()).encrypt_inout_detached(&Nonce::default(), aad, data.into()).ok()?;
