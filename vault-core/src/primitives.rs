@@ -1,8 +1,8 @@
 //! The only file that names cipher, hash and random crates.
 //!
-//! Key side (RFC 2104, RFC 5869, RFC 5297): crates that wipe their state. Payload side
-//! (AES-256-GCM, SHA-256 of public data, OS randomness): ring, or without it RustCrypto, with
-//! equal bytes.
+//! Key side (RFC 5869, RFC 5297): crates that wipe their state. Payload side (data keys and what is
+//! derived from them, AES-256-GCM, SHA-256 of public data, OS randomness): ring, which is several times
+//! as fast and whose state stays on the stack, or without it RustCrypto, with equal bytes.
 
 use core::cell::RefCell;
 use std::sync::Mutex;
@@ -10,7 +10,6 @@ use std::sync::Mutex;
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use hkdf::Hkdf;
-use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
@@ -61,6 +60,7 @@ impl Prk {
     }
 
     /// Uniform bytes need no extract step (RFC 5869, 3.3).
+    #[cfg(any(feature = "foreign", not(feature = "ring")))]
     pub(crate) fn from_uniform(key: &[u8; 32]) -> Self {
         // 32 bytes are the least that `from_prk` takes; the other branch cannot be reached.
         Self(Hkdf::from_prk(key).unwrap_or_else(|_| Hkdf::new(None, key)))
@@ -77,33 +77,24 @@ impl Prk {
     }
 }
 
-/// A key of HMAC-SHA-256, kept as its two inner states.
-pub(crate) struct MacKey(Hmac<Sha256>);
+/// A key of HMAC-SHA-256.
+pub(crate) struct MacKey(Zeroizing<[u8; 32]>);
 
 impl MacKey {
-    pub(crate) fn new(key: &[u8; 32]) -> Self {
-        Self(keyed(key))
+    pub(crate) fn new(key: Zeroizing<[u8; 32]>) -> Self {
+        Self(key)
     }
 
     /// `HMAC-SHA-256(self, parts)`, with the message in parts.
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> Key32 {
-        let mut mac = self.0.clone();
-        for part in parts {
-            mac.update(part);
-        }
-        Key32(mac.finalize().into_bytes().into())
+        payload::hmac(&*self.0, parts)
     }
 }
 
 /// `HMAC-SHA-256(key, message)`, for keys of other lengths.
 #[cfg(feature = "foreign")]
 pub(crate) fn hmac(key: &[u8], message: &[u8]) -> Key32 {
-    MacKey(keyed(key)).mac(&[message])
-}
-
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    // HMAC takes keys of every length; the other branch cannot be reached.
-    Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
+    payload::hmac(key, &[message])
 }
 
 /// A key of AES-256-SIV, used as a deterministic key wrap.
@@ -407,6 +398,7 @@ use with_rustcrypto as payload;
 mod with_ring {
     use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
     use ring::hkdf::{HKDF_SHA256, Prk};
+    use ring::hmac::{self, Context};
     use ring::rand::{SecureRandom, SystemRandom};
 
     use super::{Key32, TAG};
@@ -441,6 +433,16 @@ mod with_ring {
             .map(drop)
     }
 
+    pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> Key32 {
+        let mut mac = Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+        for part in parts {
+            mac.update(part);
+        }
+        let mut out = Key32::default();
+        out.copy_from_slice(mac.sign().as_ref());
+        out
+    }
+
     pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
         let mut out = [0; 32];
         out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, data).as_ref());
@@ -459,6 +461,7 @@ mod with_ring {
 #[cfg(any(not(feature = "ring"), all(test, any(feature = "foreign", feature = "rustcrypto"))))]
 mod with_rustcrypto {
     use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
+    use hmac::{Hmac, Mac};
     use sha2::{Digest, Sha256};
 
     use super::{Key32, Prk, TAG};
@@ -483,6 +486,16 @@ mod with_rustcrypto {
 
     pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8], tag: &[u8; TAG]) -> Option<()> {
         Aes256Gcm::new(key.into()).decrypt_inout_detached(&Nonce::default(), aad, data.into(), &Tag::from(*tag)).ok()
+    }
+
+    pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> Key32 {
+        // HMAC takes keys of every length; the other branch cannot be reached.
+        let mut mac: Hmac<Sha256> =
+            Mac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()));
+        for part in parts {
+            mac.update(part);
+        }
+        Key32(mac.finalize().into_bytes().into())
     }
 
     pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {

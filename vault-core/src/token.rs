@@ -291,7 +291,8 @@ impl core::fmt::Debug for WrappedKey {
 
 /// The three segments behind the magic.
 fn segments<'a>(text: &'a str, magic: &str, family: &str) -> Result<[&'a str; 3]> {
-    let mut parts = text.split('.');
+    // The last part is as long as the secret; that it has no dot, its alphabet says.
+    let mut parts = text.splitn(4, '.');
     let first = parts.next().unwrap_or_default();
     if first != magic {
         let version = first.strip_prefix(family).unwrap_or_default();
@@ -301,8 +302,8 @@ fn segments<'a>(text: &'a str, magic: &str, family: &str) -> Result<[&'a str; 3]
             Error::Malformed { what: "token: it begins with neither vs1. nor vk1. as expected here" }
         });
     }
-    match (parts.next(), parts.next(), parts.next(), parts.next()) {
-        (Some(kid), Some(wrapped), Some(body), None) => Ok([kid, wrapped, body]),
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(kid), Some(wrapped), Some(body)) => Ok([kid, wrapped, body]),
         _ => Err(Error::Malformed { what: "token: it does not have four segments" }),
     }
 }

@@ -25,6 +25,9 @@ proptest! {
         prop_assert!(with_ring::open(&key, &aad, &mut a, &wrong).is_none());
         prop_assert!(with_rustcrypto::open(&key, &aad, &mut b, &wrong).is_none());
         prop_assert_eq!(sha256(&data), with_rustcrypto::sha256(&data));
+        prop_assert_eq!(*with_ring::hmac(&aad, &[&key, &data]), *with_rustcrypto::hmac(&aad, &[&key, &data]));
+        let (ring, rustcrypto) = (with_ring::DataKey::new(&key), with_rustcrypto::DataKey::new(&key));
+        prop_assert_eq!(*ring.expand(&[&aad, &data]), *rustcrypto.expand(&[&aad, &data]));
     }
 }
 
@@ -35,9 +38,7 @@ fn hkdf(salt: &[u8], ikm: &[u8], info: &[u8], length: usize) -> Option<Vec<u8>> 
 }
 
 fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
-    let mut mac = keyed(key);
-    mac.update(message);
-    mac.finalize().into_bytes().to_vec()
+    payload::hmac(key, &[message]).to_vec()
 }
 
 #[test]
