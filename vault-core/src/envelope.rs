@@ -5,7 +5,7 @@ use zeroize::Zeroize;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, MasterKey};
-use crate::primitives::{self, DataKey, Key32, TAG};
+use crate::primitives::{self, Key32, Prk, TAG};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
 use crate::token::{PAD_BLOCK, PADDED, PREAMBLE, SUITE, Token, WrappedKey};
@@ -34,8 +34,8 @@ fn seal_with(
     let mut body = Vec::with_capacity(PREAMBLE + payload + TAG);
     body.extend_from_slice(&[SUITE, if padded { PADDED } else { 0 }]);
     body.extend_from_slice(&sealed_at.to_be_bytes());
-    let derive = DataKey::new(&dek);
-    let (commitment, payload_key) = (commitment(&derive, &body, context_hash), payload_key(&derive, &body));
+    let prk = Prk::from_uniform(&dek);
+    let (commitment, payload_key) = (commitment(&prk, &body, context_hash), payload_key(&prk, &body));
     body.extend_from_slice(&*commitment);
     let aad = payload_aad(&body);
     body.extend_from_slice(plaintext);
@@ -56,8 +56,8 @@ fn seal_with(
 #[inline(never)]
 pub(crate) fn open(key: &MasterKey, context: &Context, token: &Token) -> Result<SecretBytes> {
     let context_hash = context.hash()?;
-    let Authentic { derive, plaintext, .. } = authenticate(key, token)?;
-    if !primitives::equal(&*commitment(&derive, token.header(), &context_hash), token.commitment()) {
+    let Authentic { prk, plaintext, .. } = authenticate(key, token)?;
+    if !primitives::equal(&*commitment(&prk, token.header(), &context_hash), token.commitment()) {
         return Err(Error::ContextMismatch);
     }
     Ok(plaintext)
@@ -133,7 +133,7 @@ fn key_context(inner: KeyId, tenant: Option<&str>) -> Result<Context> {
 /// What an authentic token holds.
 struct Authentic {
     dek: Key32,
-    derive: DataKey,
+    prk: Prk,
     plaintext: SecretBytes,
 }
 
@@ -143,8 +143,8 @@ fn authenticate(key: &MasterKey, token: &Token) -> Result<Authentic> {
         .wrap()
         .unwrap([&wrap_label(b"vs1.", key.kid()), token.commitment()], token.wrapped())
         .ok_or_else(corrupt)?;
-    let derive = DataKey::new(&dek);
-    let payload_key = payload_key(&derive, token.header());
+    let prk = Prk::from_uniform(&dek);
+    let payload_key = payload_key(&prk, token.header());
     let (ciphertext, tag) = token.payload();
     let mut payload = SecretBytes::copy_of(ciphertext);
     primitives::gcm_open(&payload_key, &payload_aad(token.preamble()), payload.expose_mut(), tag)
@@ -152,7 +152,7 @@ fn authenticate(key: &MasterKey, token: &Token) -> Result<Authentic> {
     if token.padded() {
         payload = SecretBytes::copy_of(unpadded(payload.expose_secret()).ok_or_else(corrupt)?);
     }
-    Ok(Authentic { dek, derive, plaintext: payload })
+    Ok(Authentic { dek, prk, plaintext: payload })
 }
 
 fn unpadded(payload: &[u8]) -> Option<&[u8]> {
@@ -162,12 +162,12 @@ fn unpadded(payload: &[u8]) -> Option<&[u8]> {
 }
 
 /// What binds a token to its context and data key.
-fn commitment(dek: &DataKey, header: &[u8], context_hash: &[u8; 32]) -> Key32 {
+fn commitment(dek: &Prk, header: &[u8], context_hash: &[u8; 32]) -> Key32 {
     dek.expand(&[b"vs1/c", header, context_hash])
 }
 
 /// The key of the one payload of a data key.
-fn payload_key(dek: &DataKey, header: &[u8]) -> Key32 {
+fn payload_key(dek: &Prk, header: &[u8]) -> Key32 {
     dek.expand(&[b"vs1/p", header])
 }
 
@@ -251,9 +251,9 @@ mod tests {
 
             let token = seal_with(&key, &hash, &plaintext, padded, sealed_at, &random).unwrap();
             assert_eq!(token.to_string(), case["token"], "{id}");
-            let derive = DataKey::new(&dek);
-            assert_eq!(commitment(&derive, token.header(), &hash).to_vec(), hex(&case["commitment"]), "{id}");
-            assert_eq!(payload_key(&derive, token.header()).to_vec(), hex(&case["payload_key"]), "{id}");
+            let prk = Prk::from_uniform(&dek);
+            assert_eq!(commitment(&prk, token.header(), &hash).to_vec(), hex(&case["commitment"]), "{id}");
+            assert_eq!(payload_key(&prk, token.header()).to_vec(), hex(&case["payload_key"]), "{id}");
             assert_eq!(open(&key, &context, &token).unwrap().expose_secret(), plaintext, "{id}");
 
             let other = self::key(&case["rewrap_kek"]);

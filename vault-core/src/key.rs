@@ -201,7 +201,7 @@ impl MasterKey {
             text,
             bytes,
             derived: Box::new(Derived {
-                hedge: MacKey::new(prk.expand::<32>(&[b"vault-core/hedge/v1\0"])),
+                hedge: MacKey::new(&prk.expand::<32>(&[b"vault-core/hedge/v1\0"])),
                 wrap: WrapKey::new(prk.expand::<64>(&[b"vault-core/wrap/v1\0"])),
                 prk,
             }),

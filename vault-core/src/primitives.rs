@@ -1,8 +1,8 @@
 //! The only file that names cipher, hash and random crates.
 //!
-//! Key side (RFC 5869, RFC 5297): crates that wipe their state. Payload side (data keys and what is
-//! derived from them, AES-256-GCM, SHA-256 of public data, OS randomness): ring, which is several times
-//! as fast and whose state stays on the stack, or without it RustCrypto, with equal bytes.
+//! Key side (RFC 2104, RFC 5869, RFC 5297): crates that wipe their state. Payload side
+//! (AES-256-GCM, SHA-256 of public data, OS randomness): ring, or without it RustCrypto, with
+//! equal bytes.
 
 use core::cell::RefCell;
 use std::sync::Mutex;
@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
@@ -20,31 +21,33 @@ use crate::secret::wipe;
 /// Length of a GCM tag and of a synthetic IV.
 pub(crate) const TAG: usize = 16;
 
-/// 32 secret bytes, wiped when dropped.
-#[derive(Default)]
-pub(crate) struct Key32([u8; 32]);
+/// 32 secret bytes.
+pub(crate) type Key32 = Wiped<32>;
 
-impl core::ops::Deref for Key32 {
-    type Target = [u8; 32];
+/// Secret bytes that are wiped when dropped.
+pub(crate) struct Wiped<const N: usize>([u8; N]);
 
-    fn deref(&self) -> &[u8; 32] {
+impl<const N: usize> Default for Wiped<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl<const N: usize> core::ops::Deref for Wiped<N> {
+    type Target = [u8; N];
+
+    fn deref(&self) -> &[u8; N] {
         &self.0
     }
 }
 
-impl core::ops::DerefMut for Key32 {
-    fn deref_mut(&mut self) -> &mut [u8; 32] {
+impl<const N: usize> core::ops::DerefMut for Wiped<N> {
+    fn deref_mut(&mut self) -> &mut [u8; N] {
         &mut self.0
     }
 }
 
-impl From<Zeroizing<[u8; 32]>> for Key32 {
-    fn from(bytes: Zeroizing<[u8; 32]>) -> Self {
-        Self(*bytes)
-    }
-}
-
-impl Drop for Key32 {
+impl<const N: usize> Drop for Wiped<N> {
     fn drop(&mut self) {
         wipe(&mut self.0);
     }
@@ -60,16 +63,15 @@ impl Prk {
     }
 
     /// Uniform bytes need no extract step (RFC 5869, 3.3).
-    #[cfg(any(feature = "foreign", not(feature = "ring")))]
     pub(crate) fn from_uniform(key: &[u8; 32]) -> Self {
         // 32 bytes are the least that `from_prk` takes; the other branch cannot be reached.
         Self(Hkdf::from_prk(key).unwrap_or_else(|_| Hkdf::new(None, key)))
     }
 
     /// `Expand(self, info, out.len())`, with `info` in parts.
-    pub(crate) fn expand<const N: usize>(&self, info: &[&[u8]]) -> Zeroizing<[u8; N]> {
+    pub(crate) fn expand<const N: usize>(&self, info: &[&[u8]]) -> Wiped<N> {
         const { assert!(N <= 255 * 32, "longer than HKDF-SHA-256 gives") };
-        let mut out = Zeroizing::new([0; N]);
+        let mut out = Wiped::default();
         if self.0.expand_multi_info(info, &mut *out).is_err() {
             out.zeroize();
         }
@@ -77,35 +79,44 @@ impl Prk {
     }
 }
 
-/// A key of HMAC-SHA-256.
-pub(crate) struct MacKey(Zeroizing<[u8; 32]>);
+/// A key of HMAC-SHA-256, kept as its two inner states.
+pub(crate) struct MacKey(Hmac<Sha256>);
 
 impl MacKey {
-    pub(crate) fn new(key: Zeroizing<[u8; 32]>) -> Self {
-        Self(key)
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(keyed(key))
     }
 
     /// `HMAC-SHA-256(self, parts)`, with the message in parts.
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> Key32 {
-        payload::hmac(&*self.0, parts)
+        let mut mac = self.0.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        Wiped(mac.finalize().into_bytes().into())
     }
 }
 
 /// `HMAC-SHA-256(key, message)`, for keys of other lengths.
 #[cfg(feature = "foreign")]
 pub(crate) fn hmac(key: &[u8], message: &[u8]) -> Key32 {
-    payload::hmac(key, &[message])
+    MacKey(keyed(key)).mac(&[message])
+}
+
+fn keyed(key: &[u8]) -> Hmac<Sha256> {
+    // HMAC takes keys of every length; the other branch cannot be reached.
+    Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
 }
 
 /// A key of AES-256-SIV, used as a deterministic key wrap.
 pub(crate) struct WrapKey {
-    key: Zeroizing<[u8; 64]>,
+    key: Wiped<64>,
     /// The key as the cipher expands it, for one thread at a time.
     expanded: Mutex<Aes256Siv>,
 }
 
 impl WrapKey {
-    pub(crate) fn new(key: Zeroizing<[u8; 64]>) -> Self {
+    pub(crate) fn new(key: Wiped<64>) -> Self {
         Self { expanded: Mutex::new(Aes256Siv::new((&*key).into())), key }
     }
 
@@ -329,9 +340,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// SHA-256 of public data.
 pub(crate) use payload::sha256;
 
-/// What a data key gives: its commitment and its payload key.
-pub(crate) use payload::DataKey;
-
 /// 32 bytes of OS randomness.
 ///
 /// The OS is asked for a few KiB at a time into a buffer of this thread; what is handed out is
@@ -397,27 +405,9 @@ use with_rustcrypto as payload;
 #[cfg(feature = "ring")]
 mod with_ring {
     use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-    use ring::hkdf::{HKDF_SHA256, Prk};
-    use ring::hmac::{self, Context};
     use ring::rand::{SecureRandom, SystemRandom};
 
-    use super::{Key32, TAG};
-
-    pub(crate) struct DataKey(Prk);
-
-    impl DataKey {
-        pub(crate) fn new(dek: &[u8; 32]) -> Self {
-            Self(Prk::new_less_safe(HKDF_SHA256, dek))
-        }
-
-        /// `Expand(self, info, 32)`, with `info` in parts.
-        pub(crate) fn expand(&self, info: &[&[u8]]) -> Key32 {
-            let mut out = Key32::default();
-            let filled = self.0.expand(info, HKDF_SHA256).and_then(|okm| okm.fill(&mut *out));
-            debug_assert!(filled.is_ok(), "32 bytes are not too many");
-            out
-        }
-    }
+    use super::TAG;
 
     pub(crate) fn seal(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<[u8; TAG]> {
         let tag = cipher(key)?
@@ -431,16 +421,6 @@ mod with_ring {
             .open_in_place_separate_tag(Nonce::assume_unique_for_key([0; 12]), Aad::from(aad), (*tag).into(), data, 0..)
             .ok()
             .map(drop)
-    }
-
-    pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> Key32 {
-        let mut mac = Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
-        for part in parts {
-            mac.update(part);
-        }
-        let mut out = Key32::default();
-        out.copy_from_slice(mac.sign().as_ref());
-        out
     }
 
     pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
@@ -461,23 +441,9 @@ mod with_ring {
 #[cfg(any(not(feature = "ring"), all(test, any(feature = "foreign", feature = "rustcrypto"))))]
 mod with_rustcrypto {
     use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
-    use hmac::{Hmac, Mac};
     use sha2::{Digest, Sha256};
 
-    use super::{Key32, Prk, TAG};
-
-    pub(crate) struct DataKey(Prk);
-
-    impl DataKey {
-        pub(crate) fn new(dek: &[u8; 32]) -> Self {
-            Self(Prk::from_uniform(dek))
-        }
-
-        /// `Expand(self, info, 32)`, with `info` in parts.
-        pub(crate) fn expand(&self, info: &[&[u8]]) -> Key32 {
-            self.0.expand::<32>(info).into()
-        }
-    }
+    use super::TAG;
 
     pub(crate) fn seal(key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Option<[u8; TAG]> {
         let tag = Aes256Gcm::new(key.into()).encrypt_inout_detached(&Nonce::default(), aad, data.into()).ok()?;
@@ -486,16 +452,6 @@ mod with_rustcrypto {
 
     pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8], tag: &[u8; TAG]) -> Option<()> {
         Aes256Gcm::new(key.into()).decrypt_inout_detached(&Nonce::default(), aad, data.into(), &Tag::from(*tag)).ok()
-    }
-
-    pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> Key32 {
-        // HMAC takes keys of every length; the other branch cannot be reached.
-        let mut mac: Hmac<Sha256> =
-            Mac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()));
-        for part in parts {
-            mac.update(part);
-        }
-        Key32(mac.finalize().into_bytes().into())
     }
 
     pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {

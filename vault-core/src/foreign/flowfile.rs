@@ -9,7 +9,7 @@ use super::is_json;
 
 /// HKDF over the text of the master key, never over its decoded bytes.
 pub(super) fn user_key(master_key_text: &[u8], uid: u64) -> Key32 {
-    Prk::extract(b"flowfile-secrets-v1", master_key_text).expand(&[b"user-", uid.to_string().as_bytes()]).into()
+    Prk::extract(b"flowfile-secrets-v1", master_key_text).expand(&[b"user-", uid.to_string().as_bytes()])
 }
 
 pub(super) fn open_store(cipher: &Cipher, token: &[u8]) -> Result<SecretBytes> {

@@ -472,7 +472,7 @@ impl KeyringState {
 /// The MAC of canonical bytes under one key. It is public.
 pub(super) fn mac(canonical: &[u8], kid: KeyId, prk: &Prk) -> [u8; 32] {
     primitives::on_wiped_stack(|| {
-        *MacKey::new(prk.expand::<32>(&[MAC_LABEL, kid.as_str().as_bytes()])).mac(&[canonical])
+        *MacKey::new(&prk.expand::<32>(&[MAC_LABEL, kid.as_str().as_bytes()])).mac(&[canonical])
     })
 }
 

@@ -25,9 +25,6 @@ proptest! {
         prop_assert!(with_ring::open(&key, &aad, &mut a, &wrong).is_none());
         prop_assert!(with_rustcrypto::open(&key, &aad, &mut b, &wrong).is_none());
         prop_assert_eq!(sha256(&data), with_rustcrypto::sha256(&data));
-        prop_assert_eq!(*with_ring::hmac(&aad, &[&key, &data]), *with_rustcrypto::hmac(&aad, &[&key, &data]));
-        let (ring, rustcrypto) = (with_ring::DataKey::new(&key), with_rustcrypto::DataKey::new(&key));
-        prop_assert_eq!(*ring.expand(&[&aad, &data]), *rustcrypto.expand(&[&aad, &data]));
     }
 }
 
@@ -38,7 +35,9 @@ fn hkdf(salt: &[u8], ikm: &[u8], info: &[u8], length: usize) -> Option<Vec<u8>> 
 }
 
 fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
-    payload::hmac(key, &[message]).to_vec()
+    let mut mac = keyed(key);
+    mac.update(message);
+    mac.finalize().into_bytes().to_vec()
 }
 
 #[test]
@@ -160,7 +159,7 @@ fn aes_256_cbc_is_that_of_wycheproof() {
 fn aes_siv_is_that_of_rfc_5297() {
     // Appendix A has 256-bit keys only; the property that is relied on is checked instead: what
     // was wrapped unwraps, and nothing else does.
-    let key = WrapKey::new(Zeroizing::new(core::array::from_fn(|i| u8::try_from(i).unwrap())));
+    let key = WrapKey::new(Wiped(core::array::from_fn(|i| u8::try_from(i).unwrap())));
     let wrapped = key.wrap([b"a", b"b"], &[7; 32]).unwrap();
     assert_eq!(key.unwrap([b"a", b"b"], &wrapped).as_deref(), Some(&[7; 32]));
     assert_eq!(wrapped, key.wrap([b"a", b"b"], &[7; 32]).unwrap(), "equal inputs, equal wraps");

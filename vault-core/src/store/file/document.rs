@@ -161,7 +161,7 @@ impl Document {
 
     /// The MAC of the content under a key.
     pub(super) fn mac_under(&self, key: &MasterKey) -> [u8; 32] {
-        *MacKey::new(key.prk().expand::<32>(&[MAC_LABEL])).mac(&[&self.canonical()])
+        *MacKey::new(&key.prk().expand::<32>(&[MAC_LABEL])).mac(&[&self.canonical()])
     }
 
     /// What the MAC is over: the label, then every field in the order of the schema.
