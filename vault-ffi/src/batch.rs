@@ -32,7 +32,8 @@ pub struct Item {
 pub struct Batch(Vec<Result<Buf, Error>>);
 
 /// Seals many secrets. Returns VAULT_OK also where single ones fail: vault_batch_status tells of
-/// each. All are sealed under one primary key, whatever a refresh does meanwhile.
+/// each. All are sealed under one primary key, whatever a refresh does meanwhile. Many items are shared
+/// among threads, at most 8, which are gone when the call returns.
 ///
 /// Fails with VAULT_USAGE, and with VAULT_TOO_LARGE for more than 1048576 items.
 ///
