@@ -46,13 +46,13 @@ fn main() {
         let mut keys = fresh_keys();
         let mut subjects: Vec<Subject<'_>> = vec![
             (Box::new(|| two_raw_operations(&mut keys, &secret)), Vec::new()),
-            (Box::new(|| drop(black_box(sealer_old.seal(&context, &secret).unwrap().to_string()))), Vec::new()),
+            (Box::new(|| drop(black_box(sealer_old.seal(&context, &secret).unwrap().text()))), Vec::new()),
             (
                 Box::new(|| drop(black_box(sealer_old.open(&context, &token.parse::<Token>().unwrap()).unwrap()))),
                 Vec::new(),
             ),
             (
-                Box::new(|| drop(black_box(sealer_new.rewrap(&token.parse::<Token>().unwrap()).unwrap().to_string()))),
+                Box::new(|| drop(black_box(sealer_new.rewrap(&token.parse::<Token>().unwrap()).unwrap().text()))),
                 Vec::new(),
             ),
             (Box::new(|| drop(black_box(fernet.encrypt(&secret)))), Vec::new()),

@@ -249,6 +249,65 @@ static void batches(const vault_handle *vault)
     vault_batch_free(opened);
 }
 
+/* So many that several threads work on them. Each item becomes what a call for it alone becomes. */
+static void large_batches(const vault_handle *vault)
+{
+    enum { COUNT = 5003 };
+    static vault_item items[COUNT];
+    static uint32_t secrets[COUNT];
+    vault_context contexts[3];
+    vault_error *error = NULL;
+    vault_batch *sealed = NULL, *opened = NULL;
+    size_t at, len;
+    const uint8_t *data;
+    contexts[0] = user_secret("42");
+    contexts[1] = user_secret("43");
+    contexts[2] = user_secret("43");
+    contexts[2].tenant.len = 5000; /* never read: too long */
+    for (at = 0; at < COUNT; at++) {
+        secrets[at] = (uint32_t)(at * 2654435761u);
+        items[at].context = at % 101 == 5 ? NULL : &contexts[at % 103 == 7 ? 2 : at / 10 % 2];
+        items[at].data = (const uint8_t *)&secrets[at];
+        items[at].len = at % 5;
+    }
+    EXPECT(VAULT_OK, vault_seal_batch(vault, items, COUNT, &sealed, &error));
+    CHECK(vault_batch_len(sealed) == COUNT);
+    for (at = 0; at < COUNT; at++) {
+        vault_buf *alone = NULL;
+        vault_status status = vault_seal(vault, items[at].context, items[at].data, items[at].len, &alone, &error);
+        data = vault_batch_data(sealed, at, &len);
+        CHECK(vault_batch_status(sealed, at) == status && len == (alone == NULL ? 0 : vault_buf_len(alone)));
+        CHECK((status == VAULT_OK) == (at % 101 != 5 && at % 103 != 7));
+        if (status != VAULT_OK)
+            CHECK(strcmp(vault_error_message(vault_batch_error(sealed, at)), vault_error_message(error)) == 0);
+        vault_error_free(error);
+        error = NULL;
+        vault_buf_free(alone);
+        items[at].data = data;
+        items[at].len = at % 107 == 9 && len > 0 ? len - 1 : len;
+        if (at % 109 == 11)
+            items[at].context = &contexts[1 - at / 10 % 2];
+    }
+    EXPECT(VAULT_OK, vault_open_batch(vault, items, COUNT, &opened, &error));
+    CHECK(vault_batch_len(opened) == COUNT);
+    for (at = 0; at < COUNT; at++) {
+        vault_buf *alone = NULL;
+        vault_status status =
+            vault_open(vault, items[at].context, (const char *)items[at].data, items[at].len, &alone, &error);
+        data = vault_batch_data(opened, at, &len);
+        CHECK(vault_batch_status(opened, at) == status && len == (alone == NULL ? 0 : vault_buf_len(alone)));
+        if (status == VAULT_OK)
+            CHECK(len == at % 5 && memcmp(data, &secrets[at], len) == 0);
+        else
+            CHECK(strcmp(vault_error_message(vault_batch_error(opened, at)), vault_error_message(error)) == 0);
+        vault_error_free(error);
+        error = NULL;
+        vault_buf_free(alone);
+    }
+    vault_batch_free(opened);
+    vault_batch_free(sealed);
+}
+
 static void foreign(const char *directory, const vault_handle *vault)
 {
     vault_error *error = NULL;
@@ -556,6 +615,7 @@ int main(int count, char **arguments)
     tokens(vault);
     contexts(vault);
     batches(vault);
+    large_batches(vault);
     vault_free(vault);
     free(path);
 

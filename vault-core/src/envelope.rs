@@ -1,6 +1,6 @@
 //! The only composition of keys, primitives and token (docs/FORMAT.md, "Seal", "Open", "Rewrap").
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use crate::context::Context;
 use crate::error::{Error, Result};
@@ -60,7 +60,7 @@ pub(crate) fn open(key: &MasterKey, context: &Context, token: &Token) -> Result<
     if !primitives::equal(&*commitment(&prk, token.header(), &context_hash), token.commitment()) {
         return Err(Error::ContextMismatch);
     }
-    Ok(SecretBytes::from_zeroizing(plaintext))
+    Ok(plaintext)
 }
 
 /// Whether every byte of the token is authentic under `key`. The context is not checked.
@@ -134,7 +134,7 @@ fn key_context(inner: KeyId, tenant: Option<&str>) -> Result<Context> {
 struct Authentic {
     dek: Key32,
     prk: Prk,
-    plaintext: Zeroizing<Vec<u8>>,
+    plaintext: SecretBytes,
 }
 
 fn authenticate(key: &MasterKey, token: &Token) -> Result<Authentic> {
@@ -146,15 +146,19 @@ fn authenticate(key: &MasterKey, token: &Token) -> Result<Authentic> {
     let prk = Prk::from_uniform(&dek);
     let payload_key = payload_key(&prk, token.header());
     let (ciphertext, tag) = token.payload();
-    let mut payload = Zeroizing::new(ciphertext.to_vec());
-    primitives::gcm_open(&payload_key, &payload_aad(token.preamble()), &mut payload, tag).ok_or_else(corrupt)?;
+    let mut payload = SecretBytes::copy_of(ciphertext);
+    primitives::gcm_open(&payload_key, &payload_aad(token.preamble()), payload.expose_mut(), tag)
+        .ok_or_else(corrupt)?;
     if token.padded() {
-        match payload.iter().rposition(|byte| *byte != 0) {
-            Some(at) if payload.get(at) == Some(&0x80) && payload.len() - at <= PAD_BLOCK => payload.truncate(at),
-            _ => return Err(corrupt()),
-        }
+        payload = SecretBytes::copy_of(unpadded(payload.expose_secret()).ok_or_else(corrupt)?);
     }
     Ok(Authentic { dek, prk, plaintext: payload })
+}
+
+fn unpadded(payload: &[u8]) -> Option<&[u8]> {
+    let end = payload.iter().rposition(|byte| *byte != 0)?;
+    let (plaintext, padding) = payload.split_at_checked(end)?;
+    (padding.first() == Some(&0x80) && padding.len() <= PAD_BLOCK).then_some(plaintext)
 }
 
 /// What binds a token to its context and data key.

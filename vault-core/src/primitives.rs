@@ -5,6 +5,7 @@
 //! equal bytes.
 
 use core::cell::RefCell;
+use std::sync::Mutex;
 
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
@@ -15,12 +16,42 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::{Error, Result};
+use crate::secret::wipe;
 
 /// Length of a GCM tag and of a synthetic IV.
 pub(crate) const TAG: usize = 16;
 
-/// A wiped array of 32 secret bytes.
-pub(crate) type Key32 = Zeroizing<[u8; 32]>;
+/// 32 secret bytes.
+pub(crate) type Key32 = Wiped<32>;
+
+/// Secret bytes that are wiped when dropped.
+pub(crate) struct Wiped<const N: usize>([u8; N]);
+
+impl<const N: usize> Default for Wiped<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl<const N: usize> core::ops::Deref for Wiped<N> {
+    type Target = [u8; N];
+
+    fn deref(&self) -> &[u8; N] {
+        &self.0
+    }
+}
+
+impl<const N: usize> core::ops::DerefMut for Wiped<N> {
+    fn deref_mut(&mut self) -> &mut [u8; N] {
+        &mut self.0
+    }
+}
+
+impl<const N: usize> Drop for Wiped<N> {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
 
 /// A pseudorandom key of HKDF-SHA-256.
 pub(crate) struct Prk(Hkdf<Sha256>);
@@ -38,9 +69,9 @@ impl Prk {
     }
 
     /// `Expand(self, info, out.len())`, with `info` in parts.
-    pub(crate) fn expand<const N: usize>(&self, info: &[&[u8]]) -> Zeroizing<[u8; N]> {
+    pub(crate) fn expand<const N: usize>(&self, info: &[&[u8]]) -> Wiped<N> {
         const { assert!(N <= 255 * 32, "longer than HKDF-SHA-256 gives") };
-        let mut out = Zeroizing::new([0; N]);
+        let mut out = Wiped::default();
         if self.0.expand_multi_info(info, &mut *out).is_err() {
             out.zeroize();
         }
@@ -62,7 +93,7 @@ impl MacKey {
         for part in parts {
             mac.update(part);
         }
-        Zeroizing::new(mac.finalize().into_bytes().into())
+        Wiped(mac.finalize().into_bytes().into())
     }
 }
 
@@ -78,11 +109,15 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
 }
 
 /// A key of AES-256-SIV, used as a deterministic key wrap.
-pub(crate) struct WrapKey(Zeroizing<[u8; 64]>);
+pub(crate) struct WrapKey {
+    key: Wiped<64>,
+    /// The key as the cipher expands it, for one thread at a time.
+    expanded: Mutex<Aes256Siv>,
+}
 
 impl WrapKey {
-    pub(crate) fn new(key: Zeroizing<[u8; 64]>) -> Self {
-        Self(key)
+    pub(crate) fn new(key: Wiped<64>) -> Self {
+        Self { expanded: Mutex::new(Aes256Siv::new((&*key).into())), key }
     }
 
     /// Synthetic IV and encrypted key: 48 bytes.
@@ -91,8 +126,7 @@ impl WrapKey {
         let (iv, body) = out.split_at_mut(TAG);
         body.copy_from_slice(key);
         let tag = self
-            .siv()
-            .encrypt_inout_detached(associated, (&mut *body).into())
+            .with_siv(|siv| siv.encrypt_inout_detached(associated, (&mut *body).into()))
             .map_err(|_| Error::CannotSeal { why: "the key wrap failed" })?;
         iv.copy_from_slice(&tag);
         Ok(out)
@@ -104,13 +138,18 @@ impl WrapKey {
         let mut out = Key32::default();
         out.copy_from_slice(body);
         let tag = aes_siv::Tag::try_from(iv).ok()?;
-        self.siv().decrypt_inout_detached(associated, (&mut out[..]).into(), &tag).ok()?;
+        self.with_siv(|siv| siv.decrypt_inout_detached(associated, (&mut out[..]).into(), &tag)).ok()?;
         Some(out)
     }
 
-    fn siv(&self) -> Aes256Siv {
+    /// Nobody waits: while another thread uses the expanded key, and for ever where one did when the
+    /// process forked, the key is expanded again.
+    fn with_siv<T>(&self, work: impl FnOnce(&mut Aes256Siv) -> T) -> T {
         wipe_stack_at_thread_end();
-        Aes256Siv::new((&*self.0).into())
+        match self.expanded.try_lock() {
+            Ok(mut siv) => work(&mut siv),
+            Err(_) => work(&mut Aes256Siv::new((&*self.key).into())),
+        }
     }
 }
 
@@ -346,7 +385,7 @@ impl Pool {
         self.left -= 32;
         if let Some(taken) = self.bytes.get_mut(self.left..self.left + 32) {
             out.copy_from_slice(taken);
-            taken.zeroize();
+            wipe(taken);
         }
         Ok(out)
     }
@@ -354,7 +393,7 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        wipe(&mut self.bytes);
     }
 }
 

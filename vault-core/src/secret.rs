@@ -1,7 +1,6 @@
 //! Bytes that must not leak.
 
-use secrecy::{ExposeSecret, SecretSlice};
-use zeroize::Zeroizing;
+use zeroize::{Zeroizing, optimization_barrier};
 
 /// Secret bytes: wiped when dropped, redacted in `Debug`, reachable only through
 /// [`expose_secret`](Self::expose_secret).
@@ -9,13 +8,13 @@ use zeroize::Zeroizing;
 /// There is no `Clone`, `Display`, `PartialEq` or `Serialize`. What the bytes were copied from, and
 /// what an application copies them to, is not wiped by this type; nor are swap and debuggers kept
 /// out.
-pub struct SecretBytes(SecretSlice<u8>);
+pub struct SecretBytes(Box<[u8]>);
 
 impl SecretBytes {
     /// Copies `bytes` into a buffer of exactly their length.
     #[must_use]
     pub fn copy_of(bytes: &[u8]) -> Self {
-        Self(SecretSlice::from(bytes.to_vec()))
+        Self(bytes.into())
     }
 
     /// Takes over a buffer that wipes itself.
@@ -24,7 +23,7 @@ impl SecretBytes {
     /// copied exactly and then wiped.
     pub(crate) fn from_zeroizing(mut bytes: Zeroizing<Vec<u8>>) -> Self {
         if bytes.capacity() == bytes.len() {
-            Self(SecretSlice::from(core::mem::take(&mut *bytes)))
+            Self(core::mem::take(&mut *bytes).into_boxed_slice())
         } else {
             Self::copy_of(&bytes)
         }
@@ -33,7 +32,12 @@ impl SecretBytes {
     /// The bytes themselves. Every use of a secret is a call of this method.
     #[must_use]
     pub fn expose_secret(&self) -> &[u8] {
-        self.0.expose_secret()
+        &self.0
+    }
+
+    /// The bytes, to be changed in place.
+    pub(crate) fn expose_mut(&mut self) -> &mut [u8] {
+        &mut self.0
     }
 
     /// Length in bytes.
@@ -49,6 +53,12 @@ impl SecretBytes {
     }
 }
 
+impl Drop for SecretBytes {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
 impl From<Zeroizing<Vec<u8>>> for SecretBytes {
     fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self::from_zeroizing(bytes)
@@ -59,4 +69,10 @@ impl core::fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str("SecretBytes([redacted])")
     }
+}
+
+/// Overwrites secret bytes, many at a time; `Zeroize` goes from byte to byte.
+pub(crate) fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    optimization_barrier(bytes);
 }

@@ -9,28 +9,26 @@ use crate::boundary;
 
 /// Bytes that the library owns: a secret or a token. vault_buf_free wipes them.
 #[derive(Debug)]
-pub struct Buf(Zeroizing<Box<[u8]>>);
+pub struct Buf(SecretBytes);
 
 impl Buf {
     /// The bytes and a NUL, in memory of exactly that size.
-    fn terminated(bytes: &[u8]) -> Self {
-        let mut own = Zeroizing::new(vec![0; bytes.len() + 1].into_boxed_slice());
-        for (own, byte) in own.iter_mut().zip(bytes) {
-            *own = *byte;
-        }
-        Self(own)
-    }
-
     pub(crate) fn secret(secret: &SecretBytes) -> Self {
-        Self::terminated(secret.expose_secret())
+        let mut own = Zeroizing::new(Vec::with_capacity(secret.len() + 1));
+        own.extend_from_slice(secret.expose_secret());
+        own.push(0);
+        Self(SecretBytes::from(own))
     }
 
-    pub(crate) fn text(text: &str) -> Self {
-        Self::terminated(text.as_bytes())
+    /// A text and a NUL.
+    pub(crate) fn text(text: String) -> Self {
+        let mut own = text.into_bytes();
+        own.push(0);
+        Self(SecretBytes::from(Zeroizing::new(own)))
     }
 
     pub(crate) fn data(&self) -> *const u8 {
-        self.0.as_ptr()
+        self.0.expose_secret().as_ptr()
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -101,7 +101,7 @@ pub unsafe extern "C" fn vault_foreign_seal(
             (Loaded::TextKeyFile(key), None) => foreign::seal(format, key, tenant, secret)?,
             (loaded, _) => return Err(wrong_keyring(loaded)),
         };
-        value.give(Buf::text(&sealed));
+        value.give(Buf::text(sealed));
         Ok(())
     };
     // SAFETY: the rules of the header.

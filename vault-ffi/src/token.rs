@@ -98,7 +98,7 @@ pub unsafe extern "C" fn vault_rewrap(
         // SAFETY: the rules of the header.
         let token = unsafe { token_text(token, token_len, vault.limit())? };
         let loaded = vault.loaded();
-        rewrapped.give(Buf::text(&loaded.sealer()?.rewrap(&Token::parse(token, vault.limit())?)?.to_string()));
+        rewrapped.give(Buf::text(loaded.sealer()?.rewrap(&Token::parse(token, vault.limit())?)?.text()));
         Ok(())
     };
     // SAFETY: the rules of the header.
@@ -198,7 +198,7 @@ pub unsafe extern "C" fn vault_primary(vault: *const Handle, kid: *mut c_char, e
 }
 
 pub(crate) fn seal(loaded: &Loaded, context: &vault_core::Context, secret: &[u8]) -> Result<Buf, Failure> {
-    Ok(Buf::text(&loaded.sealer()?.seal(context, secret)?.to_string()))
+    Ok(Buf::text(loaded.sealer()?.seal(context, secret)?.text()))
 }
 
 pub(crate) fn open(loaded: &Loaded, context: &vault_core::Context, token: &str, limit: usize) -> Result<Buf, Failure> {

@@ -180,7 +180,7 @@ impl<'a> Converter<'a> {
                     let opened = self.open_foreign(row, true)?;
                     let token =
                         self.sealer()?.seal(&row.context(&self.spec.context)?, opened.secret.expose_secret())?;
-                    Ok(Outcome::Rewrite(token.to_string()))
+                    Ok(Outcome::Rewrite(token.text()))
                 }
                 Job::Reseal(_) => Err(Error::Malformed { what: "value: not a token; migrate the column first" }),
                 Job::Rotate | Job::RotateDeep => self.open_foreign(row, true).map(|_| Outcome::Unmigrated),
@@ -200,7 +200,7 @@ impl<'a> Converter<'a> {
         let sealer = self.sealer()?;
         let stale = token.kid() != sealer.primary()?;
         match self.job {
-            Job::Rotate if stale => Ok(Some(sealer.rewrap(token)?.to_string())),
+            Job::Rotate if stale => Ok(Some(sealer.rewrap(token)?.text())),
             Job::RotateDeep => {
                 let context = &row.context(&self.spec.context)?;
                 let secret = sealer.open(context, token)?;
@@ -208,7 +208,7 @@ impl<'a> Converter<'a> {
                 reseal
                     .then(|| sealer.seal(context, secret.expose_secret()))
                     .transpose()
-                    .map(|new| new.map(|token| token.to_string()))
+                    .map(|new| new.map(|token| token.text()))
             }
             Job::Reseal(old) => {
                 let context = &row.context(&self.spec.context)?;
@@ -216,7 +216,7 @@ impl<'a> Converter<'a> {
                     Ok(_) => Ok(None),
                     Err(Error::ContextMismatch) => {
                         let secret = sealer.open(&row.context(old)?, token)?;
-                        Ok(Some(sealer.seal(context, secret.expose_secret())?.to_string()))
+                        Ok(Some(sealer.seal(context, secret.expose_secret())?.text()))
                     }
                     Err(other) => Err(other),
                 }
