@@ -249,7 +249,7 @@ static void batches(const vault_handle *vault)
     vault_batch_free(opened);
 }
 
-/* So many that several threads work on them. Each item becomes what a call for it alone becomes. */
+/* Many items, some of them bad. Each item becomes what a call for it alone becomes. */
 static void large_batches(const vault_handle *vault)
 {
     enum { COUNT = 5003 };

@@ -437,8 +437,7 @@ vault_status vault_primary(const struct vault_handle *vault,
                            struct vault_error **error);
 
 // Seals many secrets. Returns VAULT_OK also where single ones fail: vault_batch_status tells of
-// each. All are sealed under one primary key, whatever a refresh does meanwhile. Many items are shared
-// among threads, at most 8, which are gone when the call returns.
+// each. All are sealed under one primary key, whatever a refresh does meanwhile.
 //
 // Fails with VAULT_USAGE, and with VAULT_TOO_LARGE for more than 1048576 items.
 VAULT_MUST_USE

@@ -1,11 +1,7 @@
 //! Many secrets or tokens in one call.
 
 use core::ffi::c_char;
-use core::num::NonZero;
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
-use std::panic::resume_unwind;
-use std::thread;
 
 use crate::boundary::{self, Failure, guard, out};
 use crate::buf::Buf;
@@ -32,8 +28,7 @@ pub struct Item {
 pub struct Batch(Vec<Result<Buf, Error>>);
 
 /// Seals many secrets. Returns VAULT_OK also where single ones fail: vault_batch_status tells of
-/// each. All are sealed under one primary key, whatever a refresh does meanwhile. Many items are shared
-/// among threads, at most 8, which are gone when the call returns.
+/// each. All are sealed under one primary key, whatever a refresh does meanwhile.
 ///
 /// Fails with VAULT_USAGE, and with VAULT_TOO_LARGE for more than 1048576 items.
 ///
@@ -105,91 +100,28 @@ pub unsafe extern "C" fn vault_open_batch(
 }
 
 /// What is done to an item.
-trait Each: Fn(&Item, &vault_core::Context) -> Result<Buf, Failure> + Sync {}
+trait Each: Fn(&Item, &vault_core::Context) -> Result<Buf, Failure> {}
 
-impl<F: Fn(&Item, &vault_core::Context) -> Result<Buf, Failure> + Sync> Each for F {}
+impl<F: Fn(&Item, &vault_core::Context) -> Result<Buf, Failure>> Each for F {}
 
 impl Batch {
-    /// In several threads where there are many items; all are gone when this returns.
+    /// Does items one after the other. Those that follow each other often share a context.
     ///
     /// # Safety
     ///
     /// The contexts of the items are null or valid for reads, and so is what they point to.
     unsafe fn of(items: &[Item], each: impl Each) -> Self {
-        let threads = (items.len() / ITEMS_OF_A_THREAD).min(processors());
-        if threads < 2 {
-            // SAFETY: as the caller says.
-            return Self(unsafe { some(items, &each) });
-        }
-        let mut parts = items.chunks(items.len().div_ceil(threads)).map(Part);
-        let own = parts.next();
-        thread::scope(|scope| {
-            let others: Vec<_> = parts
-                .map(|part| {
-                    let each = &each;
-                    // SAFETY: as the caller says.
-                    let run = move || unsafe { some(part.items(), each) };
-                    // Where no thread is to be had, this one does the work.
-                    thread::Builder::new().spawn_scoped(scope, run).map_err(|_| part)
-                })
-                .collect();
-            let mut done = Vec::with_capacity(items.len());
-            // SAFETY: as the caller says.
-            done.extend(own.into_iter().flat_map(|part| unsafe { some(part.items(), &each) }));
-            for other in others {
-                done.extend(match other {
-                    Ok(thread) => thread.join().unwrap_or_else(|panic| resume_unwind(panic)),
-                    // SAFETY: as the caller says.
-                    Err(part) => unsafe { some(part.items(), &each) },
-                });
-            }
-            Self(done)
-        })
-    }
-}
-
-/// Items that a thread works on.
-#[derive(Clone, Copy)]
-struct Part<'a>(&'a [Item]);
-
-// SAFETY: items are read only, and so is what they point to, until the call returns; every thread is
-// gone by then.
-unsafe impl Send for Part<'_> {}
-
-impl<'a> Part<'a> {
-    fn items(self) -> &'a [Item] {
-        self.0
-    }
-}
-
-/// Does items one after the other. Those that follow each other often share a context.
-///
-/// # Safety
-///
-/// As [`Batch::of`].
-unsafe fn some(items: &[Item], each: &impl Each) -> Vec<Result<Buf, Error>> {
-    let mut known: Option<(*const Context, vault_core::Context)> = None;
-    let mut one = |item: &Item| {
-        let (_, context) = match known.take() {
-            Some(same) if same.0 == item.context => known.insert(same),
-            // SAFETY: as the caller says.
-            _ => known.insert((item.context, unsafe { context::read(item.context)? })),
+        let mut known: Option<(*const Context, vault_core::Context)> = None;
+        let mut one = |item: &Item| {
+            let (_, context) = match known.take() {
+                Some(same) if same.0 == item.context => known.insert(same),
+                // SAFETY: as the caller says.
+                _ => known.insert((item.context, unsafe { context::read(item.context)? })),
+            };
+            each(item, context)
         };
-        each(item, context)
-    };
-    items.iter().map(|item| one(item).map_err(|failure| Error::new(&failure))).collect()
-}
-
-/// On how many processors the process may run. Asked for once: it takes longer than an item.
-fn processors() -> usize {
-    static KNOWN: AtomicUsize = AtomicUsize::new(0);
-    let known = KNOWN.load(Ordering::Relaxed);
-    if known > 0 {
-        return known;
+        Self(items.iter().map(|item| one(item).map_err(|failure| Error::new(&failure))).collect())
     }
-    let found = thread::available_parallelism().map_or(1, NonZero::get).min(MOST_THREADS);
-    KNOWN.store(found, Ordering::Relaxed);
-    found
 }
 
 /// How many items. 0 for NULL.
@@ -265,12 +197,6 @@ pub unsafe extern "C" fn vault_batch_free(batch: *mut Batch) {
     // SAFETY: the rules of the header.
     unsafe { boundary::free(batch) }
 }
-
-/// With fewer items for each, another thread costs more than it gives.
-const ITEMS_OF_A_THREAD: usize = 512;
-
-/// Most threads of a batch.
-const MOST_THREADS: usize = 8;
 
 /// Most items of a batch.
 const MAX_ITEMS: usize = 1 << 20;
