@@ -13,7 +13,9 @@ use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
+#[cfg(feature = "foreign")]
+use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::secret::wipe;
