@@ -9,7 +9,7 @@ mod running;
 mod status;
 
 use std::fs;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use vault_core::{Config, Sealer, Vault};
 
@@ -69,9 +69,18 @@ impl Service {
 
     /// Starts a command and goes on.
     fn start(&self, line: &str) -> Child {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let mut command = crate::command(self.directory.home.path(), &words);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        // What started the tests may have chosen to ignore signals.
+        let mut command = Command::new("env");
+        command.arg("--default-signal").arg(crate::binary()).args(line.split_whitespace());
+        command
+            .current_dir(self.directory.home.path())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     fn moved(&self, kid: &str) -> usize {

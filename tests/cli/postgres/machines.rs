@@ -47,7 +47,8 @@ fn mount(keys: &Path, at: &Path, time: &str) {
 fn pod(place: PathBuf, database: &Database, row: u64, stop: &Arc<AtomicBool>) -> thread::JoinHandle<u64> {
     let (config, stop) = (server().config(&database.name), Arc::clone(stop));
     thread::spawn(move || {
-        let mut vault = Vault::load(Config::from_file(place.join("vault.toml")).unwrap()).unwrap();
+        let config_of_pod = Config::from_file(place.join("vault.toml")).unwrap();
+        let mut vault = Vault::load(config_of_pod.with_process_name(format!("pod {row}"))).unwrap();
         let mut client = config.connect(NoTls).unwrap();
         let mut rounds = 0;
         while !stop.load(Ordering::SeqCst) {
