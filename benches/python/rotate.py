@@ -12,9 +12,9 @@ import sys
 import time
 from typing import Any
 
-import psycopg2
+import psycopg2  # type: ignore[import-untyped]
 from cryptography.fernet import Fernet, MultiFernet
-from psycopg2.extras import execute_values
+from psycopg2.extras import execute_values  # type: ignore[import-untyped]
 
 PAGE = 500
 
