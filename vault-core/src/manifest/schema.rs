@@ -85,7 +85,12 @@ fn keyring() -> Value {
 
 fn store() -> Value {
     table(&[
-        ("url", true, "\"file:PATH\" or \"sqlite:PATH\".", matching("^(file|sqlite):.")),
+        (
+            "url",
+            true,
+            "\"file:PATH\", \"sqlite:PATH\", \"secret:NAME\" or \"postgresql://…\".",
+            matching(&format!("^(file:.|{DATABASE})")),
+        ),
         ("keep", false, "How many previous versions of each secret are kept; 3 unless said otherwise.", least(0)),
     ])
 }
@@ -136,7 +141,12 @@ fn column() -> Value {
     let written: Vec<&str> = Format::ALL.into_iter().filter(|format| format.writable()).map(Format::as_str).collect();
     table(&[
         ("name", true, "Its name on the command line.", matching(NAME)),
-        ("database", true, "\"sqlite:PATH\".", matching("^sqlite:.")),
+        (
+            "database",
+            true,
+            "\"sqlite:PATH\", \"secret:NAME\" or \"postgresql://…\".",
+            matching(&format!("^({DATABASE})")),
+        ),
         ("table", true, "Its table.", string()),
         ("row", true, "The columns that identify a row.", some(&string())),
         ("value", true, "The column that holds the values.", string()),
@@ -226,6 +236,9 @@ fn least(least: u32) -> Value {
 
 const PRESET: &str = "By whose rules secrets are found: which source wins, what is trimmed.";
 /// Names of keyrings and columns.
+/// Where a database is.
+const DATABASE: &str = "sqlite:.|secret:.|[Pp][Oo][Ss][Tt][Gg][Rr][Ee][Ss]([Qq][Ll])?(\\+[^:]*)?://.";
+
 const NAME: &str = "^[A-Za-z0-9._-]{1,64}$";
 /// Names of secrets.
 const SECRET_NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$";
