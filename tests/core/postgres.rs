@@ -7,6 +7,7 @@ mod fences;
 mod formats;
 mod reading;
 mod rotating;
+mod shadows;
 mod structure;
 mod vectors;
 

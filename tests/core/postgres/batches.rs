@@ -253,6 +253,23 @@ fn an_exclusive_run_is_one_transaction() {
     }
 }
 
+/// Batches of one transaction follow each other, and are not one inside the other.
+#[test]
+fn batches_of_an_exclusive_run_leave_nothing_open() {
+    let database = super::application(40);
+    let mut column = column(&database);
+    let changes: Vec<_> = read_all(&mut column, &stale(), true, 100).iter().map(moved).collect();
+    column.begin_exclusive().unwrap();
+    for part in changes.chunks(4) {
+        assert_eq!(write(&mut column, part).rewritten, 4);
+    }
+    // A transaction inside another one has a number of its own as long as it is open.
+    let open = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+        WHERE a.application_name = 'vault' AND a.datname = current_database() AND l.locktype = 'transactionid'";
+    assert_eq!(number(&database, open), 1);
+    column.commit().unwrap();
+}
+
 #[test]
 fn an_exclusive_run_does_not_survive_its_connection() {
     let database = super::application(5);

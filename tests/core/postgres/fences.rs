@@ -100,3 +100,19 @@ fn a_fence_does_not_wait_for_ever() {
     reading.rollback().unwrap();
     column.fence(&[kid(OLD)]).unwrap();
 }
+
+/// What was proved stays so, the table is not locked, and nobody has to be its owner.
+#[test]
+fn a_fence_that_stands_is_not_put_up_again() {
+    let database = super::application(0);
+    let mut column = column(&database);
+    column.fence(&[kid(OLD)]).unwrap();
+    column.prove_fence().unwrap();
+    let mut other = database.connect();
+    let mut reading = other.transaction().unwrap();
+    reading.batch_execute("SELECT * FROM t").unwrap();
+    column.fence(&[kid(OLD)]).unwrap();
+    let validated =
+        "SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c' AND convalidated";
+    assert_eq!(super::number(&database, validated), 1);
+}

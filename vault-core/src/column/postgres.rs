@@ -11,9 +11,10 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use postgres::Client;
+use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 
-use crate::database::postgres::{Patience, PostgresDatabase, batch, failed, get, query};
+use crate::database::postgres::{Patience, PostgresDatabase, failed, get, query};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 use crate::primitives;
@@ -68,7 +69,10 @@ fn look(database: &PostgresDatabase, spec: &ColumnSpec) -> Result<(Table, Sql)> 
         let table = Table::new(client, spec)?;
         let sql = Sql::new(spec, &table);
         if !sql.filter.is_empty() {
-            let statement = format!("SELECT FROM {} WHERE TRUE{} LIMIT 0", sql.path, sql.filter);
+            // Inside parentheses and outside of any: so it closes none that it did not open.
+            let alone = spec.filter.as_deref().unwrap_or_default();
+            let statement =
+                format!("SELECT CASE WHEN {alone}\n THEN 1 END FROM {} WHERE TRUE{} LIMIT 0", sql.path, sql.filter);
             client.query_typed(&statement, &[]).map_err(|error| match failed(looking(spec), &error) {
                 other @ Error::Temporary { .. } => other,
                 _ => wrong(spec, "`filter` is no SQL condition on its columns"),
@@ -178,8 +182,12 @@ impl Column for PostgresColumn {
             0 => Manner::Alone,
             _ => Manner::Among,
         };
+        let among_batches = self.database.is_exclusive();
         let (written, hindered) = self.database.transact(Patience::Short, |client| {
             let (written, hindered) = write::write(client, &self.spec, &self.sql, changes, manner)?;
+            if among_batches {
+                write::settle(client, &self.spec)?;
+            }
             runs::record(client, &self.spec.name, &self.worker, progress, changes, &written)?;
             (progress.guard)()?;
             Ok((written, hindered))
@@ -210,7 +218,13 @@ impl Column for PostgresColumn {
             if lock {
                 // Others may read, and nobody writes beside it.
                 let statement = format!("LOCK TABLE {} IN EXCLUSIVE MODE", self.table.path);
-                batch(client, &self.action("lock the table of"), &statement)?;
+                client.batch_execute(&statement).map_err(|error| match error.code() {
+                    Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Error::Refused {
+                        reason: format!("column {}: the role may not lock table {}", self.spec.name, self.spec.table),
+                        remedy: format!("GRANT UPDATE ON {} TO the role of the URL", self.table.path),
+                    },
+                    _ => failed(self.action("lock the table of"), &error),
+                })?;
             }
             runs::open(client, &self.spec, run, &self.worker)
         })

@@ -69,7 +69,7 @@ pub(super) fn finding(client: &mut Client) -> Result<Option<Finding>> {
 /// Whether the role sees it, the end of the log, and how far and how long ago each replica was there.
 /// A copy that is being made replays nothing.
 const STATE: &str = "
-    SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), (pg_current_wal_flush_lsn() - '0/0')::int8,
+    SELECT pg_catalog.pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'), (pg_catalog.pg_current_wal_flush_lsn() - '0/0')::int8,
            (r.replay_lsn - '0/0')::int8, extract(epoch FROM r.replay_lag)::float8
     FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_stat_replication r ON r.state IS DISTINCT FROM 'backup'";
 

@@ -12,7 +12,9 @@ use super::table::{CellKind, Kind, Table};
 /// The parts of statements that depend on the declaration and on the table's structure.
 ///
 /// Output columns have names of ours and ordering names the table's columns: a cast that has the
-/// name of a column would be ordered by, as text.
+/// name of a column would be ordered by, as text. Functions, and operators on what is not exactly of
+/// a type of the server's own, are named with their schema: the search path is the application's, for
+/// its triggers, and whoever may create a function there could give it arguments that fit better.
 pub(super) struct Sql {
     pub(super) path: String,
     /// The value: the column, or the member of its document.
@@ -44,6 +46,8 @@ struct KeyPart {
     cell: CellKind,
     column: String,
     cast: String,
+    /// The schema of the operators that its type is ordered by, in quotes.
+    operators: String,
 }
 
 impl Sql {
@@ -62,6 +66,7 @@ impl Sql {
                 cell: key.cell,
                 column: qualified(&key.name),
                 cast: key.cast.clone(),
+                operators: quoted(&key.operators),
             })
             .collect();
         let order = keys.iter().map(|key| key.column.as_str()).collect::<Vec<_>>().join(", ");
@@ -76,7 +81,7 @@ impl Sql {
         };
         let shown = match (&spec.member, table.value) {
             (Some(member), _) => format!(
-                "{value} AS vault_value, coalesce({}({full} -> {}) NOT IN ('null', 'string'), false) AS vault_odd",
+                "{value} AS vault_value, coalesce({}({full} OPERATOR(pg_catalog.->) {}) NOT IN ('null', 'string'), false) AS vault_odd",
                 table.typeof_document,
                 literal(member)
             ),
@@ -110,8 +115,8 @@ impl Sql {
             "SELECT count(*) FROM {} JOIN {} ON {} WHERE {}",
             sql.unnest(),
             table.path,
-            sql.which(),
-            sql.holds("u.new")
+            sql.which("vault_new"),
+            sql.holds("vault_new.new")
         );
         sql
     }
@@ -121,12 +126,13 @@ impl Sql {
     /// altered them.
     fn quick_update_of(&self, spec: &ColumnSpec, table: &Table) -> String {
         format!(
-            "WITH done AS (UPDATE {path} SET {set} FROM {u} WHERE {which} AND {old} RETURNING 1) SELECT count(*), {triggers} FROM done",
+            "WITH vault_done AS (UPDATE {path} SET {set} FROM {new} WHERE {which} AND {old} RETURNING 1)
+             SELECT count(*), {triggers} FROM vault_done",
             path = self.path,
-            set = self.set(spec, table, "u.new"),
-            u = self.unnest(),
-            which = self.which(),
-            old = self.holds("u.old"),
+            set = self.set(spec, table, "vault_new.new"),
+            new = self.unnest(),
+            which = self.which("vault_new"),
+            old = self.holds("vault_new.old"),
             triggers = triggers_of(table),
         )
     }
@@ -134,27 +140,22 @@ impl Sql {
     /// The batch that locks its rows first. Answers how many were held, updated, and updated to what
     /// was asked for, and whether triggers may have altered them since.
     fn update_of(&self, spec: &ColumnSpec, table: &Table, locked: &str) -> String {
-        let name = &table.name;
-        // Held rows stay where they are, and are found there.
-        let (part, same_part) = if table.partitioned {
-            (format!(", {name}.tableoid AS part"), format!(" AND {name}.tableoid = held.part"))
-        } else {
-            (String::new(), String::new())
-        };
+        // By the key and not by the place: to see that takes a privilege on the whole table.
         format!(
-            "WITH held AS MATERIALIZED (
-                SELECT {name}.ctid AS place, u.new{part} FROM {u} JOIN {path} ON {which} WHERE {old}
-                FOR NO KEY UPDATE OF {name}{locked}
-             ), done AS (
-                UPDATE {path} SET {set} FROM held WHERE {name}.ctid = held.place{same_part} RETURNING {new} AS exact
+            "WITH vault_held AS MATERIALIZED (
+                SELECT vault_new.* FROM {unnest} JOIN {path} ON {which} WHERE {old} FOR NO KEY UPDATE OF {name}{locked}
+             ), vault_done AS (
+                UPDATE {path} SET {set} FROM vault_held WHERE {held} RETURNING {new} AS exact
              )
-             SELECT (SELECT count(*) FROM held), count(*), count(*) FILTER (WHERE exact), {triggers} FROM done",
-            u = self.unnest(),
+             SELECT (SELECT count(*) FROM vault_held), count(*), count(*) FILTER (WHERE exact), {triggers} FROM vault_done",
+            name = table.name,
+            unnest = self.unnest(),
             path = self.path,
-            which = self.which(),
-            old = self.holds("u.old"),
-            set = self.set(spec, table, "held.new"),
-            new = self.holds("held.new"),
+            which = self.which("vault_new"),
+            held = self.which("vault_held"),
+            old = self.holds("vault_new.old"),
+            set = self.set(spec, table, "vault_held.new"),
+            new = self.holds("vault_held.new"),
             triggers = triggers_of(table),
         )
     }
@@ -166,7 +167,7 @@ impl Sql {
             None => format!("{column} = {new}"),
             // Of the document as it is now, never of one that was read.
             Some(member) => format!(
-                "{column} = jsonb_set({}.{column}, ARRAY[{}], to_jsonb({new}), false)",
+                "{column} = pg_catalog.jsonb_set({}.{column}, ARRAY[{}], pg_catalog.to_jsonb({new}), false)",
                 table.name,
                 literal(member)
             ),
@@ -185,23 +186,46 @@ impl Sql {
         });
         let arrays = arrays.collect::<Vec<_>>().join(", ");
         let names = (0..keys).map(|at| format!("k{at}")).collect::<Vec<_>>().join(", ");
+        // Of several arrays, without a schema it is the server's own.
         format!(
-            "unnest({arrays}, ${old}::{kind}[], ${new}::{kind}[]) AS u({names}, old, new)",
+            "unnest({arrays}, ${old}::{kind}[], ${new}::{kind}[]) AS vault_new({names}, old, new)",
             old = keys + 1,
             new = keys + 2,
         )
     }
 
-    fn which(&self) -> String {
-        let keys = self.keys.iter().enumerate().map(|(at, key)| format!("{} = u.k{at}{}", key.column, key.cast));
+    /// Whether the row is the one whose key `of` has.
+    fn which(&self, of: &str) -> String {
+        let keys = self.keys.iter().enumerate().map(|(at, key)| {
+            let KeyPart { column, operators, cast, .. } = key;
+            format!("{column} OPERATOR({operators}.=) {of}.k{at}{cast}")
+        });
         keys.collect::<Vec<_>>().join(" AND ")
+    }
+
+    /// Whether the row is behind the one whose key is at `marks`, in the order of the key.
+    fn behind(&self, marks: &[String]) -> String {
+        let parts: Vec<(&KeyPart, &String)> = self.keys.iter().zip(marks).collect();
+        let schema = self.keys.first().map(|key| &key.operators);
+        if let Some(schema) = schema.filter(|schema| self.keys.iter().all(|key| key.operators == **schema)) {
+            return format!("({}) OPERATOR({schema}.>) ({})", self.order, marks.join(", "));
+        }
+        // No comparison of whole rows takes operators of several schemas.
+        parts.iter().rfold(String::new(), |rest, (key, mark)| {
+            let KeyPart { column, operators, .. } = key;
+            let greater = format!("{column} OPERATOR({operators}.>) {mark}");
+            if rest.is_empty() {
+                return greater;
+            }
+            format!("({greater} OR {column} OPERATOR({operators}.=) {mark} AND {rest})")
+        })
     }
 
     /// Whether the row holds `what`, byte by byte.
     fn holds(&self, what: &str) -> String {
         match self.kind {
-            Kind::Bytes => format!("{} = {what}", self.value),
-            Kind::Member | Kind::Text => format!("{} COLLATE \"C\" = {what}", self.value),
+            Kind::Bytes => format!("{} OPERATOR(pg_catalog.=) {what}", self.value),
+            Kind::Member | Kind::Text => format!("{} COLLATE \"C\" OPERATOR(pg_catalog.=) {what}", self.value),
         }
     }
 
@@ -224,12 +248,14 @@ impl Sql {
         }
         let Self { value, prefix, .. } = self;
         let wanted = match page.select {
-            Selection::All => format!("octet_length({value}) > 0"),
+            Selection::All => format!("pg_catalog.octet_length({value}) > 0"),
             Selection::Except(prefixes) => {
                 let list = mark(self.prefixes(prefixes));
-                format!("octet_length({value}) > 0 AND {prefix} <> ALL ({list})")
+                format!("pg_catalog.octet_length({value}) > 0 AND {prefix} OPERATOR(pg_catalog.<>) ALL ({list})")
             }
-            Selection::Prefixes(prefixes) => format!("{prefix} = ANY ({})", mark(self.prefixes(prefixes))),
+            Selection::Prefixes(prefixes) => {
+                format!("{prefix} OPERATOR(pg_catalog.=) ANY ({})", mark(self.prefixes(prefixes)))
+            }
         };
         let behind = page.after.map(|after| {
             let marks: Vec<_> = self
@@ -247,7 +273,7 @@ impl Sql {
                     format!("{}{}", mark(value), key.cast)
                 })
                 .collect();
-            format!(" AND ({}) > ({})", self.order, marks.join(", "))
+            format!(" AND {}", self.behind(&marks))
         });
         let statement = format!(
             "SELECT {columns} FROM {path} WHERE {wanted}{filter}{behind} ORDER BY {order} LIMIT {limit}",
@@ -271,10 +297,10 @@ impl Sql {
     pub(super) fn survey(&self) -> String {
         let Self { path, value, prefix_text, .. } = self;
         format!(
-            "SELECT CASE WHEN {value} IS NULL OR octet_length({value}) = 0 THEN 'empty'
-                         WHEN left({prefix_text}, 4) NOT IN ('vs1.', 'vk1.') THEN 'other'
+            "SELECT CASE WHEN {value} IS NULL OR pg_catalog.octet_length({value}) = 0 THEN 'empty'
+                         WHEN pg_catalog.left({prefix_text}, 4) NOT IN ('vs1.', 'vk1.') THEN 'other'
                          WHEN {prefix_text} ~ '^v[sk]1[.][a-z][a-z2-7]{{16}}[.]$' THEN {prefix_text}
-                         ELSE left({prefix_text}, 4) END AS vault_kind, count(*)
+                         ELSE pg_catalog.left({prefix_text}, 4) END AS vault_kind, count(*)
              FROM {path} GROUP BY 1 ORDER BY 1"
         )
     }
@@ -358,7 +384,7 @@ fn triggers_of(table: &Table) -> String {
         return "true".to_owned();
     }
     format!(
-        "EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = {} AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0)",
+        "EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = '{}'::oid AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype::int4 & 16 <> 0)",
         table.oid
     )
 }
@@ -367,7 +393,7 @@ fn triggers_of(table: &Table) -> String {
 fn value_of(spec: &ColumnSpec, column: &str) -> String {
     match &spec.member {
         None => column.to_owned(),
-        Some(member) => format!("({column} ->> {})", literal(member)),
+        Some(member) => format!("({column} OPERATOR(pg_catalog.->>) {})", literal(member)),
     }
 }
 
@@ -376,12 +402,12 @@ fn prefix_of(table: &Table, value: &str) -> (String, String) {
     let exact = if table.loose { " COLLATE \"C\"" } else { "" };
     match table.value {
         Kind::Bytes => {
-            let prefix = format!("substr({value}, 1, 22)");
-            let text = format!("encode({prefix}, 'escape')");
+            let prefix = format!("pg_catalog.substr({value}, 1, 22)");
+            let text = format!("pg_catalog.encode({prefix}, 'escape')");
             (prefix, text)
         }
         Kind::Member | Kind::Text => {
-            let prefix = format!("left({value}{exact}, 22)");
+            let prefix = format!("pg_catalog.left({value}{exact}, 22)");
             (prefix.clone(), prefix)
         }
     }

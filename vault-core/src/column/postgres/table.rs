@@ -46,6 +46,8 @@ pub(super) struct Key {
     pub(super) cell: CellKind,
     /// What its text is cast to; empty where that is no other type.
     pub(super) cast: String,
+    /// The schema of the operators that its type is ordered by.
+    pub(super) operators: String,
 }
 
 /// What a cell is read as.
@@ -68,6 +70,7 @@ struct Declared {
     capacity: Option<usize>,
     deterministic: bool,
     updatable: bool,
+    operators: String,
 }
 
 impl Declared {
@@ -139,7 +142,11 @@ impl Table {
             value: kind,
             capacity: value.capacity.filter(|_| kind == Kind::Text),
             loose: !value.deterministic,
-            typeof_document: if value.base == Type::JSON.oid() { "json_typeof" } else { "jsonb_typeof" },
+            typeof_document: if value.base == Type::JSON.oid() {
+                "pg_catalog.json_typeof"
+            } else {
+                "pg_catalog.jsonb_typeof"
+            },
             partitioned: found.partitioned,
             columns,
         })
@@ -201,8 +208,9 @@ impl Table {
         let rows = query(
             client,
             &looking(spec),
-            "SELECT name, row_security_active($1) FROM unnest($2) WITH ORDINALITY AS u(name, place)
-             WHERE NOT has_column_privilege($1, name, 'SELECT') OR row_security_active($1) ORDER BY place",
+            "SELECT name, pg_catalog.row_security_active($1) FROM pg_catalog.unnest($2) WITH ORDINALITY AS u(name, place)
+             WHERE NOT pg_catalog.has_column_privilege($1, name, 'SELECT') OR pg_catalog.row_security_active($1)
+             ORDER BY place",
             &[(&self.oid, Type::OID), (&names, Type::TEXT_ARRAY)],
         )?;
         let Some(first) = rows.first() else { return Ok(()) };
@@ -229,8 +237,8 @@ impl Table {
             client,
             &looking(spec),
             "SELECT DISTINCT tgname::text FROM pg_catalog.pg_trigger
-             WHERE (tgrelid = $1 OR tgrelid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))
-               AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0
+             WHERE (tgrelid = $1 OR tgrelid IN (SELECT relid::oid FROM pg_catalog.pg_partition_tree($1)))
+               AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype::int4 & 16 <> 0
                AND (tgattr::text = '' OR $2 = ANY (tgattr::int2[])) ORDER BY 1",
             &[(&self.oid, Type::OID), (&value, Type::INT2)],
         )?;
@@ -241,8 +249,8 @@ impl Table {
         let rows = query(
             client,
             &looking(spec),
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = $1 AND indisvalid
-                AND pg_catalog.pg_get_indexdef(indexrelid, 1, false) ~ '^(\"?left\"?|substr(ing)?)\\(.*22\\)$'
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = $1 AND indisvalid AND indpred IS NULL
+                AND pg_catalog.pg_get_indexdef(indexrelid, 1, false) ~ '^(\"?left\"?|substr(ing)?)[(].*22[)]$'
                 AND EXISTS (SELECT FROM pg_catalog.pg_depend WHERE objid = indexrelid AND refobjid = indrelid AND refobjsubid = $2))",
             &[(&self.oid, Type::OID), (&i32::from(value), Type::INT4)],
         )?;
@@ -256,8 +264,9 @@ fn missing_schema(client: &mut Client, spec: &ColumnSpec) -> Result<Option<Findi
         client,
         &looking(spec),
         "SELECT n.oid IS NOT NULL,
-                CASE WHEN n.oid IS NULL THEN has_database_privilege(current_database(), 'CREATE')
-                     ELSE has_schema_privilege(n.oid, 'USAGE') AND has_schema_privilege(n.oid, 'CREATE') END,
+                CASE WHEN n.oid IS NULL THEN pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
+                     ELSE pg_catalog.has_schema_privilege(n.oid, 'USAGE')
+                          AND pg_catalog.has_schema_privilege(n.oid, 'CREATE') END,
                 pg_catalog.current_database()::text
          FROM (SELECT) AS one LEFT JOIN pg_catalog.pg_namespace n ON n.nspname = 'vault_core'",
         &[],
@@ -297,7 +306,7 @@ fn find(client: &mut Client, spec: &ColumnSpec) -> Result<Found> {
             "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relhassubclass,
                     EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid AND ev_type IN ('2', '4'))
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.oid = to_regclass($1)",
+             WHERE c.oid = pg_catalog.to_regclass($1)::oid AND c.relpersistence <> 't'",
             &[(&name, Type::TEXT)],
         )?;
         let Some(row) = rows.first() else { continue };
@@ -330,7 +339,15 @@ fn columns(client: &mut Client, spec: &ColumnSpec, table: u32) -> Result<Vec<Dec
                 CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END,
                 pg_catalog.format_type(a.atttypid, -1),
                 CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END, coalesce(c.collisdeterministic, true),
-                has_column_privilege(a.attrelid, a.attnum, 'UPDATE')
+                pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'UPDATE'),
+                coalesce((SELECT n.nspname::text FROM pg_catalog.pg_opclass k
+                    JOIN pg_catalog.pg_amop s ON s.amopfamily = k.opcfamily AND s.amopmethod = k.opcmethod AND s.amopstrategy = 5
+                        AND s.amoplefttype = k.opcintype AND s.amoprighttype = k.opcintype
+                    JOIN pg_catalog.pg_operator o ON o.oid = s.amopopr AND o.oprname = '>'
+                    JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+                    JOIN pg_catalog.pg_am m ON m.oid = k.opcmethod AND m.amname = 'btree'
+                    WHERE k.opcdefault AND k.opcintype = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END),
+                    'pg_catalog')
          FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
          LEFT JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
          WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped",
@@ -349,22 +366,27 @@ fn columns(client: &mut Client, spec: &ColumnSpec, table: u32) -> Result<Vec<Dec
                 capacity: usize::try_from(get::<i32>(row, 6)? - 4).ok(),
                 deterministic: get(row, 7)?,
                 updatable: get(row, 8)?,
+                operators: get(row, 9)?,
             })
         })
         .collect()
 }
 
 /// The columns of `row` in the order of a full unique index over exactly these columns, which is
-/// checked with every statement.
+/// checked with every statement, and finds no two keys that the columns' own collations take for one.
 fn unique_index(client: &mut Client, spec: &ColumnSpec, table: u32, columns: &[Declared]) -> Result<Option<Vec<Key>>> {
     let rows = query(
         client,
         &looking(spec),
-        "SELECT ARRAY(SELECT coalesce(a.attname::text, '') FROM generate_series(0, i.indnkeyatts - 1) AS s(n)
+        "SELECT ARRAY(SELECT coalesce(a.attname::text, '') FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS s(n)
                       LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[s.n]
                       ORDER BY s.n)
          FROM pg_catalog.pg_index i
          WHERE i.indrelid = $1 AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL
+           AND NOT EXISTS (SELECT FROM pg_catalog.generate_series(0, i.indnkeyatts - 1) AS s(n)
+                           JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[s.n]
+                           JOIN pg_catalog.pg_collation c ON c.oid = a.attcollation
+                           WHERE NOT c.collisdeterministic AND i.indcollation[s.n] <> a.attcollation)
          ORDER BY i.indisprimary DESC, i.indexrelid",
         &[(&table, Type::OID)],
     )?;
@@ -376,7 +398,7 @@ fn unique_index(client: &mut Client, spec: &ColumnSpec, table: u32, columns: &[D
             let text = matches!(Type::from_oid(column.base), Some(Type::TEXT | Type::VARCHAR));
             let cell = column.cell();
             let cast = if text || cell == CellKind::Integer { String::new() } else { format!("::{}", column.written) };
-            Some(Key { name: name.clone(), place, cell, cast })
+            Some(Key { name: name.clone(), place, cell, cast, operators: column.operators.clone() })
         };
         let keys: Option<Vec<Key>> = names.iter().map(key).collect();
         if let Some(keys) = keys.filter(|keys| keys.len() == spec.row.len()) {

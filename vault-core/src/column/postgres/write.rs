@@ -37,6 +37,7 @@ pub(super) fn write(
         written.failed.push((change.key.clone(), "the value is neither text nor bytes".to_owned()));
     }
     if fit.is_empty() {
+        batch(client, &action, "SAVEPOINT vault_core_batch")?;
         return Ok((written, false));
     }
     let batch = Batch {
@@ -69,6 +70,13 @@ pub(super) fn write(
         }
     }
     Ok((written, hindered))
+}
+
+/// Ends what a batch began in a transaction that further batches follow in: one inside the other,
+/// thousands of them would slow down every look at a row.
+pub(super) fn settle(client: &mut Client, spec: &ColumnSpec) -> Result<()> {
+    let action = format!("write column {}", spec.name);
+    batch(client, &action, "RELEASE SAVEPOINT vault_core_batch; SET LOCAL lock_timeout = '2s'")
 }
 
 struct Batch<'a> {
