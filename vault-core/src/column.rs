@@ -110,7 +110,7 @@ pub trait Column: Send {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`]; nothing was changed then.
+    /// [`Error::Database`]; nothing was changed then. [`Error::CommitUnknown`].
     fn commit(&mut self) -> Result<()>;
 
     /// Ends the exclusive transaction and undoes what was done.

@@ -33,6 +33,13 @@ pub enum Error {
         why: &'static str,
     },
 
+    /// The connection was lost before a database said whether it keeps a transaction.
+    #[error("{location}: the connection was lost while it committed; whether it did is not known")]
+    CommitUnknown {
+        /// Which database.
+        location: String,
+    },
+
     /// A declaration in a configuration or state file is wrong.
     #[error("{place}: {reason}")]
     Config {
@@ -214,7 +221,7 @@ impl Error {
             Self::Config { .. } => Kind::Config,
             Self::ContextMismatch => Kind::ContextMismatch,
             Self::Database { .. } => Kind::Database,
-            Self::DurabilityUnknown { .. } => Kind::DurabilityUnknown,
+            Self::CommitUnknown { .. } | Self::DurabilityUnknown { .. } => Kind::DurabilityUnknown,
             Self::Io { .. } => Kind::Io,
             Self::KeyDisabled { .. } => Kind::KeyDisabled,
             Self::KeyDestroyed { .. } => Kind::KeyDestroyed,
@@ -262,6 +269,9 @@ impl Error {
             Self::KeyUnavailable { .. } => Some("mount its file where a source of the keyring finds it"),
             Self::KeyDisabled { .. } => Some("`vault key enable` undoes this"),
             Self::NotInitialised { .. } => Some("name one with --config or VAULT_CORE_CONFIG, or write one"),
+            Self::CommitUnknown { .. } => {
+                Some("run the command again before anything is started: it finds what was moved, and moves the rest")
+            }
             Self::DurabilityUnknown { .. } => Some("check the disk, then run the command again"),
             _ => None,
         }

@@ -118,8 +118,31 @@ fn a_thread_of_a_runtime_is_refused() {
     let database = Database::new();
     let text = database.url();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let error = runtime.block_on(async move { connect(&text).unwrap_err() });
-    assert!(matches!(&error, Error::Refused { remedy, .. } if remedy.contains("spawn_blocking")), "{error}");
+    let refused = |error: Error| {
+        assert!(matches!(&error, Error::Refused { remedy, .. } if remedy.contains("spawn_blocking")), "{error}");
+    };
+    refused(runtime.block_on(async move { connect(&text).unwrap_err() }));
+    // So it is by a connection that was made elsewhere.
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let mut column = super::column(&database);
+    let (column, error) = runtime.block_on(async move {
+        let error = vault_core::column::Column::survey(&mut column).unwrap_err();
+        (column, error)
+    });
+    refused(error);
+    drop(column);
+}
+
+/// One connection has one set of options: of another URL's, the tables would be looked up elsewhere.
+#[test]
+fn urls_of_one_database_agree_or_are_refused() {
+    let database = Database::new();
+    let opened = open(&database, Access::Write);
+    opened.for_url(&url(&format!("{}&schema=other", database.url()))).unwrap();
+    for more in ["options=-csearch_path%3Dother", "channel_binding=require"] {
+        let refused = opened.for_url(&url(&format!("{}&{more}", database.url()))).unwrap_err();
+        assert!(matches!(refused, Error::Refused { .. }), "{more}: {refused}");
+    }
 }
 
 #[test]

@@ -55,6 +55,30 @@ fn an_exclusive_run_keeps_everything_or_nothing() {
     assert_eq!(app.run(&Job::Rotate, &stopped()).unwrap().end, End::Clean);
 }
 
+/// The server goes away while it commits: nobody is told that nothing was changed.
+#[test]
+fn a_commit_without_an_answer_is_told_as_that() {
+    let app = App::new(FLOWFILE);
+    app.promote_new("text");
+    app.run(&Job::Rotate, &stopped()).unwrap();
+    app.fill_foreign(30);
+    app.database.execute(
+        "CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER gone AFTER UPDATE ON vault_core.rotation_worker
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gone()",
+    );
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let unfinished = rotation.run(&Job::Rotate, &stopped(), &mut |_| core::ops::ControlFlow::Continue(())).unwrap_err();
+    assert_eq!(unfinished.error.kind().exit_code(), 24, "{}", unfinished.error);
+    assert!(unfinished.error.hint().unwrap().contains("before anything is started"));
+    let summary = &unfinished.summaries[0];
+    assert!(!summary.undone && summary.end == End::Stopped, "{summary:?}");
+    app.database.execute("DROP TRIGGER gone ON vault_core.rotation_worker");
+    assert_eq!(app.run(&Job::Rotate, &stopped()).unwrap().end, End::Clean);
+}
+
 /// Three formats and plain text in one column of text, and in a member of a document.
 #[test]
 fn mixed_values_become_tokens_and_go_back() {

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use super::Access;
 use super::url::{Host, Mode, PostgresUrl};
 
-pub(crate) use failure::{failed, is_fault_of_row, is_held, reason};
+pub(crate) use failure::{failed, is_answer, is_fault_of_row, is_held, reason};
 
 /// A value and the type that it is sent as: statements are never prepared by name.
 pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
@@ -29,6 +29,8 @@ pub(crate) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 pub(crate) enum Patience {
     /// As long as a look at every row takes.
     Endless,
+    /// As long as a whole run takes, which may do other work between two statements.
+    Exclusive,
     /// As long as a batch may keep rows locked.
     Short,
 }
@@ -56,22 +58,11 @@ impl PostgresDatabase {
         let database = Self {
             name: url.to_string().into(),
             url: url.clone(),
-            // A standby takes no transaction that may write.
-            access: Access::Read,
+            access,
             session: Arc::new(Mutex::new(Session { connected: None, open: false, exclusive: false })),
         };
-        let action = || format!("look at {}", database.name);
-        let standby = database.transact(Patience::Short, |client| {
-            let row = client.query_typed_one("SELECT pg_is_in_recovery()", &[]);
-            row.and_then(|row| row.try_get::<_, bool>(0)).map_err(|error| failed(action(), &error))
-        })?;
-        if standby {
-            return Err(Error::Refused {
-                reason: format!("{} is a standby: what it shows may be out of date", database.name),
-                remedy: "name the primary server".to_owned(),
-            });
-        }
-        Ok(Self { access, ..database })
+        database.transact(Patience::Short, |_| Ok(()))?;
+        Ok(database)
     }
 
     /// Its URL without the password and without parameters.
@@ -90,12 +81,20 @@ impl PostgresDatabase {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if one URL asks for less protection of the connection than the other.
+    /// [`Error::Refused`] if the other URL asks for another connection: by other means of encryption,
+    /// or with other `options`, which may name another schema.
     pub fn for_url(&self, url: &PostgresUrl) -> Result<Self> {
-        if url.address().tls != self.url.address().tls {
+        let [this, other] = [self.url.address(), url.address()];
+        if (&this.tls, this.bound) != (&other.tls, other.bound) {
             return Err(Error::Refused {
                 reason: format!("two URLs of {} demand different encryption", self.name),
-                remedy: "give both the same sslmode and certificates".to_owned(),
+                remedy: "give both the same sslmode, channel_binding and certificates".to_owned(),
+            });
+        }
+        if this.options != other.options {
+            return Err(Error::Refused {
+                reason: format!("two URLs of {} have different options", self.name),
+                remedy: "give both the same, and name schemas in `table` or with ?schema=".to_owned(),
             });
         }
         Ok(Self { url: url.clone(), ..self.clone() })
@@ -142,7 +141,7 @@ impl PostgresDatabase {
     /// Begins the transaction that all further work is done in until it is ended.
     pub(crate) fn begin_exclusive(&self) -> Result<()> {
         let mut session = self.lock();
-        session.begin(self, Patience::Endless)?;
+        session.begin(self, Patience::Exclusive)?;
         session.exclusive = true;
         Ok(())
     }
@@ -160,13 +159,16 @@ impl PostgresDatabase {
         let fail = |error: postgres::Error| failed(format!("commit to {}", self.name), &error);
         let client = session.client(self)?;
         // A transaction that failed answers COMMIT with ROLLBACK, and no error.
-        let alive = client.query_typed_one("SELECT true", &[]).map(drop);
-        let ended = alive.and_then(|()| client.batch_execute("COMMIT"));
-        match ended {
-            Ok(()) => session.open = false,
-            Err(_) => session.undo(),
+        if let Err(error) = client.query_typed_one("SELECT true", &[]) {
+            session.undo();
+            return Err(fail(error));
         }
-        ended.map_err(fail)
+        let Err(error) = client.batch_execute("COMMIT") else {
+            session.open = false;
+            return Ok(());
+        };
+        session.undo();
+        Err(if is_answer(&error) { fail(error) } else { Error::CommitUnknown { location: self.name.to_string() } })
     }
 
     fn lock(&self) -> MutexGuard<'_, Session> {
@@ -179,13 +181,21 @@ impl PostgresDatabase {
             Access::Read => "READ ONLY",
             Access::Write => "READ WRITE",
         };
-        let timeout = match patience {
-            Patience::Endless => "0",
-            Patience::Short => "30s",
+        // Who is not heard from any more, a machine that lost its power for one, keeps nothing locked.
+        let (timeout, idle) = match patience {
+            Patience::Endless => ("0", "'60s'"),
+            Patience::Exclusive => {
+                ("0", "0; SET LOCAL tcp_keepalives_idle = 60; SET LOCAL tcp_keepalives_interval = 10")
+            }
+            Patience::Short => ("30s", "'60s'"),
         };
         // A policy then is an error, and does not hide rows.
         let mut text = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; SET LOCAL row_security = off; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '{timeout}'"
+            "BEGIN ISOLATION LEVEL READ COMMITTED {mode}; SET LOCAL row_security = off; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '{timeout}'; SET LOCAL idle_in_transaction_session_timeout = {idle}"
+        );
+        // Texts of row keys read back as what they are.
+        text.push_str(
+            "; SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL extra_float_digits = 1",
         );
         // Whatever a pooled session was told by others.
         let schema = self.url.address().schema.as_deref().map_or_else(|| "DEFAULT".to_owned(), quoted);
@@ -197,6 +207,33 @@ impl PostgresDatabase {
 impl core::fmt::Debug for PostgresDatabase {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_tuple("PostgresDatabase").field(&self.name).finish()
+    }
+}
+
+/// The connection of a process to the database of its store, made when it is first used.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedConnection {
+    url: PostgresUrl,
+    connected: Arc<Mutex<Option<PostgresDatabase>>>,
+}
+
+impl SharedConnection {
+    pub(crate) fn new(url: PostgresUrl) -> Self {
+        Self { url, connected: Arc::default() }
+    }
+
+    pub(crate) fn url(&self) -> &PostgresUrl {
+        &self.url
+    }
+
+    pub(crate) fn database(&self) -> Result<PostgresDatabase> {
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = &*connected {
+            return Ok(database.clone());
+        }
+        let database = PostgresDatabase::open(&self.url, Access::Write)?;
+        *connected = Some(database.clone());
+        Ok(database)
     }
 }
 
@@ -221,6 +258,12 @@ impl Session {
 
     /// Begins a transaction, on a new connection where there is none that works.
     fn begin(&mut self, database: &PostgresDatabase, patience: Patience) -> Result<()> {
+        if Handle::try_current().is_ok() {
+            return Err(Error::Refused {
+                reason: format!("use {} on a thread of an async runtime, which it would block", database.name),
+                remedy: "call it where blocking is allowed, with `spawn_blocking` for example".to_owned(),
+            });
+        }
         let process = std::process::id();
         let preamble = database.preamble(patience);
         let unusable = |(owner, client): &(u32, Client)| *owner != process || client.is_closed();
@@ -235,6 +278,7 @@ impl Session {
             }
         }
         let mut client = connect(&database.url)?;
+        refuse_standby(&mut client, database)?;
         let begun = client.batch_execute(&preamble);
         begun.map_err(|error| failed(format!("use {}", database.name), &error))?;
         self.connected = Some((process, client));
@@ -269,12 +313,6 @@ impl Drop for Session {
 fn connect(url: &PostgresUrl) -> Result<Client> {
     let (name, url) = (url, url.address());
     let action = || format!("connect to {name}");
-    if Handle::try_current().is_ok() {
-        return Err(Error::Refused {
-            reason: format!("{} from a thread of an async runtime, which it would block", action()),
-            remedy: "call it where blocking is allowed, with `spawn_blocking` for example".to_owned(),
-        });
-    }
     let mut config = Config::new();
     config.port(url.port).connect_timeout(url.connect_timeout).application_name(&url.application_name);
     config.notice_callback(|_| {});
@@ -291,7 +329,11 @@ fn connect(url: &PostgresUrl) -> Result<Client> {
             for address in addresses {
                 config.host(name).hostaddr(address.ip());
             }
-            config.keepalives_idle(KEEPALIVE);
+            config
+                .keepalives_idle(KEEPALIVE)
+                .keepalives_interval(PROBE)
+                .keepalives_retries(3)
+                .tcp_user_timeout(KEEPALIVE);
         }
     }
     if let Some(user) = &url.user {
@@ -319,6 +361,19 @@ fn connect(url: &PostgresUrl) -> Result<Client> {
         _ => config.connect(tls::connector(&url.tls)?),
     };
     connected.map_err(|error| failed(action(), &error))
+}
+
+/// Refuses a server that follows another one: of the same name, it may have been the other one before.
+fn refuse_standby(client: &mut Client, database: &PostgresDatabase) -> Result<()> {
+    let row = client.query_typed_one("SELECT pg_catalog.pg_is_in_recovery()", &[]);
+    match row.and_then(|row| row.try_get(0)) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(Error::Refused {
+            reason: format!("{} is a standby: what it shows may be out of date", database.name),
+            remedy: "name the primary server".to_owned(),
+        }),
+        Err(error) => Err(failed(format!("look at {}", database.name), &error)),
+    }
 }
 
 /// The rows of a statement.
@@ -357,3 +412,5 @@ pub(crate) fn literal(text: &str) -> String {
 
 /// How long a connection is silent before the other side is asked whether it is there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long each of the questions waits for an answer.
+const PROBE: Duration = Duration::from_secs(10);

@@ -143,6 +143,8 @@ struct Parts {
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
     bound: bool,
+    /// Whether `sslrootcert` asks for the authorities that everybody trusts.
+    public_roots: bool,
     connect_timeout: Option<u64>,
     application_name: Option<String>,
     options: Option<String>,
@@ -187,8 +189,10 @@ impl Parts {
                     _ => return Err("its sslmode is none of disable, prefer, require, verify-ca and verify-full"),
                 });
             }
-            "sslrootcert" if value == "system" => {}
-            "sslrootcert" => self.roots = filled(value).map(PathBuf::from),
+            "sslrootcert" => {
+                self.public_roots = value == "system";
+                self.roots = filled(value).filter(|_| !self.public_roots).map(PathBuf::from);
+            }
             "sslcert" => self.certificate = filled(value).map(PathBuf::from),
             "sslkey" => self.key = filled(value).map(PathBuf::from),
             "channel_binding" => self.bound = value == "require",
@@ -207,6 +211,11 @@ impl Parts {
         let host = self.host.ok_or("it names no host; a socket's directory is written as ?host=/path")?;
         let host = if host.starts_with('/') { Host::Directory(host.into()) } else { Host::Name(host) };
         let mode = match &host {
+            // Who may have any name from these authorities proves nothing: libpq refuses it, too.
+            Host::Name(_) if self.public_roots => match self.mode.unwrap_or(Mode::VerifyFull) {
+                Mode::VerifyFull => Mode::VerifyFull,
+                _ => return Err("sslrootcert=system goes with sslmode=verify-full and with no other"),
+            },
             // What never leaves the machine is not encrypted: libpq does not do it either.
             Host::Directory(_) => Mode::Disable,
             Host::Name(name) => {
@@ -248,7 +257,7 @@ impl core::fmt::Display for PostgresUrl {
             write!(f, "{}@", user.escape_debug())?;
         }
         match &self.0.host {
-            Host::Directory(path) => write!(f, "{}", path.display())?,
+            Host::Directory(path) => write!(f, "{}", path.display().to_string().escape_debug())?,
             Host::Name(name) if name.contains(':') => write!(f, "[{}]", name.escape_debug())?,
             Host::Name(name) => write!(f, "{}", name.escape_debug())?,
         }
@@ -349,6 +358,7 @@ mod tests {
         assert_eq!(url("postgresql://h/d").tls.mode, Mode::VerifyFull, "also inside a private network");
         assert_eq!(url("postgresql://127.0.0.1/d").tls.mode, Mode::Prefer);
         assert_eq!(url("postgresql://h/d?sslmode=disable").tls.mode, Mode::Disable);
+        assert_eq!(url("postgresql://localhost/d?sslrootcert=system").tls.mode, Mode::VerifyFull);
         assert_eq!(url("postgresql://h/d?connect_timeout=3").connect_timeout, Duration::from_secs(3));
     }
 
@@ -369,6 +379,8 @@ mod tests {
             "postgresql://u:%ff@h/d",
             "postgresql://[::1/d",
             "postgresql://h/d?sslcert=/x",
+            "postgresql://h/d?sslrootcert=system&sslmode=require",
+            "postgresql://h/d?sslmode=verify-ca&sslrootcert=system",
             "postgresql://h/d?connect_timeout=hunter2",
             "postgresql://u:a%00b@h/d",
         ] {

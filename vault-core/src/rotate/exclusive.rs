@@ -2,7 +2,7 @@
 
 use core::ops::ControlFlow;
 
-use crate::error::Result;
+use crate::error::{Kind, Result};
 
 use super::run::Order;
 use super::{End, Step, Summary, Target, Unfinished};
@@ -30,7 +30,17 @@ pub(super) fn run_exclusively(
         let Some(first) = group.first_mut() else { continue };
         if keep && let Err(error) = first.column.commit() {
             keep = false;
+            let unknown = error.kind() == Kind::DurabilityUnknown;
             failure = Some(error);
+            if unknown {
+                // They are not told to be what they were.
+                moved
+                    .iter_mut()
+                    .filter(|summary| summary.end == End::Clean)
+                    .for_each(|summary| summary.end = End::Stopped);
+                summaries.append(&mut moved);
+                continue;
+            }
         }
         if !keep {
             moved.iter_mut().for_each(undo);

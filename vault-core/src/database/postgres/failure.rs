@@ -18,9 +18,12 @@ pub(crate) fn failed(action: impl Into<String>, error: &postgres::Error) -> Erro
             reason: format!("{action}: rows or tables are locked by somebody else"),
             remedy: "run the command again when they are free".to_owned(),
         },
+        Some(&SqlState::QUERY_CANCELED) => Error::Temporary {
+            reason: format!("{action}: {}", reason(error)),
+            remedy: "run the command again; where that comes again, with fewer rows in a batch".to_owned(),
+        },
         Some(
-            &(SqlState::QUERY_CANCELED
-            | SqlState::ADMIN_SHUTDOWN
+            &(SqlState::ADMIN_SHUTDOWN
             | SqlState::CRASH_SHUTDOWN
             | SqlState::CANNOT_CONNECT_NOW
             | SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
@@ -32,6 +35,12 @@ pub(crate) fn failed(action: impl Into<String>, error: &postgres::Error) -> Erro
         },
         _ => Error::Database { action, reason: reason(error) },
     }
+}
+
+/// Whether the server says that it did not do what it was asked to. When it goes away instead, nobody
+/// knows.
+pub(crate) fn is_answer(error: &postgres::Error) -> bool {
+    error.code().is_some_and(|code| !["08", "57"].iter().any(|class| code.code().starts_with(class)))
 }
 
 /// Whether a row is at fault, and not the server, the connection or somebody's lock.
