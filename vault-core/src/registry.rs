@@ -8,6 +8,8 @@ mod sqlite;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+use crate::database::{PostgresUrl, postgres::SharedConnection};
 use crate::error::{Error, Result};
 use crate::file::Lock;
 use crate::key::KeyId;
@@ -19,6 +21,12 @@ use crate::resolver::Resolver;
 pub(crate) trait Registry: core::fmt::Debug + Send + Sync {
     /// Which database, for people.
     fn location(&self) -> &str;
+
+    /// The connection that it uses, and the store of the same URL with it.
+    #[cfg(feature = "postgres")]
+    fn connection(&self) -> Option<&SharedConnection> {
+        None
+    }
 
     /// The text of a keyring's states, if there are any.
     fn states(&self, keyring: &str) -> Result<Option<String>>;
@@ -65,22 +73,32 @@ impl Heartbeat {
     }
 }
 
-/// The registry of a store that is in a database.
-pub(crate) fn open(spec: &StoreSpec, resolver: &Resolver) -> Result<Option<Arc<dyn Registry>>> {
-    let _ = resolver;
+/// The registry of a store that is in a database: `before`, with its connection, where the store is
+/// where it was.
+pub(crate) fn open(
+    spec: &StoreSpec,
+    resolver: &Resolver,
+    before: Option<&Arc<dyn Registry>>,
+) -> Result<Option<Arc<dyn Registry>>> {
+    let _ = (resolver, before);
     match &spec.location {
         StoreLocation::File(_) => Ok(None),
         #[cfg(feature = "sqlite")]
         StoreLocation::Sqlite(path) => Ok(Some(Arc::new(sqlite::SqliteRegistry::new(path)))),
         #[cfg(feature = "postgres")]
-        StoreLocation::Postgres(url) => Ok(Some(Arc::new(postgres::PostgresRegistry::new(url.clone())))),
+        StoreLocation::Postgres(url) => Ok(Some(on_server(url.clone(), before))),
         #[cfg(feature = "postgres")]
-        StoreLocation::Secret(name) => {
-            let url = crate::vault::postgres_url(resolver, name)?;
-            Ok(Some(Arc::new(postgres::PostgresRegistry::new(url))))
-        }
+        StoreLocation::Secret(name) => Ok(Some(on_server(crate::vault::postgres_url(resolver, name)?, before))),
         #[allow(unreachable_patterns, reason = "which engines there are depends on the features")]
         _ => Ok(None),
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn on_server(url: PostgresUrl, before: Option<&Arc<dyn Registry>>) -> Arc<dyn Registry> {
+    match before {
+        Some(before) if before.connection().is_some_and(|connection| *connection.url() == url) => Arc::clone(before),
+        _ => Arc::new(postgres::PostgresRegistry::new(url)),
     }
 }
 

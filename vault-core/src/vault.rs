@@ -121,7 +121,7 @@ impl Config {
     }
 
     fn registry(&self, resolver: &Resolver) -> Result<Option<Arc<dyn Registry>>> {
-        self.manifest.store().map_or(Ok(None), |store| registry::open(store, resolver))
+        self.manifest.store().map_or(Ok(None), |store| registry::open(store, resolver, None))
     }
 
     /// Finds secrets and keys as it declares them, but for those of the store.
@@ -264,10 +264,19 @@ impl Vault {
     ///
     /// As [`load`](Self::load).
     pub fn refresh(&mut self) -> Result<()> {
-        let mut keyrings = BTreeMap::new();
-        for spec in self.manifest.keyrings() {
-            keyrings.insert(spec.name.clone(), self.read(spec)?);
+        let before = self.registry.clone();
+        if let Some(store) = self.manifest.store() {
+            // The URL of a server may be in a secret, and have another password now.
+            self.registry = registry::open(store, &self.resolver, before.as_ref())?;
         }
+        let read = self.manifest.keyrings().map(|spec| Ok((spec.name.clone(), self.read(spec)?)));
+        let keyrings: BTreeMap<_, _> = match read.collect::<Result<_>>() {
+            Ok(keyrings) => keyrings,
+            Err(error) => {
+                self.registry = before;
+                return Err(error);
+            }
+        };
         self.sealer = match keyrings.get(MAIN) {
             Some(AnyKeyring::Kek(main)) => Some(Sealer::new(main.clone())),
             _ => None,

@@ -1,12 +1,10 @@
 //! A registry in the PostgreSQL database of a store.
 
-use std::sync::{Mutex, PoisonError};
-
 use postgres::types::Type;
 use postgres::{Client, Row};
 
-use crate::database::postgres::{Patience, PostgresDatabase, batch, execute, get, query};
-use crate::database::{Access, PostgresUrl};
+use crate::database::PostgresUrl;
+use crate::database::postgres::{Patience, SharedConnection, batch, execute, get, query};
 use crate::error::Result;
 
 use super::{Heartbeat, REMEMBERED, Registry, no_store};
@@ -29,25 +27,14 @@ const SCHEMA: &str = "
 
 #[derive(Debug)]
 pub(super) struct PostgresRegistry {
-    url: PostgresUrl,
+    connection: SharedConnection,
     location: String,
-    connected: Mutex<Option<PostgresDatabase>>,
 }
 
 impl PostgresRegistry {
     pub(super) fn new(url: PostgresUrl) -> Self {
         let location = format!("store {url}");
-        Self { url, location, connected: Mutex::new(None) }
-    }
-
-    fn database(&self) -> Result<PostgresDatabase> {
-        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = &*connected {
-            return Ok(database.clone());
-        }
-        let database = PostgresDatabase::open(&self.url, Access::Write)?;
-        *connected = Some(database.clone());
-        Ok(database)
+        Self { connection: SharedConnection::new(url), location }
     }
 
     fn action(&self) -> String {
@@ -56,13 +43,13 @@ impl PostgresRegistry {
 
     /// What was never written has nothing to say.
     fn reading<T: Default>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
-        self.database()?.transact(Patience::Short, |client| {
+        self.connection.database()?.transact(Patience::Short, |client| {
             if is_there(client, &self.action(), "node")? { work(client) } else { Ok(T::default()) }
         })
     }
 
     fn writing<T>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
-        self.database()?.transact(Patience::Short, |client| {
+        self.connection.database()?.transact(Patience::Short, |client| {
             // Who may only write rows makes no tables.
             if !is_there(client, &self.action(), "node")? {
                 // What is no store yet may become one, and is not touched before.
@@ -79,6 +66,10 @@ impl PostgresRegistry {
 impl Registry for PostgresRegistry {
     fn location(&self) -> &str {
         &self.location
+    }
+
+    fn connection(&self) -> Option<&SharedConnection> {
+        Some(&self.connection)
     }
 
     fn states(&self, keyring: &str) -> Result<Option<String>> {

@@ -1,13 +1,11 @@
 //! A store in a PostgreSQL database, in a schema of ours.
 
-use std::sync::{Mutex, PoisonError};
-
 use postgres::types::Type;
 use postgres::{Client, Row};
 
 use crate::column::Finding;
-use crate::database::postgres::{Patience, PostgresDatabase, batch, execute, get, query};
-use crate::database::{Access, PostgresUrl};
+use crate::database::PostgresUrl;
+use crate::database::postgres::{Patience, SharedConnection, batch, execute, get, query};
 use crate::error::{Error, Result};
 use crate::key::{KeyId, MasterKey};
 use crate::keyring::Keyring;
@@ -49,17 +47,21 @@ const SELECT: &str = "SELECT name, tenant, version, purpose, token, created, upd
 ///
 /// [`FileStore`]: super::FileStore
 pub struct PostgresStore {
-    url: PostgresUrl,
+    connection: SharedConnection,
     guard: Guard,
-    connected: Mutex<Option<PostgresDatabase>>,
 }
 
 impl PostgresStore {
     /// The store in the database at `url`, which need not exist yet. Connects when it is used.
     #[must_use]
     pub fn new(url: PostgresUrl, keyring: Keyring<MasterKey>) -> Self {
-        let location = format!("store {url}");
-        Self { url, guard: Guard { keyring, location, keep: DEFAULT_KEEP }, connected: Mutex::new(None) }
+        Self::connected_by(SharedConnection::new(url), keyring)
+    }
+
+    /// The same, by a connection that others use, too.
+    pub(crate) fn connected_by(connection: SharedConnection, keyring: Keyring<MasterKey>) -> Self {
+        let location = format!("store {}", connection.url());
+        Self { connection, guard: Guard { keyring, location, keep: DEFAULT_KEEP } }
     }
 
     /// Keeps so many previous versions of each secret.
@@ -67,16 +69,6 @@ impl PostgresStore {
     pub fn with_keep(mut self, keep: u32) -> Self {
         self.guard.keep = keep;
         self
-    }
-
-    fn database(&self) -> Result<PostgresDatabase> {
-        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = &*connected {
-            return Ok(database.clone());
-        }
-        let database = PostgresDatabase::open(&self.url, Access::Write)?;
-        *connected = Some(database.clone());
-        Ok(database)
     }
 
     fn action(&self) -> String {
@@ -97,7 +89,7 @@ impl PostgresStore {
     }
 
     fn transact<T>(&self, lock: &str, pinned: bool, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
-        self.database()?.transact(Patience::Short, |client| {
+        self.connection.database()?.transact(Patience::Short, |client| {
             if !is_there(client, &self.action())? {
                 return Err(self.guard.unreachable("it does not exist; `vault init --store-only` makes an empty one"));
             }
@@ -144,7 +136,7 @@ impl Store for PostgresStore {
     fn create(&self) -> Result<()> {
         let id = primitives::random()?;
         let action = format!("create {}", self.guard.location);
-        self.database()?.transact(Patience::Short, |client| {
+        self.connection.database()?.transact(Patience::Short, |client| {
             batch(client, &action, "SELECT pg_advisory_xact_lock(8243124871204818)")?;
             let schema =
                 query(client, &action, "SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'vault_core'", &[])?;
@@ -174,7 +166,7 @@ impl Store for PostgresStore {
     }
 
     fn exists(&self) -> Result<bool> {
-        self.database()?.transact(Patience::Short, |client| is_there(client, &self.action()))
+        self.connection.database()?.transact(Patience::Short, |client| is_there(client, &self.action()))
     }
 
     fn check(&self) -> Result<Vec<Finding>> {
@@ -339,7 +331,7 @@ impl Store for PostgresStore {
 
 impl core::fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("PostgresStore").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("PostgresStore").field("url", self.connection.url()).finish_non_exhaustive()
     }
 }
 

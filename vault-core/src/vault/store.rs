@@ -8,6 +8,7 @@ use crate::key::MasterKey;
 use crate::keyring::{Keyring, KeyringKind};
 use crate::manifest::{MAIN, Manifest, StoreLocation, StoreSpec};
 use crate::name::{SecretName, Version};
+use crate::registry::Registry;
 use crate::resolver::{Explanation, Resolved, Resolver, Shadowed, Source, Stored};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
@@ -196,7 +197,7 @@ impl Vault {
             return Err(refused);
         }
         let sealer = Sealer::new(newer);
-        work(&*open(store, &self.resolver, &sealer)?, &sealer)
+        work(&*open(store, &self.resolver, &sealer, self.registry.as_ref())?, &sealer)
     }
 }
 
@@ -205,7 +206,7 @@ pub(super) fn settle_under(manifest: &Manifest, keyring: Keyring<MasterKey>) -> 
     match manifest.store() {
         // Weak keys seal nothing, so there is nothing of theirs in a store.
         Some(spec) if keyring.primary().is_ok() => {
-            let store = open(spec, &Resolver::new(manifest), &Sealer::new(keyring))?;
+            let store = open(spec, &Resolver::new(manifest), &Sealer::new(keyring), None)?;
             if store.exists()? { store.settle(false) } else { Ok(()) }
         }
         _ => Ok(()),
@@ -216,19 +217,28 @@ pub(super) fn settle_under(manifest: &Manifest, keyring: Keyring<MasterKey>) -> 
 pub(super) fn open_declared(vault: &Vault) -> Result<Option<Arc<dyn Store>>> {
     let main = vault.manifest.keyrings().any(|keyring| keyring.name == MAIN && keyring.kind == KeyringKind::Kek);
     match vault.manifest.store() {
-        Some(spec) if main => open(spec, &vault.resolver, vault.sealer()?).map(Some),
+        Some(spec) if main => open(spec, &vault.resolver, vault.sealer()?, vault.registry.as_ref()).map(Some),
         _ => Ok(None),
     }
 }
 
-fn open(spec: &StoreSpec, resolver: &Resolver, sealer: &Sealer) -> Result<Arc<dyn Store>> {
+/// A store, by the connection of `registry` where that has one to the same place.
+fn open(
+    spec: &StoreSpec,
+    resolver: &Resolver,
+    sealer: &Sealer,
+    registry: Option<&Arc<dyn Registry>>,
+) -> Result<Arc<dyn Store>> {
+    let _ = registry;
     let keyring = sealer.keyring().clone();
     match &spec.location {
         StoreLocation::File(path) => Ok(Arc::new(FileStore::new(path, keyring).with_keep(spec.keep))),
         #[cfg(feature = "postgres")]
-        StoreLocation::Postgres(url) => Ok(postgres(url.clone(), keyring, spec)),
+        StoreLocation::Postgres(url) => Ok(postgres(url.clone(), keyring, spec, registry)),
         #[cfg(feature = "postgres")]
-        StoreLocation::Secret(name) => Ok(postgres(super::databases::postgres_url(resolver, name)?, keyring, spec)),
+        StoreLocation::Secret(name) => {
+            Ok(postgres(super::databases::postgres_url(resolver, name)?, keyring, spec, registry))
+        }
         #[cfg(not(feature = "postgres"))]
         StoreLocation::Postgres(_) | StoreLocation::Secret(_) => {
             let _ = resolver;
@@ -244,8 +254,18 @@ fn open(spec: &StoreSpec, resolver: &Resolver, sealer: &Sealer) -> Result<Arc<dy
 }
 
 #[cfg(feature = "postgres")]
-fn postgres(url: crate::database::PostgresUrl, keyring: Keyring<MasterKey>, spec: &StoreSpec) -> Arc<dyn Store> {
-    Arc::new(crate::store::PostgresStore::new(url, keyring).with_keep(spec.keep))
+fn postgres(
+    url: crate::database::PostgresUrl,
+    keyring: Keyring<MasterKey>,
+    spec: &StoreSpec,
+    registry: Option<&Arc<dyn Registry>>,
+) -> Arc<dyn Store> {
+    let shared = registry.and_then(|registry| registry.connection()).filter(|connection| *connection.url() == url);
+    let store = match shared {
+        Some(connection) => crate::store::PostgresStore::connected_by(connection.clone(), keyring),
+        None => crate::store::PostgresStore::new(url, keyring),
+    };
+    Arc::new(store.with_keep(spec.keep))
 }
 
 fn opened(sealer: &Sealer, entry: &Entry) -> Result<(SecretBytes, u64)> {
