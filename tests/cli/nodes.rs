@@ -166,6 +166,80 @@ fn a_process_with_several_vaults_counts_once() {
     assert!(told.fails(75).contains("1 of 3 processes say that they can follow"));
 }
 
+/// One that tells, ends, and is replaced by another one that tells: at no moment there are three.
+#[test]
+fn a_process_and_its_successor_count_once() {
+    let directory = deployment("sqlite:vault.db");
+    directory.vault("key generate --out next").ok();
+    directory.vault("key add next").ok();
+    let new = kid(&directory, "active");
+    let done = AtomicBool::new(false);
+    let load = |name: &str| {
+        let config = Config::from_file(directory.path("vault.toml")).unwrap();
+        Vault::load(config.with_process_name(name)).unwrap()
+    };
+    let told = thread::scope(|scope| {
+        let (load, done) = (&load, &done);
+        scope.spawn(move || {
+            let (mut other, mut first) = (load("other"), Some(load("first")));
+            let mut successor = None;
+            let start = Instant::now();
+            while !done.load(Ordering::SeqCst) {
+                if start.elapsed() > Duration::from_secs(2) && first.take().is_some() {
+                    successor = Some(load("successor"));
+                }
+                for vault in [Some(&mut other), first.as_mut(), successor.as_mut()].into_iter().flatten() {
+                    vault.refresh().unwrap();
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let told = directory.vault(&format!("key promote {new} --yes --wait 6"));
+        done.store(true, Ordering::SeqCst);
+        told
+    });
+    assert!(told.fails(75).contains("2 of 3 processes say that they can follow"));
+    assert_eq!(kid(&directory, "active"), new);
+}
+
+/// A password that changes is found in its secret by processes that run, and each keeps one connection.
+#[test]
+fn a_process_follows_a_url_that_changes_and_connects_once() {
+    let database = Database::new();
+    let directory = deployment(&database.url());
+    let text = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    let secret = "[secrets.DATABASE_URL]\ntype = \"url\"\npath = \"url\"\n";
+    directory.write("vault.toml", text.replace(&database.url(), "secret:DATABASE_URL") + secret);
+    database.execute(
+        "DO $$ BEGIN CREATE ROLE first_app LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+         DO $$ BEGIN CREATE ROLE second_app LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+    );
+    let sessions = |role: &str| -> i64 {
+        let sql =
+            format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}' AND datname = current_database()");
+        database.connect().query_one(&sql, &[]).unwrap().get(0)
+    };
+    directory.write("url", database.url_as("first_app"));
+    let mut vault = Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
+    let process = "SELECT pid FROM pg_stat_activity WHERE usename = 'first_app' AND datname = current_database()";
+    let connected: i32 = database.connect().query_one(process, &[]).unwrap().get(0);
+    for _ in 0..5 {
+        vault.refresh().unwrap();
+        assert!(vault.secret("API_KEY").is_err());
+    }
+    assert_eq!(database.connect().query_one(process, &[]).unwrap().get::<_, i32>(0), connected);
+    directory.write("url", database.url_as("second_app"));
+    vault.refresh().unwrap();
+    let told = vault.heartbeats("main").unwrap();
+    assert_eq!((told.len(), told[0].beats), (1, 7));
+    assert!(vault.secret("API_KEY").is_err());
+    assert_eq!(sessions("second_app"), 1);
+    // A session ends a moment after its connection.
+    while sessions("first_app") > 0 {
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// The privileges that docs/OPERATIONS.md grants an application are enough to follow, and not to change.
 #[test]
 fn a_process_follows_with_what_it_is_granted() {

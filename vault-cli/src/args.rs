@@ -50,7 +50,7 @@ pub(crate) struct Global {
     pub(crate) profile: Option<String>,
 
     /// How long to wait for heartbeats of the processes that hold the keys
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60, hide_default_value = true)]
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 90, hide_default_value = true)]
     pub(crate) wait: u64,
 
     /// Print one JSON object, or one a line, with schema_version

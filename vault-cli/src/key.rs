@@ -1,6 +1,6 @@
 //! `key`: the life cycle of keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -160,9 +160,9 @@ pub(crate) fn nodes_ready(
     }
 }
 
-/// Waits until so many processes have told again, and each that they can follow. What was told
-/// before proves nothing: that process may be gone, and another one silent. A process may have several
-/// vaults, and all of them that tell must be able to.
+/// Waits until so many processes were there at one moment, and each can follow. What was told before
+/// proves nothing: that process may be gone, and another one silent; so may one that told just once
+/// and was replaced since. A process may have several vaults, and all of them that tell must be able to.
 fn hear(vault: &Vault, awaited: &Awaited<'_>, nodes: u32, wait: Duration) -> Result<(), Failure> {
     let generation = vault.keyring(awaited.keyring)?.generation();
     let follows = |node: &Heartbeat| match awaited.opens {
@@ -171,12 +171,14 @@ fn hear(vault: &Vault, awaited: &Awaited<'_>, nodes: u32, wait: Duration) -> Res
     };
     let before = vault.heartbeats(awaited.keyring)?;
     let start = Instant::now();
+    let mut looks = Looks::default();
     loop {
         let now = vault.heartbeats(awaited.keyring)?;
         let again = |node: &&Heartbeat| !before.iter().any(|old| old.node == node.node && old.beats >= node.beats);
+        looks.note(&now.iter().filter(again).collect::<Vec<_>>());
         let (ready, late): (Vec<_>, Vec<_>) = now.iter().filter(again).partition(|node| follows(node));
-        let ready: BTreeSet<_> = ready.iter().map(|node| node.process()).collect();
-        if late.is_empty() && ready.len() >= nodes as usize {
+        let ready = looks.most_at_once(&ready.iter().map(|node| node.process()).collect());
+        if late.is_empty() && ready >= nodes as usize {
             return Ok(());
         }
         if start.elapsed() >= wait {
@@ -190,8 +192,7 @@ fn hear(vault: &Vault, awaited: &Awaited<'_>, nodes: u32, wait: Duration) -> Res
             };
             return Err(Failure::from(Error::Temporary {
                 reason: format!(
-                    "{} of {nodes} processes say that they can follow; others that say they cannot: {}; silent: {}",
-                    ready.len(),
+                    "{ready} of {nodes} processes say that they can follow; others that say they cannot: {}; silent: {}",
                     names(late),
                     names(silent.collect())
                 ),
@@ -199,6 +200,36 @@ fn hear(vault: &Vault, awaited: &Awaited<'_>, nodes: u32, wait: Duration) -> Res
             }));
         }
         thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// At which looks at the heartbeats something new was told: by each of a process's vaults, how often it
+/// had told by then, and by each process, first and last.
+#[derive(Default)]
+struct Looks {
+    number: u64,
+    beats: BTreeMap<String, u64>,
+    processes: BTreeMap<String, (u64, u64)>,
+}
+
+impl Looks {
+    fn note(&mut self, told: &[&Heartbeat]) {
+        self.number += 1;
+        for node in told {
+            let known = self.beats.insert(node.node.clone(), node.beats);
+            if known.is_none_or(|known| known < node.beats) {
+                let (_, last) = self.processes.entry(node.process().to_owned()).or_insert((self.number, self.number));
+                *last = self.number;
+            }
+        }
+    }
+
+    /// How many of the processes were surely there at one moment: each was from the look that first
+    /// found it until the one before the look that found it last.
+    fn most_at_once(&self, processes: &BTreeSet<&str>) -> usize {
+        let spans: Vec<_> = processes.iter().filter_map(|process| self.processes.get(*process)).collect();
+        let there = |moment: u64| spans.iter().filter(|(first, last)| *first <= moment && moment < *last).count();
+        spans.iter().map(|(first, _)| there(*first)).max().unwrap_or_default()
     }
 }
 
