@@ -191,14 +191,12 @@ impl Target {
         if open_all || survey.other > 0 {
             let columns = spec.context.columns().into();
             let mut after = None;
+            // Tokens that were counted are not sent.
+            let counted = survey.tokens.into_iter().map(|(prefix, _)| prefix).collect();
+            let select = if open_all { Selection::All } else { Selection::Except(counted) };
             loop {
-                let page = Page {
-                    select: &Selection::All,
-                    filtered: false,
-                    columns: &columns,
-                    after: after.as_ref(),
-                    limit: PAGE,
-                };
+                let page =
+                    Page { select: &select, filtered: false, columns: &columns, after: after.as_ref(), limit: PAGE };
                 let rows = self.column.read(&page)?;
                 let Some(last) = rows.last() else { break };
                 after = Some(last.key.clone());
