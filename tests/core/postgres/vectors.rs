@@ -106,13 +106,17 @@ fn what_flowfile_wrote_is_rotated_and_becomes_tokens() {
     for case in of(&file["envelope_v1"], "master_key", key) {
         written.push((text(&case["encrypted_value"]).to_owned(), text(&case["plaintext"]).to_owned()));
     }
+    // Values of the oldest format are under a key of the user's own, whom only the table names.
+    let mut users = Vec::new();
     for case in of(&file["legacy"], "master_key", key) {
-        if text(&case["kind"]) == "legacy_master" {
-            written.push((text(&case["encrypted_value"]).to_owned(), text(&case["plaintext"]).to_owned()));
+        written.push((text(&case["encrypted_value"]).to_owned(), text(&case["plaintext"]).to_owned()));
+        if text(&case["kind"]) == "legacy_user_derived" {
+            let user = case["user_id"].as_str().map_or_else(|| case["user_id"].to_string(), str::to_owned);
+            users.push((written.len(), user));
         }
     }
-    assert!(written.len() > 10, "{}", written.len());
-    let reads = "\"flowfile-v1\", \"flowfile-legacy-master\"";
+    assert!(written.len() > 10 && users.len() >= 3, "{} {}", written.len(), users.len());
+    let reads = "\"flowfile-v1\", \"flowfile-legacy-user\", \"flowfile-legacy-master\"";
     let own = format!("reads = [{reads}]\nwrites = \"flowfile-v1\"\nkeyring = \"text\"\n");
     let app = under(key, &own);
     let rows = u64::try_from(written.len()).unwrap();
@@ -120,6 +124,9 @@ fn what_flowfile_wrote_is_rotated_and_becomes_tokens() {
     app.fill(rows, |id| at(id).0.clone());
     // Whose a value is, the application's table says as well.
     app.database.execute("UPDATE secrets SET user_id = split_part(v, '$', 4)::bigint WHERE v LIKE '$ffsec$1$%'");
+    for (id, user) in &users {
+        app.database.execute(&format!("UPDATE secrets SET user_id = {user} WHERE id = {id}"));
+    }
     let owners = app.database.connect().query("SELECT user_id::text FROM secrets ORDER BY id", &[]).unwrap();
     let owner = |id: u64| owners[usize::try_from(id - 1).unwrap()].get::<_, String>(0);
     app.promote_new("text");
@@ -211,6 +218,65 @@ fn what_face_wrote_is_rotated_in_its_columns_of_bytes() {
     }
     for row in client.query("SELECT metadata_encrypted FROM audit_logs", &[]).unwrap() {
         let value: Vec<u8> = row.get(0);
+        let opened = open(Format::FaceJsonDouble, &new, None, &value).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(opened.expose_secret()).unwrap(), json["metadata"]);
+    }
+
+    // As tokens once every reader links the library, and back.
+    rotation.abort().unwrap();
+    let declare = |tokens: bool| {
+        let keyring = "[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"main.keyring.toml\"\n";
+        let declared = |name: &str, table: &str, value: &str, reads: &str, own: &str| {
+            let [writes, main, other] = if tokens { ["vs1", "main", "text"] } else { [own, "text", "main"] };
+            column(name, table, value, &format!("\"vs1\", {reads}"), writes).replace(
+                "keyring = \"text\"\ncontext = {}\n",
+                &format!(
+                    "keyring = \"{main}\"\nreads_keyring = \"{other}\"\nlinked = true\ncontext = {{ purpose = \"user-secret\" }}\n"
+                ),
+            )
+        };
+        let [consent, audit] = [
+            declared("consent", "consent_records", "ip_address_encrypted", "\"face-column\"", "face-column"),
+            declared("audit", "audit_logs", "metadata_encrypted", "\"face-json-double\"", "face-json-double"),
+        ];
+        fs::write(app.path("vault.toml"), [text_keyring, keyring, &consent, &audit].concat()).unwrap();
+    };
+    let migrate = |column: &str, to: Format| {
+        let vault = app.vault();
+        let mut rotation = vault.rotation(vault_core::Scope::Column(column), vault_core::Access::Write).unwrap();
+        let summary = super::application::run(&mut rotation, &Job::Migrate(to), &RunOptions::default()).unwrap();
+        assert_eq!((summary.end, summary.failed.len()), (End::Clean, 0), "{summary:?}");
+        rotation.abort().unwrap();
+    };
+    let values = |sql: &str| -> Vec<Vec<u8>> {
+        app.database.connect().query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    let [columns, documents] = [
+        "SELECT ip_address_encrypted FROM consent_records ORDER BY at",
+        "SELECT metadata_encrypted FROM audit_logs ORDER BY id",
+    ];
+    let addresses = of(&file["encrypt_column_data"], "db_encryption_key", key);
+    declare(true);
+    migrate("consent", Format::Vs1);
+    migrate("audit", Format::Vs1);
+    let vault = app.vault();
+    let token = |value: &[u8]| {
+        let token: Token = core::str::from_utf8(value).unwrap().parse().unwrap();
+        vault.open(&vault_core::Context::new("user-secret"), &token).unwrap()
+    };
+    for (value, case) in values(columns).iter().zip(&addresses) {
+        assert_eq!(token(value).expose_secret(), text(&case["plaintext"]).as_bytes());
+    }
+    for value in values(documents) {
+        assert_eq!(serde_json::from_slice::<Value>(token(&value).expose_secret()).unwrap(), json["metadata"]);
+    }
+    declare(false);
+    migrate("consent", Format::FaceColumn);
+    migrate("audit", Format::FaceJsonDouble);
+    for (value, case) in values(columns).iter().zip(&addresses) {
+        opens_as(Format::FaceColumn, &new, None, core::str::from_utf8(value).unwrap(), text(&case["plaintext"]));
+    }
+    for value in values(documents) {
         let opened = open(Format::FaceJsonDouble, &new, None, &value).unwrap();
         assert_eq!(serde_json::from_slice::<Value>(opened.expose_secret()).unwrap(), json["metadata"]);
     }
