@@ -214,12 +214,14 @@ fn a_role_needs_no_more_than_it_is_granted() {
     app.database.execute(
         "DO $$ BEGIN CREATE ROLE vault_rotate LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
          DO $$ BEGIN CREATE ROLE vault_status LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+         DO $$ BEGIN CREATE ROLE app_owner LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
+         ALTER TABLE secrets OWNER TO app_owner;
          REVOKE CREATE ON SCHEMA public FROM public",
     );
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md");
     let page = std::fs::read_to_string(page).unwrap();
     let grants: Vec<&str> = page.split("```sql\n").skip(1).filter_map(|block| block.split("```").next()).collect();
-    assert_eq!(grants.len(), 5, "the last ones are for other purposes");
+    assert_eq!(grants.len(), 6, "the last ones are for other purposes");
     grants
         .iter()
         .take(3)
@@ -229,7 +231,16 @@ fn a_role_needs_no_more_than_it_is_granted() {
     app.configure(&app.database.url_as("vault_rotate"), TOKENS);
     let vault = app.vault();
     let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    // Beside an application that holds a row, too.
+    let mut client = app.database.connect();
+    let mut held = client.transaction().unwrap();
+    held.batch_execute("UPDATE secrets SET counter = 1 WHERE id = 9").unwrap();
+    let summary = run(&mut rotation, &Job::Rotate, &batches_of(30)).unwrap();
+    assert_eq!((summary.rewritten, summary.end), (99, End::Locked));
+    held.commit().unwrap();
     assert_eq!(run(&mut rotation, &Job::Rotate, &batches_of(30)).unwrap().end, End::Clean);
+    let error = run(&mut rotation, &Job::Rotate, &super::application::stopped()).unwrap_err();
+    assert_eq!(error.hint(), Some("GRANT UPDATE ON \"public\".\"secrets\" TO the role of the URL"), "{error}");
     let error = rotation.fence(None).unwrap_err();
     assert!(error.to_string().contains("lacks a privilege"), "a fence is the owner's: {error}");
     app.configure(&app.database.url_as("vault_status"), TOKENS);
@@ -245,12 +256,17 @@ fn a_role_needs_no_more_than_it_is_granted() {
     );
     assert!(written.is_err());
     assert!(rotation.verify().unwrap().is_clean());
-    // The owner's part.
-    app.configure(&app.database.url(), TOKENS);
+    // The owner's part, who is no superuser.
+    app.configure(&app.database.url_as("vault_rotate"), TOKENS);
+    app.run(&Job::Rotate, &RunOptions::default()).unwrap();
+    assert!(grants[4].contains("TO app_owner;"));
+    app.database.execute(grants[4]);
+    app.configure(&app.database.url_as("app_owner"), TOKENS);
     let vault = app.vault();
     let mut owner = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
     owner.fence(None).unwrap();
     assert!(owner.verify().unwrap().is_clean());
+    assert!(owner.runs().unwrap().is_empty());
     // A fence that was proved is no matter for the others.
     assert!(rotation.verify().unwrap().is_clean());
     app.all_open();
