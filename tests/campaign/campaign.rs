@@ -30,8 +30,9 @@ const END: Duration = Duration::from_secs(60);
 pub(crate) fn run(plan: &Plan) -> ExitCode {
     let Plan { engine, kills, time, seed } = *plan;
     println!("campaign on {}, {kills} kills, at most {} minutes, seed {seed}", engine.name(), time.as_secs() / 60);
-    let started = Instant::now();
     let deployment = Deployment::new(engine);
+    // The command may have had to be built.
+    let started = Instant::now();
     let ledger = Mutex::new(Ledger::new(engine));
     let rotators = Rotators::new(&deployment, &ledger);
     let members: Vec<Member> =
