@@ -21,7 +21,7 @@ use crate::store::{STORES, home};
 const CALLS: &str = "openat,openat2,read,pread64,write,pwrite64,fsync,fdatasync,ftruncate,fchmod,fchown,fcntl,flock,\
 rename,renameat2,link,linkat,unlink,unlinkat,mkdir,newfstatat,statx,getdents64";
 
-const SAMPLE: usize = 150;
+const SAMPLE: usize = 100;
 
 /// What is done to a call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
