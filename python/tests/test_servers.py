@@ -33,6 +33,8 @@ def app(environ, start_response):
 
 CELERY = """
 import os
+import time
+from pathlib import Path
 from celery import Celery
 from vault_core import Context, Sealer
 
@@ -46,6 +48,11 @@ app.conf.broker_connection_retry_on_startup = True
 
 @app.task
 def seal(count):
+    # A task keeps its worker until another has one too.
+    Path("workers", str(os.getpid())).touch()
+    deadline = time.monotonic() + 50
+    while len(os.listdir("workers")) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
     context = Context("user-secret", tenant="42", name="prod_db")
     return loaded, os.getpid(), [sealer.seal(context, b"secret") for _ in range(count)]
 """
@@ -57,14 +64,22 @@ def test_gunicorn_preload(key_file: Path, sealer: Sealer) -> None:
     path = directory / "socket"
     command = ["gunicorn", "--preload", "--workers=4", f"--bind=unix:{path}", "application:app"]
     with server(command, directory):
-        answers = [get(path).split() for _ in range(400)]
+        answers = [get(path).split()]
+        # A request that is not whole keeps its worker, so the requests after it go to others.
+        with socket.socket(socket.AF_UNIX) as unfinished:
+            unfinished.connect(str(path))
+            unfinished.sendall(b"GET / HTTP/1.0\r\n")
+            answers += [get(path).split() for _ in range(100)]
+            unfinished.sendall(b"\r\n")
+            answer = unfinished.makefile("rb").read().decode()
+        answers.append(answer.partition("\r\n\r\n")[2].split())
     check(sealer, {loaded for loaded, _, _ in answers}, {worker for _, worker, _ in answers}, [t for _, _, t in answers])
 
 
 def test_celery_prefork(key_file: Path, sealer: Sealer) -> None:
     directory = key_file.parent
     directory.joinpath("tasks.py").write_text(CELERY)
-    for name in ("queue", "results"):
+    for name in ("queue", "results", "workers"):
         directory.joinpath(name).mkdir()
     options = ["--pool=prefork", "--concurrency=4", "--without-gossip", "--without-mingle", "--without-heartbeat"]
     with server(["celery", "--app=tasks", "worker", "--loglevel=WARNING", *options], directory):
