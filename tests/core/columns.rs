@@ -88,7 +88,14 @@ fn mark_all(column: &mut dyn Column) -> vault_core::column::Written {
     column
         .write(
             &changes,
-            &Progress { run: &run.id, cursor: Some(&cursor), failed: &[], waits: false, guard: &|| Ok(()) },
+            &Progress {
+                run: &run.id,
+                cursor: Some(&cursor),
+                failed: &[],
+                waits: false,
+                guard: &|| Ok(()),
+                beside: &|| false,
+            },
         )
         .unwrap()
 }
@@ -189,7 +196,14 @@ fn members_of_json_are_replaced_and_their_neighbours_are_not() {
     let written = column
         .write(
             &[change(&rows[0]), change(&rows[2])],
-            &Progress { run: &run.id, cursor: Some(&rows[2].key), failed: &[], waits: false, guard: &|| Ok(()) },
+            &Progress {
+                run: &run.id,
+                cursor: Some(&rows[2].key),
+                failed: &[],
+                waits: false,
+                guard: &|| Ok(()),
+                beside: &|| false,
+            },
         )
         .unwrap();
     assert_eq!(written.rewritten, 2);
@@ -218,7 +232,14 @@ fn only_what_was_read_is_replaced() {
     let written = column
         .write(
             &changes,
-            &Progress { run: &run.id, cursor: Some(&rows[3].key), failed: &[], waits: false, guard: &|| Ok(()) },
+            &Progress {
+                run: &run.id,
+                cursor: Some(&rows[3].key),
+                failed: &[],
+                waits: false,
+                guard: &|| Ok(()),
+                beside: &|| false,
+            },
         )
         .unwrap();
     assert_eq!((written.rewritten, written.lost), (0, 4));
@@ -380,7 +401,14 @@ fn runs_are_joined_refused_and_forgotten() {
     let forgotten = one
         .write(
             &[change],
-            &Progress { run: &run.id, cursor: Some(&row.key), failed: &[], waits: false, guard: &|| Ok(()) },
+            &Progress {
+                run: &run.id,
+                cursor: Some(&row.key),
+                failed: &[],
+                waits: false,
+                guard: &|| Ok(()),
+                beside: &|| false,
+            },
         )
         .unwrap_err();
     assert!(matches!(forgotten, Error::Temporary { .. }), "{forgotten}");
@@ -407,7 +435,14 @@ fn a_database_keeps_its_journal_mode_and_old_values_do_not_stay_in_its_pages() {
         column
             .write(
                 &changes,
-                &Progress { run: &run.id, cursor: Some(&rows[499].key), failed: &[], waits: false, guard: &|| Ok(()) },
+                &Progress {
+                    run: &run.id,
+                    cursor: Some(&rows[499].key),
+                    failed: &[],
+                    waits: false,
+                    guard: &|| Ok(()),
+                    beside: &|| false,
+                },
             )
             .unwrap();
         column.close_run().unwrap();
@@ -461,7 +496,14 @@ fn an_immutable_column_is_never_written() {
     assert!(matches!(
         column.write(
             &[change],
-            &Progress { run: "", cursor: Some(&row.key), failed: &[], waits: false, guard: &|| Ok(()) }
+            &Progress {
+                run: "",
+                cursor: Some(&row.key),
+                failed: &[],
+                waits: false,
+                guard: &|| Ok(()),
+                beside: &|| false
+            }
         ),
         Err(Error::Refused { .. })
     ));

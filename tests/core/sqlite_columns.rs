@@ -151,8 +151,17 @@ fn write(column: &mut SqliteColumn, changes: &[RowChange]) -> Written {
 fn try_write(column: &mut SqliteColumn, changes: &[RowChange]) -> Result<Written, Error> {
     let run = column.open_run(&new_run(NEW)).unwrap();
     let cursor = changes.last().map(|change| change.key.clone()).unwrap_or_default();
-    column
-        .write(changes, &Progress { run: &run.id, cursor: Some(&cursor), failed: &[], waits: false, guard: &|| Ok(()) })
+    column.write(
+        changes,
+        &Progress {
+            run: &run.id,
+            cursor: Some(&cursor),
+            failed: &[],
+            waits: false,
+            guard: &|| Ok(()),
+            beside: &|| false,
+        },
+    )
 }
 
 /// Rotates page by page until nothing stale is read, as an engine would.

@@ -393,6 +393,9 @@ pub struct Progress<'a> {
     /// Whether the batch may be written at all, asked inside its transaction before it is
     /// committed.
     pub guard: &'a dyn Fn() -> Result<()>,
+    /// Does a little of other work, and tells whether there is more of it: for the time that the
+    /// database takes. Nobody has to call it.
+    pub beside: &'a (dyn Fn() -> bool + Sync),
 }
 
 impl core::fmt::Debug for Progress<'_> {

@@ -1,5 +1,6 @@
 //! Batches: what is written, beside whom, and what becomes of rows that cannot be.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::thread;
 
@@ -173,10 +174,36 @@ fn the_guard_undoes_a_batch() {
     let changes: Vec<_> = read_all(&mut column, &stale(), true, 100).iter().map(moved).collect();
     let run = column.open_run(&new_run(NEW)).unwrap();
     let guard = || Err(Error::Temporary { reason: "the keyring was changed".to_owned(), remedy: String::new() });
-    let progress = Progress { run: &run.id, cursor: Some(&changes[4].key), failed: &[], waits: false, guard: &guard };
+    let progress = Progress {
+        run: &run.id,
+        cursor: Some(&changes[4].key),
+        failed: &[],
+        waits: false,
+        guard: &guard,
+        beside: &|| false,
+    };
     assert!(matches!(column.write(&changes, &progress), Err(Error::Temporary { .. })));
     assert_eq!(number(&database, &format!("SELECT count(*) FROM t WHERE v LIKE 'vs1.{OLD}.%'")), 5);
     assert!(column.run().unwrap().unwrap().cursor.is_none());
+}
+
+/// A batch waits for the server, here for somebody's lock: time for other work, as long as there is any.
+#[test]
+fn other_work_is_done_while_the_server_writes() {
+    let database = super::application(5);
+    let mut column = column(&database);
+    let changes: Vec<_> = read_all(&mut column, &stale(), true, 100).iter().map(moved).collect();
+    let run = column.open_run(&new_run(NEW)).unwrap();
+    let mut other = database.connect();
+    let mut held = other.transaction().unwrap();
+    held.execute("SELECT FROM t WHERE id = 3 FOR UPDATE", &[]).unwrap();
+    let calls = AtomicUsize::new(0);
+    let beside = || calls.fetch_add(1, Ordering::Relaxed) < 9;
+    let progress =
+        Progress { run: &run.id, cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &beside };
+    let written = column.write(&changes, &progress).unwrap();
+    assert_eq!((written.rewritten, written.lost), (4, 1));
+    assert_eq!(calls.into_inner(), 10);
 }
 
 /// Records of runs: joined by the same target, refused for another, and gone with the last.
@@ -192,8 +219,14 @@ fn runs_are_joined_and_forgotten() {
     assert_eq!(second.failures().unwrap(), failed);
     let changes: Vec<_> = read_all(&mut first, &stale(), true, 100).iter().map(moved).collect();
     for (column, part) in [(&mut first, &changes[..2]), (&mut second, &changes[2..])] {
-        let progress =
-            Progress { run: &run.id, cursor: Some(&part[0].key), failed: &[], waits: false, guard: &|| Ok(()) };
+        let progress = Progress {
+            run: &run.id,
+            cursor: Some(&part[0].key),
+            failed: &[],
+            waits: false,
+            guard: &|| Ok(()),
+            beside: &|| false,
+        };
         column.write(part, &progress).unwrap();
     }
     assert_eq!(first.run().unwrap().unwrap().rewritten, 5, "of both workers");
@@ -206,7 +239,8 @@ fn runs_are_joined_and_forgotten() {
         ),
         0
     );
-    let progress = Progress { run: &run.id, cursor: None, failed: &[], waits: false, guard: &|| Ok(()) };
+    let progress =
+        Progress { run: &run.id, cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &|| false };
     let error = first.write(&changes, &progress).unwrap_err();
     assert!(matches!(&error, Error::Temporary { reason, .. } if reason.contains("forgotten")), "{error}");
     // A run of another column keeps the tables.
@@ -282,7 +316,7 @@ fn an_exclusive_run_does_not_survive_its_connection() {
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'vault' AND datname = current_database()",
     );
     assert!(column.open_run(&new_run(NEW)).is_err());
-    let progress = Progress { run: "", cursor: None, failed: &[], waits: false, guard: &|| Ok(()) };
+    let progress = Progress { run: "", cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &|| false };
     assert!(column.write(&changes[3..], &progress).is_err(), "the rest is not written on another connection");
     assert!(column.commit().is_err());
     column.rollback().unwrap();

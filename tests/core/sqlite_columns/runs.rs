@@ -1,3 +1,5 @@
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 use super::*;
 
 #[test]
@@ -12,16 +14,32 @@ fn a_run_is_recorded_with_its_batches() {
 
     let changes: Vec<_> = read_all(&mut column, &stale(), 10).iter().map(moved).collect();
     let failed = [(RowKey::parse("[\"i4\"]").unwrap(), "corrupt".to_owned())];
+    let calls = AtomicUsize::new(0);
     column
         .write(
             &changes[..2],
-            &Progress { run: &run.id, cursor: Some(&changes[1].key), failed: &[], waits: false, guard: &|| Ok(()) },
+            &Progress {
+                run: &run.id,
+                cursor: Some(&changes[1].key),
+                failed: &[],
+                waits: false,
+                guard: &|| Ok(()),
+                beside: &|| calls.fetch_add(1, Ordering::Relaxed) < 9,
+            },
         )
         .unwrap();
+    assert_eq!(calls.into_inner(), 10, "other work is done beside it, as long as there is any");
     column
         .write(
             &changes[2..3],
-            &Progress { run: &run.id, cursor: Some(&changes[3].key), failed: &failed, waits: false, guard: &|| Ok(()) },
+            &Progress {
+                run: &run.id,
+                cursor: Some(&changes[3].key),
+                failed: &failed,
+                waits: false,
+                guard: &|| Ok(()),
+                beside: &|| false,
+            },
         )
         .unwrap();
     let found = application.column().run().unwrap().unwrap();
@@ -34,7 +52,14 @@ fn a_run_is_recorded_with_its_batches() {
     column
         .write(
             &changes[3..],
-            &Progress { run: &run.id, cursor: Some(&changes[4].key), failed: &[], waits: false, guard: &|| Ok(()) },
+            &Progress {
+                run: &run.id,
+                cursor: Some(&changes[4].key),
+                failed: &[],
+                waits: false,
+                guard: &|| Ok(()),
+                beside: &|| false,
+            },
         )
         .unwrap();
     assert!(column.failures().unwrap().is_empty());
@@ -70,8 +95,14 @@ fn a_run_that_was_closed_takes_its_workers_along() {
         if reopen {
             other.open_run(&new_run(NEW)).unwrap();
         }
-        let progress =
-            Progress { run: &run.id, cursor: Some(&changes[0].key), failed: &[], waits: false, guard: &|| Ok(()) };
+        let progress = Progress {
+            run: &run.id,
+            cursor: Some(&changes[0].key),
+            failed: &[],
+            waits: false,
+            guard: &|| Ok(()),
+            beside: &|| false,
+        };
         assert_eq!(worker.write(&changes, &progress).unwrap_err().kind(), Kind::Temporary);
         assert_eq!(worker.survey().unwrap().tokens, [(format!("vs1.{OLD}."), 2)], "nothing of the batch was written");
     }

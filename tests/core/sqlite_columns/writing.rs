@@ -150,8 +150,14 @@ fn the_guard_is_asked_inside_the_transaction_and_undoes_it() {
             assert!(other.execute_batch("BEGIN IMMEDIATE").is_err(), "nobody else can write");
             Err(Error::Temporary { reason: "changed".to_owned(), remedy: "again".to_owned() })
         };
-        let progress =
-            Progress { run: &run.id, cursor: Some(&changes[2].key), failed: &[], waits: false, guard: &guard };
+        let progress = Progress {
+            run: &run.id,
+            cursor: Some(&changes[2].key),
+            failed: &[],
+            waits: false,
+            guard: &guard,
+            beside: &|| false,
+        };
         assert_eq!(column.write(&changes, &progress).unwrap_err().kind(), Kind::Temporary);
         if exclusive {
             column.commit().unwrap();
@@ -268,6 +274,7 @@ fn writers_and_rotators_at_the_same_time_lose_nothing() {
                                         failed: &[],
                                         waits: false,
                                         guard: &|| Ok(()),
+                                        beside: &|| false,
                                     },
                                 )
                                 .unwrap();

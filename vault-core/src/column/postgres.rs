@@ -7,23 +7,23 @@ mod sql;
 mod table;
 mod write;
 
+use core::ops::ControlFlow;
 use core::time::Duration;
 use std::sync::Arc;
 
-use postgres::Client;
-use postgres::error::SqlState;
-use postgres::fallible_iterator::FallibleIterator;
+use tokio_postgres::Row as SqlRow;
+use tokio_postgres::error::SqlState;
 
-use crate::database::postgres::{Patience, PostgresDatabase, failed, get, query};
+use crate::database::postgres::{Client, Patience, PostgresDatabase, failed, get, query};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 use crate::primitives;
 
-use super::{Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
+use super::{Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Selection, Survey, Written};
 
 use replicas::Replicas;
 use sql::{Sql, Value};
-use table::{Table, looking, wrong};
+use table::{CellKind, Table, looking, wrong};
 use write::Manner;
 
 /// A column of a PostgreSQL database.
@@ -56,6 +56,21 @@ impl PostgresColumn {
 
     fn action(&self, what: &str) -> String {
         format!("{what} column {}", self.spec.name)
+    }
+
+    /// Whether there is any row of a page. Mostly there is none that is not current, and to see that in
+    /// the order of the table takes less than half of the time that it takes in the order of the key.
+    fn has_any(&self, client: &mut Client, page: &Page<'_>) -> Result<bool> {
+        let (statement, values) = self.sql.any(page);
+        let parameters: Vec<_> = values.iter().map(Value::parameter).collect();
+        let answer = query(client, &self.action("read"), &statement, &parameters)?;
+        answer.first().map_or(Ok(false), |row| get(row, 0))
+    }
+
+    fn row(&self, found: &SqlRow, columns: &Arc<[String]>, kinds: &[CellKind]) -> Result<Row> {
+        let cells = kinds.iter().enumerate().map(|(at, kind)| self.sql.cell(*kind, found, at));
+        let (key, value) = (self.sql.row_key(found)?, self.sql.value_cell(found)?);
+        Ok(Row::new(key, value, Arc::clone(columns), cells.collect::<Result<_>>()?))
     }
 
     fn asking<T>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
@@ -142,24 +157,28 @@ impl Column for PostgresColumn {
         let (statement, values) = self.sql.select(&self.table, page, limit);
         let kinds: Vec<_> = page.columns.iter().map(|name| self.table.cell(name)).collect();
         let (rows, cut) = self.asking(|client| {
-            let fail = |error: postgres::Error| failed(self.action("read"), &error);
-            let mut found = client.query_typed_raw(&statement, values.iter().map(Value::parameter)).map_err(fail)?;
-            let (mut rows, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = found.next().map_err(fail)? {
-                let cells = kinds.iter().enumerate().map(|(at, kind)| self.sql.cell(*kind, &row, at));
-                let row = Row::new(
-                    self.sql.row_key(&row)?,
-                    self.sql.value_cell(&row)?,
-                    Arc::clone(page.columns),
-                    cells.collect::<Result<_>>()?,
-                );
-                bytes += row.len();
-                rows.push(row);
-                if bytes >= PAGE_BYTES {
-                    return Ok((rows, true));
-                }
+            if matches!(page.select, Selection::Except(_)) && page.after.is_none() && !self.has_any(client, page)? {
+                return Ok((Vec::new(), false));
             }
-            Ok((rows, false))
+            let (mut rows, mut bytes) = (Vec::new(), 0);
+            let mut failure = None;
+            let parameters: Vec<_> = values.iter().map(Value::parameter).collect();
+            let asked = client.query_each(&statement, &parameters, |found| {
+                match self.row(found, page.columns, &kinds) {
+                    Ok(row) => {
+                        bytes += row.len();
+                        rows.push(row);
+                    }
+                    Err(error) => failure = Some(error),
+                }
+                if failure.is_some() || bytes >= PAGE_BYTES {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            asked.map_err(|error| failed(self.action("read"), &error))?;
+            failure.map_or(Ok((rows, bytes >= PAGE_BYTES)), Err)
         })?;
         // What the server sends beyond is thrown away, so less is asked for.
         if cut {
@@ -183,14 +202,16 @@ impl Column for PostgresColumn {
             _ => Manner::Among,
         };
         let among_batches = self.database.is_exclusive();
-        let (written, hindered) = self.database.transact(Patience::Short, |client| {
-            let (written, hindered) = write::write(client, &self.spec, &self.sql, changes, manner)?;
+        let record = |client: &mut Client, written: &Written| {
+            runs::record(client, &self.spec.name, &self.worker, progress, changes, written, &self.sql.triggers)
+        };
+        let (written, hindered) = self.database.transact_behind(Patience::Short, write::opening(manner), |client| {
+            let written = write::write(client, &self.spec, &self.sql, changes, manner, progress.beside, &record)?;
             if among_batches {
                 write::settle(client, &self.spec)?;
             }
-            runs::record(client, &self.spec.name, &self.worker, progress, changes, &written)?;
             (progress.guard)()?;
-            Ok((written, hindered))
+            Ok(written)
         })?;
         self.among = if hindered { AMONG } else { self.among.saturating_sub(1) };
         Ok(written)

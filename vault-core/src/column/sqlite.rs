@@ -7,6 +7,7 @@ mod sql;
 mod write;
 
 use std::sync::Arc;
+use std::thread;
 
 use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 
@@ -87,6 +88,31 @@ impl SqliteColumn {
         }
         Ok(Some(Row::new(RowKey::new(key), value, Arc::clone(page.columns), cells)))
     }
+
+    fn write_batch(&mut self, changes: &[RowChange], progress: &Progress<'_>) -> Result<Written> {
+        let alone = self.database.lock().is_autocommit();
+        let mut refused = Vec::new();
+        loop {
+            let written = self.transact("write", |connection| -> Result<Written, Stop> {
+                let written = write::batch(connection, &self.spec, &self.sql, self.table.exact, changes, &refused)?;
+                runs::record(connection, &self.spec.name, progress, changes, &written)?;
+                (progress.guard)()?;
+                Ok(written)
+            });
+            match written {
+                Ok(written) => return Ok(written),
+                Err(Stop::Failed(error)) => return Err(error),
+                // Once more without that row.
+                Err(Stop::RolledBack(at, reason)) if alone => refused.push((at, reason)),
+                Err(Stop::RolledBack(_, reason)) => {
+                    return Err(Error::Database {
+                        action: self.action("write"),
+                        reason: format!("a trigger rolled the whole transaction back: {reason}"),
+                    });
+                }
+            }
+        }
+    }
 }
 
 impl core::fmt::Debug for SqliteColumn {
@@ -164,28 +190,11 @@ impl Column for SqliteColumn {
                 remedy: "keep its keys; nothing is ever written there".to_owned(),
             });
         }
-        let alone = self.database.lock().is_autocommit();
-        let mut refused = Vec::new();
-        loop {
-            let written = self.transact("write", |connection| -> Result<Written, Stop> {
-                let written = write::batch(connection, &self.spec, &self.sql, self.table.exact, changes, &refused)?;
-                runs::record(connection, &self.spec.name, progress, changes, &written)?;
-                (progress.guard)()?;
-                Ok(written)
-            });
-            match written {
-                Ok(written) => return Ok(written),
-                Err(Stop::Failed(error)) => return Err(error),
-                // Once more without that row.
-                Err(Stop::RolledBack(at, reason)) if alone => refused.push((at, reason)),
-                Err(Stop::RolledBack(_, reason)) => {
-                    return Err(Error::Database {
-                        action: self.action("write"),
-                        reason: format!("a trigger rolled the whole transaction back: {reason}"),
-                    });
-                }
-            }
-        }
+        // The database works on this thread.
+        thread::scope(|scope| {
+            scope.spawn(|| while (progress.beside)() {});
+            self.write_batch(changes, progress)
+        })
     }
 
     fn begin_exclusive(&mut self) -> Result<()> {

@@ -1,6 +1,7 @@
 //! PostgreSQL: connections whose every statement is in a transaction that says how it is run, so
 //! that nothing is asked of the session and a pooler may give each transaction to another one.
 
+mod client;
 mod failure;
 mod tls;
 
@@ -8,17 +9,21 @@ use core::fmt::Write as _;
 use core::time::Duration;
 use std::net::ToSocketAddrs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
-use postgres::config::{ChannelBinding, SslMode, SslNegotiation};
-use postgres::types::{ToSql, Type};
-use postgres::{Client, Config, NoTls, Row};
 use tokio::runtime::Handle;
+use tokio_postgres::config::{ChannelBinding, SslMode, SslNegotiation};
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Config, NoTls, Row};
 
 use crate::error::{Error, Result};
 
 use super::Access;
 use super::url::{Host, Mode, PostgresUrl};
 
+use client::Failure;
+
+pub(crate) use client::Client;
 pub(crate) use failure::{failed, is_answer, is_fault_of_row, is_held, reason};
 
 /// A value and the type that it is sent as: statements are never prepared by name.
@@ -113,12 +118,27 @@ impl PostgresDatabase {
     /// Runs `work` in a transaction of its own, or inside the exclusive one. Where it fails, its
     /// transaction is undone; the exclusive one can then only be undone, too.
     pub(crate) fn transact<T>(&self, patience: Patience, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
+        self.transact_behind(patience, "", work)
+    }
+
+    /// [`transact`](Self::transact) behind the statements `opening`, which go to the server together
+    /// with those that begin the transaction.
+    pub(crate) fn transact_behind<T>(
+        &self,
+        patience: Patience,
+        opening: &str,
+        work: impl FnOnce(&mut Client) -> Result<T>,
+    ) -> Result<T> {
         let mut session = self.lock();
+        let fail = |error: tokio_postgres::Error| failed(format!("use {}", self.name), &error);
         if session.exclusive {
-            return work(session.client(self)?);
+            let client = session.client(self)?;
+            if !opening.is_empty() {
+                client.batch_execute(opening).map_err(fail)?;
+            }
+            return work(client);
         }
-        let fail = |error: postgres::Error| failed(format!("use {}", self.name), &error);
-        session.begin(self, patience)?;
+        session.begin(self, patience, opening)?;
         let client = session.client(self)?;
         match work(client) {
             Ok(done) => match client.batch_execute("COMMIT") {
@@ -141,7 +161,7 @@ impl PostgresDatabase {
     /// Begins the transaction that all further work is done in until it is ended.
     pub(crate) fn begin_exclusive(&self) -> Result<()> {
         let mut session = self.lock();
-        session.begin(self, Patience::Exclusive)?;
+        session.begin(self, Patience::Exclusive, "")?;
         session.exclusive = true;
         Ok(())
     }
@@ -156,7 +176,7 @@ impl PostgresDatabase {
             session.undo();
             return Ok(());
         }
-        let fail = |error: postgres::Error| failed(format!("commit to {}", self.name), &error);
+        let fail = |error: tokio_postgres::Error| failed(format!("commit to {}", self.name), &error);
         let client = session.client(self)?;
         // A transaction that failed answers COMMIT with ROLLBACK, and no error.
         if let Err(error) = client.query_typed_one("SELECT true", &[]) {
@@ -257,7 +277,7 @@ impl Session {
     }
 
     /// Begins a transaction, on a new connection where there is none that works.
-    fn begin(&mut self, database: &PostgresDatabase, patience: Patience) -> Result<()> {
+    fn begin(&mut self, database: &PostgresDatabase, patience: Patience, opening: &str) -> Result<()> {
         if Handle::try_current().is_ok() {
             return Err(Error::Refused {
                 reason: format!("use {} on a thread of an async runtime, which it would block", database.name),
@@ -265,7 +285,10 @@ impl Session {
             });
         }
         let process = std::process::id();
-        let preamble = database.preamble(patience);
+        let mut preamble = database.preamble(patience);
+        if !opening.is_empty() {
+            let _ = write!(preamble, "; {opening}");
+        }
         let unusable = |(owner, client): &(u32, Client)| *owner != process || client.is_closed();
         if core::mem::replace(&mut self.open, true) || self.connected.as_ref().is_some_and(unusable) {
             self.abandon();
@@ -299,6 +322,8 @@ impl Session {
         match self.connected.take() {
             // To close what the parent opened would end the parent's session.
             Some((owner, client)) if owner != std::process::id() => core::mem::forget(client),
+            // A thread of an async runtime may not wait for the goodbye.
+            Some((_, client)) if Handle::try_current().is_ok() => drop(thread::spawn(move || drop(client))),
             other => drop(other),
         }
     }
@@ -315,7 +340,6 @@ fn connect(url: &PostgresUrl) -> Result<Client> {
     let action = || format!("connect to {name}");
     let mut config = Config::new();
     config.port(url.port).connect_timeout(url.connect_timeout).application_name(&url.application_name);
-    config.notice_callback(|_| {});
     match &url.host {
         Host::Directory(path) => {
             config.host_path(path);
@@ -357,10 +381,16 @@ fn connect(url: &PostgresUrl) -> Result<Client> {
         Mode::Require | Mode::VerifyCa | Mode::VerifyFull => SslMode::Require,
     });
     let connected = match url.tls.mode {
-        Mode::Disable => config.connect(NoTls),
-        _ => config.connect(tls::connector(&url.tls)?),
+        Mode::Disable => Client::connect(&config, NoTls),
+        _ => Client::connect(&config, tls::connector(&url.tls)?),
     };
-    connected.map_err(|error| failed(action(), &error))
+    connected.map_err(|failure| match failure {
+        Failure::Server(error) => failed(action(), &error),
+        Failure::Runtime(error) => Error::Temporary {
+            reason: format!("{}: the machine has nothing left to wait with: {}", action(), error.kind()),
+            remedy: "run the command again".to_owned(),
+        },
+    })
 }
 
 /// Refuses a server that follows another one: of the same name, it may have been the other one before.
@@ -383,7 +413,7 @@ pub(crate) fn query(client: &mut Client, action: &str, sql: &str, parameters: &[
 
 /// Runs a statement, and tells how many rows it changed.
 pub(crate) fn execute(client: &mut Client, action: &str, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64> {
-    client.execute_typed(sql, parameters).map_err(|error| failed(action, &error))
+    client.execute_typed(sql, parameters, &|| false).map_err(|error| failed(action, &error))
 }
 
 /// Runs statements that have no parameters.
@@ -392,7 +422,7 @@ pub(crate) fn batch(client: &mut Client, action: &str, sql: &str) -> Result<()> 
 }
 
 /// A column of a row that came from a statement of ours.
-pub(crate) fn get<'a, T: postgres::types::FromSql<'a>>(row: &'a Row, at: usize) -> Result<T> {
+pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T> {
     row.try_get(at).map_err(|error| failed("read an answer of the server", &error))
 }
 

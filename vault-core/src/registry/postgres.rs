@@ -1,10 +1,10 @@
 //! A registry in the PostgreSQL database of a store.
 
-use postgres::types::Type;
-use postgres::{Client, Row};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use crate::database::PostgresUrl;
-use crate::database::postgres::{Patience, SharedConnection, batch, execute, get, query};
+use crate::database::postgres::{Client, Patience, SharedConnection, batch, execute, get, query};
 use crate::error::Result;
 
 use super::{Heartbeat, REMEMBERED, Registry, no_store};

@@ -1,18 +1,18 @@
 //! One pass over a column: read a page, convert it, write it with compare-and-swap together with
 //! its checkpoint (docs/ARCHITECTURE.md, "Rotation").
 //!
-//! A page costs the database about as much as the processor, so a scoped thread converts the next
-//! page while this one writes the last. It reads nothing and ends with the pass. What it worked on
-//! may be out of date when it is written: the compare-and-swap decides.
+//! While the database writes a page, the next one is converted: a page costs both about as much. What
+//! was worked on may be out of date when it is written: the compare-and-swap decides.
 
 use core::ops::ControlFlow;
 use core::time::Duration;
-use std::sync::mpsc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
+use std::vec;
 
 use crate::column::{Column, Page, Progress, Row, RowChange, RowKey, Selection};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 use super::convert::{Converter, Outcome};
 
@@ -98,13 +98,44 @@ impl Failures {
     }
 }
 
-/// A converted page.
-struct Converted {
+/// A page on its way: what is read, and what has become of it.
+#[derive(Default)]
+struct Batch {
+    rows: vec::IntoIter<Row>,
     last: RowKey,
-    rows: u64,
+    read: u64,
     changes: Vec<RowChange>,
     failed: Vec<(RowKey, String)>,
     unmigrated: u64,
+}
+
+impl Batch {
+    fn new(rows: Vec<Row>) -> Self {
+        Self {
+            last: rows.last().map(|row| row.key.clone()).unwrap_or_default(),
+            read: u64::try_from(rows.len()).unwrap_or(u64::MAX),
+            changes: Vec::with_capacity(rows.len()),
+            rows: rows.into_iter(),
+            ..Self::default()
+        }
+    }
+
+    /// Converts rows for about so long, at least one. Tells whether there are more.
+    fn convert(&mut self, converter: &Converter<'_>, long: Duration) -> bool {
+        let started = Instant::now();
+        for row in self.rows.by_ref() {
+            match converter.convert(&row) {
+                Outcome::Current => {}
+                Outcome::Failed(error) => self.failed.push((row.key, error.to_string())),
+                Outcome::Unmigrated => self.unmigrated += 1,
+                Outcome::Rewrite(new) => self.changes.push(RowChange { key: row.key, old: row.value, new }),
+            }
+            if started.elapsed() >= long {
+                break;
+            }
+        }
+        self.rows.len() > 0
+    }
 }
 
 impl Pass<'_> {
@@ -113,77 +144,64 @@ impl Pass<'_> {
         &self,
         column: &mut dyn Column,
         converter: &Converter<'_>,
-        after: Option<RowKey>,
+        after: Option<&RowKey>,
         observe: &mut dyn FnMut(&Tally) -> ControlFlow<()>,
     ) -> Result<Tally> {
         let started = Instant::now();
         let mut tally = Tally::default();
-        thread::scope(|scope| {
-            let (to_worker, pages) = mpsc::sync_channel::<Vec<Row>>(2);
-            let (to_writer, converted) = mpsc::sync_channel::<Converted>(2);
-            scope.spawn(move || {
-                for rows in pages {
-                    if to_writer.send(convert(converter, rows)).is_err() {
-                        break;
-                    }
-                }
-            });
-            let columns = converter.columns(self.select);
-            let mut cursor = after;
-            let mut ended = false;
-            let mut under_way = 0_u32;
-            loop {
-                while under_way < 2 && !ended {
-                    let rows = column.read(&Page {
-                        select: self.select,
-                        filtered: self.filtered,
-                        columns: &columns,
-                        after: cursor.as_ref(),
-                        limit: self.batch,
-                    })?;
-                    let Some(last) = rows.last() else {
-                        ended = true;
-                        break;
-                    };
-                    cursor = Some(last.key.clone());
-                    to_worker.send(rows).map_err(|_| worker_gone())?;
-                    under_way += 1;
-                }
-                if under_way == 0 {
-                    return Ok(tally);
-                }
-                let page = converted.recv().map_err(|_| worker_gone())?;
-                under_way -= 1;
-                if self.wait_for_replicas(column, &mut tally, observe)?.is_break() {
-                    tally.stopped = true;
-                    return Ok(tally);
-                }
-                self.write(column, &page, &mut tally)?;
-                if observe(&tally).is_break() {
-                    tally.stopped = true;
-                    return Ok(tally);
-                }
-                self.throttle(started, tally.rows);
+        let columns = converter.columns(self.select);
+        let read = |column: &mut dyn Column, after: Option<&RowKey>| {
+            let (select, filtered) = (self.select, self.filtered);
+            let page = Page { select, filtered, columns: &columns, after, limit: self.batch };
+            column.read(&page).map(Batch::new)
+        };
+        let mut batch = read(column, after)?;
+        while batch.read > 0 {
+            batch.convert(converter, Duration::MAX);
+            let next = Mutex::new(read(column, Some(&batch.last))?);
+            if self.wait_for_replicas(column, &mut tally, observe)?.is_break() {
+                tally.stopped = true;
+                break;
             }
-        })
+            self.write(column, &batch, &|| lock(&next).convert(converter, A_LITTLE), &mut tally)?;
+            if observe(&tally).is_break() {
+                tally.stopped = true;
+                break;
+            }
+            self.throttle(started, tally.rows);
+            batch = next.into_inner().unwrap_or_else(PoisonError::into_inner);
+        }
+        Ok(tally)
     }
 
-    fn write(&self, column: &mut dyn Column, page: &Converted, tally: &mut Tally) -> Result<()> {
-        let changes = u64::try_from(page.changes.len()).unwrap_or(u64::MAX);
-        tally.rows += page.rows;
-        tally.unmigrated += page.unmigrated;
-        tally.failed.add(page.failed.iter().cloned());
-        tally.longest = page.changes.iter().map(|change| change.new.len()).fold(tally.longest, usize::max);
+    fn write(
+        &self,
+        column: &mut dyn Column,
+        batch: &Batch,
+        beside: &(dyn Fn() -> bool + Sync),
+        tally: &mut Tally,
+    ) -> Result<()> {
+        let changes = u64::try_from(batch.changes.len()).unwrap_or(u64::MAX);
+        tally.rows += batch.read;
+        tally.unmigrated += batch.unmigrated;
+        tally.failed.add(batch.failed.iter().cloned());
+        tally.longest = batch.changes.iter().map(|change| change.new.len()).fold(tally.longest, usize::max);
         let Some(Record { run, cursor, guard }) = self.record else {
             tally.rewritten += changes;
             return Ok(());
         };
-        if changes == 0 && page.failed.is_empty() {
+        if changes == 0 && batch.failed.is_empty() {
             return Ok(());
         }
-        let progress =
-            Progress { run, cursor: cursor.then_some(&page.last), failed: &page.failed, waits: self.waits, guard };
-        let written = column.write(&page.changes, &progress)?;
+        let progress = Progress {
+            run,
+            cursor: cursor.then_some(&batch.last),
+            failed: &batch.failed,
+            waits: self.waits,
+            guard,
+            beside,
+        };
+        let written = column.write(&batch.changes, &progress)?;
         tally.rewritten += written.rewritten;
         tally.lost += written.lost;
         tally.refused.add(written.failed);
@@ -218,31 +236,11 @@ impl Pass<'_> {
     }
 }
 
-fn convert(converter: &Converter<'_>, rows: Vec<Row>) -> Converted {
-    let mut page = Converted {
-        last: rows.last().map(|row| row.key.clone()).unwrap_or_default(),
-        rows: u64::try_from(rows.len()).unwrap_or(u64::MAX),
-        changes: Vec::with_capacity(rows.len()),
-        failed: Vec::new(),
-        unmigrated: 0,
-    };
-    for row in rows {
-        match converter.convert(&row) {
-            Outcome::Current => {}
-            Outcome::Failed(error) => page.failed.push((row.key, error.to_string())),
-            Outcome::Unmigrated => page.unmigrated += 1,
-            Outcome::Rewrite(new) => page.changes.push(RowChange { key: row.key, old: row.value, new }),
-        }
-    }
-    page
-}
-
-fn worker_gone() -> Error {
-    Error::Temporary {
-        reason: "the thread that converts pages ended early".to_owned(),
-        remedy: "run the command again".to_owned(),
-    }
+fn lock(batch: &Mutex<Batch>) -> MutexGuard<'_, Batch> {
+    batch.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How long a replica that lags is left alone.
 const LAG_PAUSE: Duration = Duration::from_millis(200);
+/// How long other work may keep a connection waiting.
+const A_LITTLE: Duration = Duration::from_micros(50);

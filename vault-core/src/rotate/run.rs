@@ -92,8 +92,8 @@ impl Target {
         findings.iter().find_map(Finding::refusal).map_or(Ok(findings), Err)
     }
 
-    /// Passes until one from the start changes nothing; inside the open transaction of the column's
-    /// database, beside which nobody writes, just one.
+    /// Passes until one from the start over everything changes nothing; inside the open transaction of
+    /// the column's database, beside which nobody writes, just one.
     pub(super) fn run(
         &mut self,
         order: &Order<'_>,
@@ -115,14 +115,24 @@ impl Target {
         let afresh = Converter::new(&spec, &self.keys, job).afresh();
         let (mut total, mut not_afresh) = (Tally::default(), Failures::default());
         let (mut passes, mut futile) = (0, 0_u32);
+        let mut last = None;
         // No row shows that it was sealed again: what a deep run did is what its cursor passed.
         let mut all = deep;
         let mut cursor = run.cursor.filter(|_| deep || !alone);
+        // What shows by how it begins that it is stale is soon found; what does not takes a scan, which
+        // the pass does that may be the last.
+        let mut whole = select == not_current;
         let settled = loop {
             let from_start = cursor.is_none() && !all;
             passes += 1;
             let pass = Pass {
-                select: if all { &Selection::All } else { &select },
+                select: if all {
+                    &Selection::All
+                } else if whole {
+                    &not_current
+                } else {
+                    &select
+                },
                 filtered: true,
                 batch: options.batch,
                 rows_per_second: options.rows_per_second.filter(|_| !alone),
@@ -132,7 +142,7 @@ impl Target {
                 record: Some(Record { run: &run.id, cursor: all || !deep, guard }),
             };
             let converter = if all { &afresh } else { &converter };
-            let tally = pass.run(&mut *self.column, converter, cursor.take(), &mut |tally| {
+            let mut tally = pass.run(&mut *self.column, converter, cursor.take().as_ref(), &mut |tally| {
                 observe(Step {
                     column: &spec.name,
                     pass: passes,
@@ -141,20 +151,20 @@ impl Target {
                     replica_lag: tally.lag,
                 })
             })?;
-            total.rows = total.rows.max(tally.rows);
+            if passes == 1 {
+                total.rows = tally.rows;
+            }
             total.rewritten += tally.rewritten;
             total.lost += tally.lost;
             total.stopped = tally.stopped;
             let changed = tally.rewritten + tally.lost > 0;
-            if all {
-                not_afresh = tally.refused;
-            } else {
-                total.refused = tally.refused;
-            }
+            *(if all { &mut not_afresh } else { &mut total.refused }) = core::mem::take(&mut tally.refused);
             all = false;
-            if total.stopped || from_start && (alone || !changed) {
+            if total.stopped || from_start && (alone || whole && !changed) {
+                last = (whole && !alone && spec.filter.is_none()).then_some(tally);
                 break true;
             }
+            whole = select == not_current || !whole && tally.lost == 0;
             futile = if tally.rewritten == 0 { futile + 1 } else { 0 };
             if passes >= MAX_PASSES || futile >= MAX_FUTILE {
                 break false;
@@ -175,7 +185,13 @@ impl Target {
             total.failed = core::mem::take(&mut total.refused).and(not_afresh);
             return Ok(Summary::new(spec.name, total, passes, stale, started, findings, End::Stopped));
         }
-        let left_over = left(&mut *self.column, &converter, &not_current, false, options)?;
+        let left_over = match last.filter(|_| !total.stopped) {
+            // Which changed nothing, so what it met is what there is.
+            Some(Tally { failed, unmigrated, .. }) => {
+                Tally { rewritten: total.refused.rows, failed, unmigrated, ..Tally::default() }
+            }
+            None => left(&mut *self.column, &converter, &not_current, false, options)?,
+        };
         let stale = left_over.rewritten + left_over.failed.rows;
         total.unmigrated = left_over.unmigrated;
         total.failed = left_over.failed.and(core::mem::take(&mut total.refused)).and(not_afresh);

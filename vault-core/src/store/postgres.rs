@@ -1,11 +1,11 @@
 //! A store in a PostgreSQL database, in a schema of ours.
 
-use postgres::types::Type;
-use postgres::{Client, Row};
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use crate::column::Finding;
 use crate::database::PostgresUrl;
-use crate::database::postgres::{Patience, SharedConnection, batch, execute, get, query};
+use crate::database::postgres::{Client, Patience, SharedConnection, batch, execute, get, query};
 use crate::error::{Error, Result};
 use crate::key::{KeyId, MasterKey};
 use crate::keyring::Keyring;

@@ -1,11 +1,10 @@
 //! Constraints that refuse values under keys that were replaced.
 
-use postgres::Client;
-use postgres::error::SqlState;
-use postgres::types::Type;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 
 use crate::column::ColumnSpec;
-use crate::database::postgres::{batch, failed, get, literal, query, quoted};
+use crate::database::postgres::{Client, batch, failed, get, literal, query, quoted};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 use crate::primitives;

@@ -4,10 +4,8 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use postgres::Client;
-
 use crate::column::Finding;
-use crate::database::postgres::{get, query};
+use crate::database::postgres::{Client, get, query};
 use crate::error::{Error, Result};
 
 /// What a replica that lags is measured by: when the server's log was how long.

@@ -1,12 +1,11 @@
 //! The tables that runs are recorded in. They exist while a run is open, in a schema of their own,
 //! which stays. Each worker of a run has a row of its own: no batch waits for that of another.
 
-use postgres::Client;
-use postgres::error::SqlState;
-use postgres::types::Type;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
 
 use crate::column::{ColumnSpec, Progress, RowChange, RowKey, Run, Written};
-use crate::database::postgres::{batch, execute, failed, get, query};
+use crate::database::postgres::{Client, batch, execute, failed, get, query};
 use crate::error::{Error, Result};
 use crate::primitives;
 use crate::time::Timestamp;
@@ -132,7 +131,8 @@ pub(super) fn open(client: &mut Client, spec: &ColumnSpec, new: &Run, worker: &s
     Ok(run)
 }
 
-/// Records a batch in the transaction that writes it.
+/// Records a batch in the transaction that writes it, and answers what the condition `asked` is then:
+/// one message less than to ask by itself.
 pub(super) fn record(
     client: &mut Client,
     column: &str,
@@ -140,12 +140,16 @@ pub(super) fn record(
     progress: &Progress<'_>,
     changes: &[RowChange],
     written: &Written,
-) -> Result<()> {
-    let recorded = client.query_typed_opt(
+    asked: &str,
+) -> Result<bool> {
+    let statement = format!(
         "UPDATE vault_core.rotation_worker
          SET cursor = coalesce($3, cursor), rewritten = rewritten + $4, lost = lost + $5, heartbeat = $6
          WHERE run_id = $1 AND worker = $2
-         RETURNING EXISTS (SELECT FROM vault_core.rotation_failure WHERE column_name = $7)",
+         RETURNING EXISTS (SELECT FROM vault_core.rotation_failure WHERE column_name = $7), {asked}"
+    );
+    let recorded = client.query_typed_opt(
+        &statement,
         &[
             (&progress.run, Type::TEXT),
             (&worker, Type::TEXT),
@@ -156,8 +160,8 @@ pub(super) fn record(
             (&column, Type::TEXT),
         ],
     );
-    let failed_before: bool = match recorded {
-        Ok(Some(row)) => get(&row, 0)?,
+    let (failed_before, answer): (bool, bool) = match recorded {
+        Ok(Some(row)) => (get(&row, 0)?, get(&row, 1)?),
         Err(error) if !is_gone(&error) => return Err(failed(ACTION, &error)),
         // The row is gone with the run, or the table is.
         Ok(None) | Err(_) => {
@@ -183,7 +187,8 @@ pub(super) fn record(
             &[(&column, Type::TEXT), (&keys, Type::TEXT_ARRAY)],
         )?;
     }
-    insert_failures(client, column, &failures)
+    insert_failures(client, column, &failures)?;
+    Ok(answer)
 }
 
 /// Lists `failures` in place of what was listed before, if the run is still open.
@@ -256,7 +261,7 @@ pub(super) fn close(client: &mut Client, column: &str) -> Result<()> {
     Ok(())
 }
 
-fn is_gone(error: &postgres::Error) -> bool {
+fn is_gone(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::UNDEFINED_TABLE)
 }
 

@@ -1,7 +1,7 @@
 //! Statements on one column, and cells on their way in and out.
 
-use postgres::Row as SqlRow;
-use postgres::types::{ToSql, Type};
+use tokio_postgres::Row as SqlRow;
+use tokio_postgres::types::{ToSql, Type};
 
 use crate::column::{Cell, ColumnSpec, Page, RowKey, Selection};
 use crate::database::postgres::{Parameter, get, literal, quoted};
@@ -34,6 +34,8 @@ pub(super) struct Sql {
     pub(super) patient_update: String,
     /// How many rows hold what was written.
     pub(super) probe: String,
+    /// Whether an update of the table fires triggers.
+    pub(super) triggers: String,
     pub(super) kind: Kind,
     keys: Vec<KeyPart>,
     order: String,
@@ -103,6 +105,7 @@ impl Sql {
             update: String::new(),
             patient_update: String::new(),
             probe: String::new(),
+            triggers: triggers_of(table),
             kind: table.value,
             keys,
             order,
@@ -122,18 +125,15 @@ impl Sql {
     }
 
     /// The batch where nobody is in the way: `$1` and following are arrays of key cells, then what
-    /// was read and what is new. Answers how many rows were updated, and whether triggers may have
-    /// altered them.
+    /// was read and what is new.
     fn quick_update_of(&self, spec: &ColumnSpec, table: &Table) -> String {
         format!(
-            "WITH vault_done AS (UPDATE {path} SET {set} FROM {new} WHERE {which} AND {old} RETURNING 1)
-             SELECT count(*), {triggers} FROM vault_done",
+            "UPDATE {path} SET {set} FROM {new} WHERE {which} AND {old}",
             path = self.path,
             set = self.set(spec, table, "vault_new.new"),
             new = self.unnest(),
             which = self.which("vault_new"),
             old = self.holds("vault_new.old"),
-            triggers = triggers_of(table),
         )
     }
 
@@ -156,7 +156,7 @@ impl Sql {
             old = self.holds("vault_new.old"),
             set = self.set(spec, table, "vault_held.new"),
             new = self.holds("vault_held.new"),
-            triggers = triggers_of(table),
+            triggers = self.triggers,
         )
     }
 
@@ -246,17 +246,7 @@ impl Sql {
             };
             columns.push_str(&format!(", {cell} AS vault_cell_{at}"));
         }
-        let Self { value, prefix, .. } = self;
-        let wanted = match page.select {
-            Selection::All => format!("pg_catalog.octet_length({value}) > 0"),
-            Selection::Except(prefixes) => {
-                let list = mark(self.prefixes(prefixes));
-                format!("pg_catalog.octet_length({value}) > 0 AND {prefix} OPERATOR(pg_catalog.<>) ALL ({list})")
-            }
-            Selection::Prefixes(prefixes) => {
-                format!("{prefix} OPERATOR(pg_catalog.=) ANY ({})", mark(self.prefixes(prefixes)))
-            }
-        };
+        let wanted = self.wanted(page, &mut mark);
         let behind = page.after.map(|after| {
             let marks: Vec<_> = self
                 .keys
@@ -276,13 +266,38 @@ impl Sql {
             format!(" AND {}", self.behind(&marks))
         });
         let statement = format!(
-            "SELECT {columns} FROM {path} WHERE {wanted}{filter}{behind} ORDER BY {order} LIMIT {limit}",
+            "SELECT {columns} FROM {path} WHERE {wanted}{behind} ORDER BY {order} LIMIT {limit}",
             path = self.path,
-            filter = if page.filtered { &self.filter } else { "" },
             behind = behind.unwrap_or_default(),
             order = self.order,
         );
         (statement, values)
+    }
+
+    /// The statement that answers whether the table has any row of a page, and its parameters.
+    pub(super) fn any(&self, page: &Page<'_>) -> (String, Vec<Value>) {
+        let mut values = Vec::new();
+        let wanted = self.wanted(page, &mut |value| {
+            values.push(value);
+            format!("${}", values.len())
+        });
+        (format!("SELECT EXISTS (SELECT FROM {} WHERE {wanted})", self.path), values)
+    }
+
+    /// The condition on the rows of a page.
+    fn wanted(&self, page: &Page<'_>, mark: &mut dyn FnMut(Value) -> String) -> String {
+        let Self { value, prefix, .. } = self;
+        let wanted = match page.select {
+            Selection::All => format!("pg_catalog.octet_length({value}) > 0"),
+            Selection::Except(prefixes) => {
+                let list = mark(self.prefixes(prefixes));
+                format!("pg_catalog.octet_length({value}) > 0 AND {prefix} OPERATOR(pg_catalog.<>) ALL ({list})")
+            }
+            Selection::Prefixes(prefixes) => {
+                format!("{prefix} OPERATOR(pg_catalog.=) ANY ({})", mark(self.prefixes(prefixes)))
+            }
+        };
+        format!("{wanted}{}", if page.filtered { &self.filter } else { "" })
     }
 
     /// What values begin with, as an array of the type of the prefix.

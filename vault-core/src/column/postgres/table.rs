@@ -1,10 +1,9 @@
 //! Whether a table can be worked on without losing a row.
 
-use postgres::Client;
-use postgres::types::Type;
+use tokio_postgres::types::Type;
 
 use crate::column::{ColumnSpec, Finding};
-use crate::database::postgres::{get, query, quoted};
+use crate::database::postgres::{Client, get, query, quoted};
 use crate::error::{Error, Result};
 
 use super::sql::Sql;

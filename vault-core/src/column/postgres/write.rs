@@ -1,10 +1,9 @@
 //! Batches: compare-and-swap of many rows in one statement.
 
-use postgres::Client;
-use postgres::types::Type;
+use tokio_postgres::types::Type;
 
 use crate::column::{ColumnSpec, RowChange, Written};
-use crate::database::postgres::{Parameter, batch, failed, get, is_fault_of_row, is_held, reason};
+use crate::database::postgres::{Client, Parameter, batch, failed, get, is_fault_of_row, is_held, reason};
 use crate::error::Result;
 
 use super::sql::{Sql, Value};
@@ -21,14 +20,26 @@ pub(super) enum Manner {
     Patient,
 }
 
-/// Writes `changes` inside the open transaction. Rows that are passed over are counted as lost.
-/// Tells whether others were in the way, too.
+/// What a transaction begins with that a batch is written in.
+pub(super) fn opening(manner: Manner) -> &'static str {
+    match manner {
+        Manner::Alone => "SAVEPOINT vault_core_batch; SET LOCAL lock_timeout = '20ms'",
+        Manner::Among | Manner::Patient => "SAVEPOINT vault_core_batch",
+    }
+}
+
+/// Writes `changes` inside the open transaction, behind its [`opening`], and has them recorded. Rows
+/// that are passed over are counted as lost. Tells whether others were in the way, too.
+///
+/// While the server writes, `beside` does other work. `record` answers whether triggers may have altered what was written.
 pub(super) fn write(
     client: &mut Client,
     spec: &ColumnSpec,
     sql: &Sql,
     changes: &[RowChange],
     manner: Manner,
+    beside: &dyn Fn() -> bool,
+    record: &dyn Fn(&mut Client, &Written) -> Result<bool>,
 ) -> Result<(Written, bool)> {
     let action = format!("write column {}", spec.name);
     let mut written = Written::default();
@@ -36,39 +47,28 @@ pub(super) fn write(
     for change in unfit {
         written.failed.push((change.key.clone(), "the value is neither text nor bytes".to_owned()));
     }
-    if fit.is_empty() {
-        batch(client, &action, "SAVEPOINT vault_core_batch")?;
-        return Ok((written, false));
-    }
     let batch = Batch {
         sql,
         action: &action,
+        beside,
         update: if manner == Manner::Patient { &sql.patient_update } else { &sql.update },
     };
-    if manner == Manner::Alone {
-        batch.command(client, "SAVEPOINT vault_core_batch; SET LOCAL lock_timeout = '20ms'")?;
+    let mut hindered = false;
+    if manner == Manner::Alone && !fit.is_empty() {
         if let Some(rewritten) = batch.quick(client, &fit)? {
-            written.rewritten = rewritten;
-            written.lost = count(fit.len()).saturating_sub(rewritten);
-            return Ok((written, rewritten < count(fit.len())));
+            let quick = Written { rewritten, lost: count(fit.len()).saturating_sub(rewritten), ..written.clone() };
+            if !record(client, &quick)? {
+                let hindered = quick.lost > 0;
+                return Ok((quick, hindered));
+            }
         }
         batch.command(client, "ROLLBACK TO SAVEPOINT vault_core_batch")?;
-    } else {
-        batch.command(client, "SAVEPOINT vault_core_batch")?;
+        hindered = true;
     }
-    let mut hindered = manner == Manner::Alone;
-    match batch.attempt(client, &fit)? {
-        Attempt::Done { rewritten, triggers } => {
-            written.rewritten = rewritten;
-            written.lost = count(fit.len()).saturating_sub(rewritten);
-            hindered |= triggers || written.lost > 0;
-        }
-        Attempt::Refused(_) => {
-            batch.command(client, "ROLLBACK TO SAVEPOINT vault_core_batch")?;
-            batch.one_by_one(client, &fit, &mut written)?;
-            hindered = true;
-        }
+    if !fit.is_empty() {
+        hindered |= batch.careful(client, &fit, &mut written)?;
     }
+    record(client, &written)?;
     Ok((written, hindered))
 }
 
@@ -82,6 +82,7 @@ pub(super) fn settle(client: &mut Client, spec: &ColumnSpec) -> Result<()> {
 struct Batch<'a> {
     sql: &'a Sql,
     action: &'a str,
+    beside: &'a dyn Fn() -> bool,
     update: &'a str,
 }
 
@@ -97,14 +98,24 @@ impl Batch<'_> {
     /// the way.
     fn quick(&self, client: &mut Client, changes: &[&RowChange]) -> Result<Option<u64>> {
         let arrays = Arrays::new(self.sql, changes);
-        match client.query_typed_one(&self.sql.quick_update, &arrays.parameters(self.sql)) {
-            Ok(row) => {
-                let (done, triggers): (i64, bool) = (get(&row, 0)?, get(&row, 1)?);
-                Ok((!triggers).then(|| u64::try_from(done).unwrap_or_default()))
-            }
+        match client.execute_typed(&self.sql.quick_update, &arrays.parameters(self.sql), self.beside) {
+            Ok(rewritten) => Ok(Some(rewritten)),
             Err(error) if is_fault_of_row(&error) || is_held(&error) => Ok(None),
             Err(error) => Err(failed(self.action, &error)),
         }
+    }
+
+    /// Writes rows in one statement, or where one of them is refused row by row. Tells whether others
+    /// were in the way.
+    fn careful(&self, client: &mut Client, changes: &[&RowChange], written: &mut Written) -> Result<bool> {
+        if let Attempt::Done { rewritten, triggers } = self.attempt(client, changes)? {
+            written.rewritten = rewritten;
+            written.lost = count(changes.len()).saturating_sub(rewritten);
+            return Ok(triggers || written.lost > 0);
+        }
+        self.command(client, "ROLLBACK TO SAVEPOINT vault_core_batch")?;
+        self.one_by_one(client, changes, written)?;
+        Ok(true)
     }
 
     /// Writes rows in one statement.

@@ -3,13 +3,13 @@
 use core::error::Error as _;
 use std::io;
 
-use postgres::error::SqlState;
 use rustls::CertificateError;
+use tokio_postgres::error::SqlState;
 
 use crate::error::Error;
 
 /// An error of the server or of the connection to it.
-pub(crate) fn failed(action: impl Into<String>, error: &postgres::Error) -> Error {
+pub(crate) fn failed(action: impl Into<String>, error: &tokio_postgres::Error) -> Error {
     let action = action.into();
     match error.code() {
         Some(
@@ -39,12 +39,12 @@ pub(crate) fn failed(action: impl Into<String>, error: &postgres::Error) -> Erro
 
 /// Whether the server says that it did not do what it was asked to. When it goes away instead, nobody
 /// knows.
-pub(crate) fn is_answer(error: &postgres::Error) -> bool {
+pub(crate) fn is_answer(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| !["08", "57"].iter().any(|class| code.code().starts_with(class)))
 }
 
 /// Whether a row is at fault, and not the server, the connection or somebody's lock.
-pub(crate) fn is_fault_of_row(error: &postgres::Error) -> bool {
+pub(crate) fn is_fault_of_row(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else { return false };
     // Connection, transaction, resources, operator, system, configuration, internal errors.
     !["08", "25", "40", "53", "57", "58", "F0", "XX"].iter().any(|class| code.code().starts_with(class))
@@ -53,12 +53,12 @@ pub(crate) fn is_fault_of_row(error: &postgres::Error) -> bool {
 }
 
 /// Whether somebody else's lock was in the way.
-pub(crate) fn is_held(error: &postgres::Error) -> bool {
+pub(crate) fn is_held(error: &tokio_postgres::Error) -> bool {
     error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
 }
 
 /// The class of an error and the server's code for it, without values.
-pub(crate) fn reason(error: &postgres::Error) -> String {
+pub(crate) fn reason(error: &tokio_postgres::Error) -> String {
     let Some(code) = error.code() else { return of_connection(error) };
     let text = match *code {
         SqlState::INSUFFICIENT_PRIVILEGE => "the role lacks a privilege, or row-level security hides rows from it",
@@ -84,7 +84,7 @@ pub(crate) fn reason(error: &postgres::Error) -> String {
     format!("{text} (SQLSTATE {})", code.code())
 }
 
-fn of_connection(error: &postgres::Error) -> String {
+fn of_connection(error: &tokio_postgres::Error) -> String {
     let mut source = error.source();
     while let Some(error) = source {
         if let Some(error) = error.downcast_ref::<rustls::Error>() {
