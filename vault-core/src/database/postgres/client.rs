@@ -55,6 +55,17 @@ impl Client {
         self.line.wait(self.requests.query_typed_one(statement, parameters))
     }
 
+    /// The same. While the server works on it, `beside` is called again and again until it says that
+    /// there is no more to do.
+    pub(crate) fn query_typed_one_beside(
+        &mut self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+        beside: &dyn Fn() -> bool,
+    ) -> Result<Row, Error> {
+        self.line.wait_beside(self.requests.query_typed_one(statement, parameters), beside)
+    }
+
     /// The only row of a statement, if there is one.
     pub(crate) fn query_typed_opt(
         &mut self,
@@ -83,25 +94,15 @@ impl Client {
         })
     }
 
-    /// Runs a statement, and tells how many rows it changed. While the server works on it, `beside` is
-    /// called again and again until it says that there is no more to do.
+    /// Runs a statement, and tells how many rows it changed. `beside` as in
+    /// [`query_typed_one_beside`](Self::query_typed_one_beside).
     pub(crate) fn execute_typed(
         &mut self,
         statement: &str,
         parameters: &[Parameter<'_>],
         beside: &dyn Fn() -> bool,
     ) -> Result<u64, Error> {
-        let (mut asked, mut more) = (false, true);
-        let mut answer = pin!(self.requests.execute_typed(statement, parameters));
-        self.line.wait(poll_fn(|context| {
-            let answer = answer.as_mut().poll(context);
-            if answer.is_pending() && more {
-                // The line comes first, with the request and then with what it could not carry yet.
-                more = !core::mem::replace(&mut asked, true) || beside();
-                context.waker().wake_by_ref();
-            }
-            answer
-        }))
+        self.line.wait_beside(self.requests.execute_typed(statement, parameters), beside)
     }
 }
 
@@ -128,6 +129,25 @@ impl Line {
             // Why the server ended it says more than that it ended.
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => answer.as_mut().poll(context),
+        }))
+    }
+
+    /// The same, with other work in the meantime.
+    fn wait_beside<T>(
+        &mut self,
+        answer: impl Future<Output = Result<T, Error>>,
+        beside: &dyn Fn() -> bool,
+    ) -> Result<T, Error> {
+        let (mut asked, mut more) = (false, true);
+        let mut answer = pin!(answer);
+        self.wait(poll_fn(|context| {
+            let answer = answer.as_mut().poll(context);
+            if answer.is_pending() && more {
+                // The line comes first, with the request and then with what it could not carry yet.
+                more = !core::mem::replace(&mut asked, true) || beside();
+                context.waker().wake_by_ref();
+            }
+            answer
         }))
     }
 }
