@@ -4,12 +4,13 @@
 use core::future::{Future, poll_fn};
 use core::ops::ControlFlow;
 use core::pin::pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use futures_util::TryStreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::coop::{RestoreOnPending, poll_proceed};
 use tokio::time::timeout;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{AsyncMessage, Config, Connection, Error, Row, Socket};
@@ -104,6 +105,25 @@ impl Client {
     ) -> Result<u64, Error> {
         self.line.wait_beside(self.requests.execute_typed(statement, parameters), beside)
     }
+}
+
+/// Whether this thread runs tasks of an async runtime, all of which would wait with it. One that a
+/// runtime made for what blocks knows the runtime, too, but has no budget that it would have to keep to.
+pub(super) fn runs_tasks() -> bool {
+    if Handle::try_current().is_err() {
+        return false;
+    }
+    let context = &mut Context::from_waker(Waker::noop());
+    // What is spent of the budget is given back with the first step.
+    let first = poll_proceed(context);
+    let ends = |step: Poll<RestoreOnPending>| match step {
+        Poll::Ready(step) => {
+            step.made_progress();
+            false
+        }
+        Poll::Pending => true,
+    };
+    first.is_pending() || (0..=u8::MAX).any(|_| ends(poll_proceed(context)))
 }
 
 /// Why there is no connection.
