@@ -249,6 +249,48 @@ fn a_late_writer_is_caught_up_with() {
     app.all_open();
 }
 
+/// Somebody who always writes stale values while a run looks at everything does not keep it going.
+#[test]
+fn a_run_does_not_look_at_everything_again_and_again() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(1);
+    let late = app.vault();
+    app.promote_new("main");
+    // What a look at everything meets: it takes a while.
+    (2..=9).for_each(|id| app.insert(id, "nothing"));
+    let token = late.seal(&context(100), secret(100).as_bytes()).unwrap().to_string();
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let connection = app.connect();
+    connection.busy_timeout(core::time::Duration::from_secs(5)).unwrap();
+    let mut looks = Vec::new();
+    let summary = rotation
+        .run(&Job::Rotate, &batches_of(1), &mut |step| {
+            if step.pass > 1 && step.rows == 1 && step.rewritten == 0 {
+                looks.push(step.pass);
+                let statement = "INSERT OR REPLACE INTO secrets (id, user_id, name, v) VALUES (100, 2, 'n100', ?1)";
+                connection.execute(statement, [&token]).unwrap();
+            }
+            ControlFlow::Continue(())
+        })
+        .unwrap()
+        .remove(0);
+    assert_eq!((summary.stale, summary.failed_rows, summary.end), (8, 8, End::Stale));
+    assert!(looks.len() > 1 && summary.passes < 10, "{looks:?} {summary:?}");
+}
+
+/// A row in a second would take an hour.
+#[test]
+fn rows_that_are_only_looked_at_are_no_matter_for_the_throttle() {
+    let app = App::new(FOREIGN);
+    app.configure(TOKENS);
+    app.fill_foreign(3_600);
+    let mut options = batches_of(100);
+    options.rows_per_second = Some(1);
+    let summary = app.run(&Job::Rotate, &options).unwrap();
+    assert_eq!((summary.unmigrated, summary.rewritten, summary.end), (3_600, 0, End::Clean));
+}
+
 #[test]
 fn a_keyring_that_changes_under_a_run_ends_it() {
     let app = App::new(TOKENS);
@@ -868,6 +910,28 @@ fn failed_rows_are_all_counted_and_listed_while_they_fail() {
     assert_eq!((summary.rewritten, failures.clone()), (1, expected), "what vanished or was repaired is not listed");
     let listed: Vec<_> = summary.failed.iter().map(|(row, _)| row.to_string()).collect();
     assert_eq!(listed, failures);
+}
+
+/// Where there is much that nobody can move, a run does not write all of it down.
+#[test]
+fn a_run_notes_no_more_failed_rows_than_it_lists() {
+    let app = App::new(TOKENS);
+    app.connect()
+        .execute_batch(
+            "WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 1300)
+             INSERT INTO secrets (id, user_id, name, v) SELECT i, 1, 'x', 'nothing' FROM n",
+        )
+        .unwrap();
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let stopped = rotation.run(&Job::Rotate, &batches_of(100), &mut |step| {
+        if step.rows == 1_300 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(stopped.unwrap()[0].end, End::Stopped);
+    assert_eq!(rotation.failures().unwrap().len(), 1_000);
+    let summary = run(&mut rotation, &Job::Rotate, &batches_of(100)).unwrap();
+    assert_eq!((summary.failed_rows, summary.stale, summary.failed.len()), (1_300, 1_300, 1_000));
+    assert_eq!(rotation.failures().unwrap().len(), 1_000);
 }
 
 #[test]

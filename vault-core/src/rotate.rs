@@ -46,7 +46,7 @@ pub struct RunOptions {
     pub app_stopped: bool,
     /// Rows in one transaction.
     pub batch: usize,
-    /// Most rows in a second.
+    /// Most rows written in a second.
     pub rows_per_second: Option<u32>,
     /// How far a replica of the database may be behind before the next batch is written. Replicas
     /// that are not connected are not waited for.
@@ -110,8 +110,8 @@ pub struct Summary {
     pub failed_rows: u64,
     /// The first thousand of these, and why.
     pub failed: Vec<(RowKey, String)>,
-    /// Rows that are still stale, whatever the filter says: by a count after the last pass, and
-    /// in a dry run now.
+    /// Rows that are still stale, whatever the filter says: by the last look at every row that is not
+    /// current, and in a dry run now.
     pub stale: u64,
     /// Passes made.
     pub passes: u64,
@@ -149,8 +149,8 @@ impl From<Unfinished> for Error {
 
 /// The columns that one job is done to.
 ///
-/// Blocks while it works, and uses one further thread while it does. Not to be called inside an
-/// async runtime's thread.
+/// Blocks while it works, on SQLite with one further thread for each batch. Not to be called on a
+/// thread that runs the tasks of an async runtime.
 pub struct Rotation<'a> {
     targets: Vec<Target>,
     generation: u64,

@@ -203,6 +203,24 @@ fn other_work_is_done_while_the_server_writes() {
         Progress { run: &run.id, cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &beside };
     let written = column.write(&changes, &progress).unwrap();
     assert_eq!((written.rewritten, written.lost), (4, 1));
+    assert_eq!(calls.into_inner(), 11, "and once more by the statement that passes over the row");
+}
+
+/// However rows are locked and looked at again.
+#[test]
+fn other_work_is_done_beside_careful_batches() {
+    let database = super::application(5);
+    let mut column = column(&database);
+    let changes: Vec<_> = read_all(&mut column, &stale(), true, 100).iter().map(moved).collect();
+    let run = column.open_run(&new_run(NEW)).unwrap();
+    let mut other = database.connect();
+    let mut held = other.transaction().unwrap();
+    held.execute("SELECT FROM t WHERE id = 3 FOR UPDATE", &[]).unwrap();
+    let calls = AtomicUsize::new(0);
+    let beside = || calls.fetch_add(1, Ordering::Relaxed) < 9;
+    let progress =
+        Progress { run: &run.id, cursor: None, failed: &[], waits: true, guard: &|| Ok(()), beside: &beside };
+    assert!(matches!(column.write(&changes, &progress), Err(Error::Temporary { .. })), "it waits for the row");
     assert_eq!(calls.into_inner(), 10);
 }
 

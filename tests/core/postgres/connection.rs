@@ -133,6 +133,23 @@ fn a_thread_of_a_runtime_is_refused() {
     }));
 }
 
+/// Its threads for what blocks are made for it, and so is one that runs nothing of it.
+#[test]
+fn threads_that_may_block_are_not_refused() {
+    use vault_core::column::Column as _;
+    let database = Database::new();
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let mut column = super::column(&database);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let blocking = async move {
+        let survey = move || column.survey().map(|_| column);
+        tokio::task::spawn_blocking(survey).await.unwrap().unwrap()
+    };
+    let mut column = runtime.block_on(blocking);
+    let _known = runtime.enter();
+    column.survey().unwrap();
+}
+
 /// One connection has one set of options: of another URL's, the tables would be looked up elsewhere.
 #[test]
 fn urls_of_one_database_agree_or_are_refused() {

@@ -69,7 +69,7 @@ pub(crate) struct RunArgs {
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
 
-    /// Most rows in a second
+    /// Most rows written in a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "app_stopped")]
     pub(crate) rows_per_second: Option<u32>,
 

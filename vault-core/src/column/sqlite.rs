@@ -190,9 +190,9 @@ impl Column for SqliteColumn {
                 remedy: "keep its keys; nothing is ever written there".to_owned(),
             });
         }
-        // The database works on this thread.
+        // The database works on this thread. Where there is no other, the work waits.
         thread::scope(|scope| {
-            scope.spawn(|| while (progress.beside)() {});
+            let _ = thread::Builder::new().spawn_scoped(scope, || while (progress.beside)() {});
             self.write_batch(changes, progress)
         })
     }

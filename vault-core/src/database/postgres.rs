@@ -42,8 +42,9 @@ pub(crate) enum Patience {
 
 /// A connection to an application's database, shared by the columns that are in it.
 ///
-/// It blocks, on an async runtime of its own, and is not to be used on a thread of another one. It
-/// is opened again where it was lost between transactions, and after `fork()`.
+/// It blocks, on an async runtime of its own, and is not to be used on a thread that runs the tasks of
+/// another one; by `spawn_blocking` it may be. It is opened again where it was lost between
+/// transactions, and after `fork()`.
 #[derive(Clone)]
 pub struct PostgresDatabase {
     name: Arc<str>,
@@ -278,7 +279,7 @@ impl Session {
 
     /// Begins a transaction, on a new connection where there is none that works.
     fn begin(&mut self, database: &PostgresDatabase, patience: Patience, opening: &str) -> Result<()> {
-        if Handle::try_current().is_ok() {
+        if client::runs_tasks() {
             return Err(Error::Refused {
                 reason: format!("use {} on a thread of an async runtime, which it would block", database.name),
                 remedy: "call it where blocking is allowed, with `spawn_blocking` for example".to_owned(),

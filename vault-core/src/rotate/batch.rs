@@ -25,6 +25,7 @@ pub(super) struct Pass<'a> {
     /// Whether rows outside the column's `filter` are left alone.
     pub(super) filtered: bool,
     pub(super) batch: usize,
+    /// Most rows written in a second. What is only looked at is no matter.
     pub(super) rows_per_second: Option<u32>,
     /// How far a replica may be behind before the next batch is written.
     pub(super) max_replica_lag: Option<Duration>,
@@ -120,6 +121,11 @@ impl Batch {
         }
     }
 
+    /// Whether the database has rows to write, as far as it is converted.
+    fn is_to_write(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
     /// Converts rows for about so long, at least one. Tells whether there are more.
     fn convert(&mut self, converter: &Converter<'_>, long: Duration) -> bool {
         let started = Instant::now();
@@ -159,7 +165,7 @@ impl Pass<'_> {
         while batch.read > 0 {
             batch.convert(converter, Duration::MAX);
             let next = Mutex::new(read(column, Some(&batch.last))?);
-            if self.wait_for_replicas(column, &mut tally, observe)?.is_break() {
+            if batch.is_to_write() && self.wait_for_replicas(column, &mut tally, observe)?.is_break() {
                 tally.stopped = true;
                 break;
             }
@@ -168,7 +174,7 @@ impl Pass<'_> {
                 tally.stopped = true;
                 break;
             }
-            self.throttle(started, tally.rows);
+            self.throttle(started, tally.rewritten + tally.lost + tally.refused.rows);
             batch = next.into_inner().unwrap_or_else(PoisonError::into_inner);
         }
         Ok(tally)
@@ -184,23 +190,20 @@ impl Pass<'_> {
         let changes = u64::try_from(batch.changes.len()).unwrap_or(u64::MAX);
         tally.rows += batch.read;
         tally.unmigrated += batch.unmigrated;
+        let known = tally.failed.listed.len();
         tally.failed.add(batch.failed.iter().cloned());
+        // Those that are listed: there may be as many as there are rows.
+        let failed = tally.failed.listed.get(known..).unwrap_or_default();
         tally.longest = batch.changes.iter().map(|change| change.new.len()).fold(tally.longest, usize::max);
         let Some(Record { run, cursor, guard }) = self.record else {
             tally.rewritten += changes;
             return Ok(());
         };
-        if changes == 0 && batch.failed.is_empty() {
+        if changes == 0 && failed.is_empty() {
             return Ok(());
         }
-        let progress = Progress {
-            run,
-            cursor: cursor.then_some(&batch.last),
-            failed: &batch.failed,
-            waits: self.waits,
-            guard,
-            beside,
-        };
+        let progress =
+            Progress { run, cursor: cursor.then_some(&batch.last), failed, waits: self.waits, guard, beside };
         let written = column.write(&batch.changes, &progress)?;
         tally.rewritten += written.rewritten;
         tally.lost += written.lost;
@@ -228,9 +231,9 @@ impl Pass<'_> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn throttle(&self, started: Instant, rows: u64) {
+    fn throttle(&self, started: Instant, written: u64) {
         if let Some(rate) = self.rows_per_second.filter(|rate| *rate > 0) {
-            let due = Duration::from_millis(rows * 1_000 / u64::from(rate));
+            let due = Duration::from_millis(written * 1_000 / u64::from(rate));
             thread::sleep(due.saturating_sub(started.elapsed()));
         }
     }

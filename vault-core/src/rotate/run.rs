@@ -19,6 +19,9 @@ use super::{End, RunOptions, Step, Summary, Target};
 /// Most passes that a run makes over one column before it gives up on writers that keep
 /// overtaking it.
 const MAX_PASSES: u64 = 100;
+/// Most looks at every value that is not current, where passes look for less: writers may keep
+/// overtaking these too, and each takes a scan.
+const MAX_LOOKS: u32 = 3;
 /// Most passes in a row that write nothing.
 const MAX_FUTILE: u32 = 20;
 /// How long such a pass is rested from.
@@ -122,6 +125,8 @@ impl Target {
         // What shows by how it begins that it is stale is soon found; what does not takes a scan, which
         // the pass does that may be the last.
         let mut whole = select == not_current;
+        // Behind a filter and after the only pass of an exclusive run, what is left is looked for anyway.
+        let mut looks = if alone || spec.filter.is_some() { 0 } else { MAX_LOOKS };
         let settled = loop {
             let from_start = cursor.is_none() && !all;
             passes += 1;
@@ -160,11 +165,12 @@ impl Target {
             let changed = tally.rewritten + tally.lost > 0;
             *(if all { &mut not_afresh } else { &mut total.refused }) = core::mem::take(&mut tally.refused);
             all = false;
-            if total.stopped || from_start && (alone || whole && !changed) {
+            if total.stopped || from_start && (alone || !changed && (whole || looks == 0)) {
                 last = (whole && !alone && spec.filter.is_none()).then_some(tally);
                 break true;
             }
-            whole = select == not_current || !whole && tally.lost == 0;
+            looks -= u32::from(whole && looks > 0);
+            whole = select == not_current || looks > 0 && !whole && tally.lost == 0;
             futile = if tally.rewritten == 0 { futile + 1 } else { 0 };
             if passes >= MAX_PASSES || futile >= MAX_FUTILE {
                 break false;

@@ -118,11 +118,12 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    /// Writes rows in one statement.
+    /// Writes rows in one statement that locks them first, and looks at them again where triggers may
+    /// have altered them.
     fn attempt(&self, client: &mut Client, changes: &[&RowChange]) -> Result<Attempt> {
         let arrays = Arrays::new(self.sql, changes);
         let parameters = arrays.parameters(self.sql);
-        let row = match client.query_typed_one(self.update, &parameters) {
+        let row = match client.query_typed_one_beside(self.update, &parameters, self.beside) {
             Ok(row) => row,
             Err(error) if is_fault_of_row(&error) => return Ok(Attempt::Refused(reason(&error))),
             Err(error) => return Err(failed(self.action, &error)),

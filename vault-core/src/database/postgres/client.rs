@@ -4,12 +4,13 @@
 use core::future::{Future, poll_fn};
 use core::ops::ControlFlow;
 use core::pin::pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 use futures_util::TryStreamExt;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::coop::{RestoreOnPending, poll_proceed};
 use tokio::time::timeout;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{AsyncMessage, Config, Connection, Error, Row, Socket};
@@ -55,6 +56,17 @@ impl Client {
         self.line.wait(self.requests.query_typed_one(statement, parameters))
     }
 
+    /// The same. While the server works on it, `beside` is called again and again until it says that
+    /// there is no more to do.
+    pub(crate) fn query_typed_one_beside(
+        &mut self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+        beside: &dyn Fn() -> bool,
+    ) -> Result<Row, Error> {
+        self.line.wait_beside(self.requests.query_typed_one(statement, parameters), beside)
+    }
+
     /// The only row of a statement, if there is one.
     pub(crate) fn query_typed_opt(
         &mut self,
@@ -83,26 +95,35 @@ impl Client {
         })
     }
 
-    /// Runs a statement, and tells how many rows it changed. While the server works on it, `beside` is
-    /// called again and again until it says that there is no more to do.
+    /// Runs a statement, and tells how many rows it changed. `beside` as in
+    /// [`query_typed_one_beside`](Self::query_typed_one_beside).
     pub(crate) fn execute_typed(
         &mut self,
         statement: &str,
         parameters: &[Parameter<'_>],
         beside: &dyn Fn() -> bool,
     ) -> Result<u64, Error> {
-        let (mut asked, mut more) = (false, true);
-        let mut answer = pin!(self.requests.execute_typed(statement, parameters));
-        self.line.wait(poll_fn(|context| {
-            let answer = answer.as_mut().poll(context);
-            if answer.is_pending() && more {
-                // The line comes first, with the request and then with what it could not carry yet.
-                more = !core::mem::replace(&mut asked, true) || beside();
-                context.waker().wake_by_ref();
-            }
-            answer
-        }))
+        self.line.wait_beside(self.requests.execute_typed(statement, parameters), beside)
     }
+}
+
+/// Whether this thread runs tasks of an async runtime, all of which would wait with it. One that a
+/// runtime made for what blocks knows the runtime, too, but has no budget that it would have to keep to.
+pub(super) fn runs_tasks() -> bool {
+    if Handle::try_current().is_err() {
+        return false;
+    }
+    let context = &mut Context::from_waker(Waker::noop());
+    // What is spent of the budget is given back with the first step.
+    let first = poll_proceed(context);
+    let ends = |step: Poll<RestoreOnPending>| match step {
+        Poll::Ready(step) => {
+            step.made_progress();
+            false
+        }
+        Poll::Pending => true,
+    };
+    first.is_pending() || (0..=u8::MAX).any(|_| ends(poll_proceed(context)))
 }
 
 /// Why there is no connection.
@@ -128,6 +149,25 @@ impl Line {
             // Why the server ended it says more than that it ended.
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => answer.as_mut().poll(context),
+        }))
+    }
+
+    /// The same, with other work in the meantime.
+    fn wait_beside<T>(
+        &mut self,
+        answer: impl Future<Output = Result<T, Error>>,
+        beside: &dyn Fn() -> bool,
+    ) -> Result<T, Error> {
+        let (mut asked, mut more) = (false, true);
+        let mut answer = pin!(answer);
+        self.wait(poll_fn(|context| {
+            let answer = answer.as_mut().poll(context);
+            if answer.is_pending() && more {
+                // The line comes first, with the request and then with what it could not carry yet.
+                more = !core::mem::replace(&mut asked, true) || beside();
+                context.waker().wake_by_ref();
+            }
+            answer
         }))
     }
 }
