@@ -201,18 +201,19 @@ impl Column for PostgresColumn {
             0 => Manner::Alone,
             _ => Manner::Among,
         };
-        let among_batches = self.database.is_exclusive();
+        let exclusive = self.database.is_exclusive();
         let record = |client: &mut Client, written: &Written| {
             runs::record(client, &self.spec.name, &self.worker, progress, changes, written, &self.sql.triggers)
         };
-        let (written, hindered) = self.database.transact_behind(Patience::Short, write::opening(manner), |client| {
-            let written = write::write(client, &self.spec, &self.sql, changes, manner, progress.beside, &record)?;
-            if among_batches {
-                write::settle(client, &self.spec)?;
-            }
-            (progress.guard)()?;
-            Ok(written)
-        })?;
+        let (written, hindered) =
+            self.database.transact_behind(Patience::Short, write::opening(manner, exclusive), |client| {
+                let written = write::write(client, &self.spec, &self.sql, changes, manner, progress.beside, &record)?;
+                if exclusive {
+                    write::settle(client, &self.spec)?;
+                }
+                (progress.guard)()?;
+                Ok(written)
+            })?;
         self.among = if hindered { AMONG } else { self.among.saturating_sub(1) };
         Ok(written)
     }

@@ -6,6 +6,7 @@ mod failure;
 mod tls;
 
 use core::fmt::Write as _;
+use core::mem::ManuallyDrop;
 use core::time::Duration;
 use std::net::ToSocketAddrs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -324,7 +325,11 @@ impl Session {
             // To close what the parent opened would end the parent's session.
             Some((owner, client)) if owner != std::process::id() => core::mem::forget(client),
             // A thread of an async runtime may not wait for the goodbye.
-            Some((_, client)) if Handle::try_current().is_ok() => drop(thread::spawn(move || drop(client))),
+            Some((_, client)) if Handle::try_current().is_ok() => {
+                // Where there is no other thread, it stays open as long as the process.
+                let client = ManuallyDrop::new(client);
+                drop(thread::Builder::new().spawn(|| drop(ManuallyDrop::into_inner(client))));
+            }
             other => drop(other),
         }
     }

@@ -20,11 +20,11 @@ pub(super) enum Manner {
     Patient,
 }
 
-/// What a transaction begins with that a batch is written in.
-pub(super) fn opening(manner: Manner) -> &'static str {
+/// What a transaction begins with that a batch is written in; beside an exclusive one, nobody holds rows.
+pub(super) fn opening(manner: Manner, exclusive: bool) -> &'static str {
     match manner {
-        Manner::Alone => "SAVEPOINT vault_core_batch; SET LOCAL lock_timeout = '20ms'",
-        Manner::Among | Manner::Patient => "SAVEPOINT vault_core_batch",
+        Manner::Alone if !exclusive => "SAVEPOINT vault_core_batch; SET LOCAL lock_timeout = '20ms'",
+        _ => "SAVEPOINT vault_core_batch",
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn write(
 /// thousands of them would slow down every look at a row.
 pub(super) fn settle(client: &mut Client, spec: &ColumnSpec) -> Result<()> {
     let action = format!("write column {}", spec.name);
-    batch(client, &action, "RELEASE SAVEPOINT vault_core_batch; SET LOCAL lock_timeout = '2s'")
+    batch(client, &action, "RELEASE SAVEPOINT vault_core_batch")
 }
 
 struct Batch<'a> {

@@ -145,10 +145,14 @@ impl Line {
     /// Carries messages until `answer` is there.
     fn wait<T>(&mut self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let mut answer = pin!(answer);
-        self.runtime.block_on(poll_fn(|context| match carry(&mut self.messages, context) {
-            // Why the server ended it says more than that it ended.
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => answer.as_mut().poll(context),
+        self.runtime.block_on(poll_fn(|context| {
+            let ended = carry(&mut self.messages, context);
+            match (answer.as_mut().poll(context), ended) {
+                // Why the line ended says more than that it did, and less than an answer before that.
+                (Poll::Ready(Err(error)), Poll::Ready(Err(end))) if error.is_closed() => Poll::Ready(Err(end)),
+                (Poll::Pending, Poll::Ready(Err(end))) => Poll::Ready(Err(end)),
+                (answer, _) => answer,
+            }
         }))
     }
 
