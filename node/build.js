@@ -1,6 +1,6 @@
 'use strict';
 
-// Builds build/vault_core.node: native/addon.c and libvault in one file that needs no other library.
+// Builds build/vault_core.node: native/addon.c, vault-ffi/native/parts.c and libvault in one file that needs no other library.
 // Runs when the package is installed. Where that file is and the sources of the library are not, as
 // in a packed package, there is nothing to do. Cargo's own options go into CARGO_BUILD_FLAGS.
 
@@ -32,8 +32,8 @@ function build() {
   const between = `${made}.${process.pid}`;
   run(process.env.CC ?? 'cc', [
     ...['-std=c11', '-O2', '-fPIC', '-fvisibility=hidden', '-Wall', '-Wextra', '-Werror'],
-    ...['-I', headers(), '-I', path.join(project, 'vault-ffi/include')],
-    ...[source, library, ...link, '-o', between],
+    ...['-I', headers(), ...['include', 'native'].flatMap((name) => ['-I', path.join(project, 'vault-ffi', name)])],
+    ...[source, path.join(project, 'vault-ffi/native/parts.c'), library, ...link, '-o', between],
   ]);
   renameSync(between, made);
 }

@@ -23,9 +23,12 @@ class BuildWithCargo(build_ext):
 target = PROJECT / os.environ.get("CARGO_TARGET_DIR", "target")
 native = Extension(
     "vault_core._native",
-    [f"native/{name}.c" for name in ("batch", "context", "handle", "module", "parts", "secret", "value")],
-    depends=["native/native.h", "native/parts.h", "../vault-ffi/include/vault.h"],
-    include_dirs=[str(PROJECT / "vault-ffi/include")],
+    [
+        *(f"native/{name}.c" for name in ("batch", "context", "handle", "module", "secret", "value")),
+        "../vault-ffi/native/parts.c",
+    ],
+    depends=["native/native.h", "../vault-ffi/native/parts.h", "../vault-ffi/include/vault.h"],
+    include_dirs=[str(PROJECT / "vault-ffi" / name) for name in ("include", "native")],
     extra_objects=[str(target / "release/libvault_ffi.a")],
     extra_compile_args=["-std=c11", "-O2", "-g0", "-Wall", "-Wextra", "-Wno-missing-field-initializers", "-fvisibility=hidden"],
     # Only the module's own entry is visible: another copy of the library in the process does not meet this one.

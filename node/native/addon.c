@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "parts.h"
 #include "vault.h"
 
 /* Memory that lives as long as a call: the first bytes on its stack, more as needed. Wiped. */
@@ -245,26 +246,41 @@ static napi_value inspect(napi_env env, napi_callback_info info)
     return made;
 }
 
+static void results(napi_env env, const parts *came, napi_value list,
+                    napi_value (*value_of)(napi_env, const void *, size_t))
+{
+    uint32_t item = 0;
+    size_t part, at;
+    for (part = 0; part < came->count; part++)
+        for (at = 0; at < vault_batch_len(came->batches[part]); at++) {
+            napi_handle_scope scope;
+            const vault_error *failed = vault_batch_error(came->batches[part], at);
+            size_t bytes;
+            const uint8_t *data = vault_batch_data(came->batches[part], at, &bytes);
+            napi_open_handle_scope(env, &scope);
+            napi_set_element(env, list, item++,
+                             failed == NULL ? value_of(env, data, bytes) : error_of(env, failed));
+            napi_close_handle_scope(env, scope);
+        }
+}
+
 /*
- * What both batches share. The list is flat: for each item the fields of its context and its bytes;
- * a purpose of null stands for the context of the item before it.
+ * What both batches share, for at most batchItems items. The list is flat: for each item the fields of
+ * its context and its bytes; a purpose of null stands for the context of the item before it.
  */
-static napi_value batch(napi_env env, napi_callback_info info, const char *what,
-                        vault_status (*run)(const vault_handle *, const vault_item *, size_t, vault_batch **,
-                                            vault_error **),
+static napi_value batch(napi_env env, napi_callback_info info, const char *what, batch_call *run,
                         napi_value (*value_of)(napi_env, const void *, size_t))
 {
     struct call call;
     napi_value given[2], made = NULL;
     vault_handle *vault;
     uint32_t flat = 0;
-    vault_batch *came = NULL;
-    vault_error *error = NULL;
+    parts came = {.count = 0};
     bool read = true;
 
     if (begin(&call, env, info, 2, given) && (vault = handle_of(&call, given[0])) != NULL
         && napi_get_array_length(env, given[1], &flat) == napi_ok) {
-        size_t len = flat / (FIELDS + 1), at;
+        size_t len = flat / (FIELDS + 1) < MOST_ITEMS ? flat / (FIELDS + 1) : MOST_ITEMS, at;
         vault_item *items = (vault_item *)reserve(&call, len * sizeof *items);
         vault_context *contexts = (vault_context *)reserve(&call, len * sizeof *contexts), *context = NULL;
         for (at = 0; at < len && read; at++) {
@@ -291,21 +307,13 @@ static napi_value batch(napi_env env, napi_callback_info info, const char *what,
             }
             napi_close_handle_scope(env, scope);
         }
-        if (read && run(vault, items, len, &came, &error) != VAULT_OK)
-            fail(env, error);
-        else if (read && napi_create_array_with_length(env, len, &made) == napi_ok) {
-            for (at = 0; at < len; at++) {
-                napi_handle_scope scope;
-                const vault_error *failed = vault_batch_error(came, at);
-                size_t bytes;
-                const uint8_t *data = vault_batch_data(came, at, &bytes);
-                napi_open_handle_scope(env, &scope);
-                napi_set_element(env, made, (uint32_t)at,
-                                 failed == NULL ? value_of(env, data, bytes) : error_of(env, failed));
-                napi_close_handle_scope(env, scope);
-            }
-        }
-        vault_batch_free(came);
+        if (read)
+            parts_run(&came, run, vault, items, len);
+        if (came.error != NULL)
+            fail(env, came.error);
+        else if (read && napi_create_array_with_length(env, len, &made) == napi_ok)
+            results(env, &came, made, value_of);
+        parts_free(&came);
     }
     end(&call);
     return made;
@@ -493,6 +501,7 @@ NAPI_MODULE_INIT()
             return NULL;
     }
     napi_set_named_property(env, exports, "version", terminated(env, vault_version()));
+    napi_set_named_property(env, exports, "batchItems", number_of(env, (double)parts_items()));
     return exports;
 }
 

@@ -70,6 +70,7 @@ class Context {
     const results = [];
     let flat = [];
     let before;
+    let size = 0;
     for (const [context, bytes] of items) {
       if (context === before) {
         flat.push(null, null, null, null, null, bytes);
@@ -78,10 +79,12 @@ class Context {
         flat.push(context.#purpose, context.#tenant, context.#name, context.#extra, context.#unbound, bytes);
         before = context;
       }
-      if (flat.length === AT_A_TIME) {
+      size += bytes?.length ?? 0;
+      if (flat.length === AT_A_TIME || size > SIZE_AT_A_TIME) {
         for (const result of run(handle, flat)) results.push(result);
         flat = [];
         before = undefined;
+        size = 0;
       }
     }
     for (const result of run(handle, flat)) results.push(result);
@@ -324,8 +327,9 @@ function refuseUnknown(options, ...known) {
     if (!known.includes(option)) throw usage(`unknown option ${format(option)}; known are ${known.join(', ')}`);
 }
 
-// 128 items of a context's five fields and bytes.
-const AT_A_TIME = 128 * 6;
+// Items of a context's five fields and bytes: as many as the threads of a batch do best.
+const AT_A_TIME = native.batchItems * 6;
+const SIZE_AT_A_TIME = 4 << 20;
 const MADE = Symbol('made');
 const MOUNTS = '/run/secrets';
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });

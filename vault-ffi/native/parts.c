@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 /* Threads take a part after the other, so that one that is slow holds nobody up. */
-#define ITEMS_OF_A_PART 64
+#define ITEMS_OF_A_PART (MOST_ITEMS / MOST_PARTS)
 
 /* With fewer parts for each thread, another thread costs more than it gives. */
 #define PARTS_OF_A_THREAD 8

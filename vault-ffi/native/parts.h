@@ -1,4 +1,4 @@
-/* A batch in several threads. */
+/* A batch in several threads, for the packages of other languages. */
 #ifndef PARTS_H
 #define PARTS_H
 
@@ -6,7 +6,8 @@
 
 typedef vault_status batch_call(const vault_handle *, const vault_item *, size_t, vault_batch **, vault_error **);
 
-/* Most parts of what is given at once. */
+/* Most items that are given at once, and most parts of them. */
+#define MOST_ITEMS 4096
 #define MOST_PARTS 64
 
 /* What became of items: parts in the order of the items. */
