@@ -317,6 +317,25 @@ fn a_keyring_that_changes_under_a_run_ends_it() {
     app.all_open();
 }
 
+/// A throttled run keeps the database for others often, and for a short time.
+#[test]
+fn a_throttled_run_writes_small_batches() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(100);
+    app.promote_new("main");
+    let mut options = RunOptions::default();
+    options.rows_per_second = Some(1_000);
+    let mut written = Vec::new();
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
+    let summaries = rotation.run(&Job::Rotate, &options, &mut |step| {
+        written.push(step.rewritten);
+        ControlFlow::Continue(())
+    });
+    assert_eq!(summaries.unwrap()[0].end, End::Clean);
+    assert_eq!(written, [20, 40, 60, 80, 100]);
+}
+
 #[test]
 fn values_that_cannot_be_moved_are_listed_and_left() {
     let app = App::new(TOKENS);

@@ -44,9 +44,9 @@ pub struct RunOptions {
     /// Every process that holds the key is stopped: columns that unlinked applications read may
     /// be rewritten, in one exclusive transaction for each database.
     pub app_stopped: bool,
-    /// Rows in one transaction.
+    /// Most rows in one transaction.
     pub batch: usize,
-    /// Most rows written in a second.
+    /// Most rows written in a second, in about fifty transactions or more.
     pub rows_per_second: Option<u32>,
     /// How far a replica of the database may be behind before the next batch is written. Replicas
     /// that are not connected are not waited for.

@@ -22,6 +22,8 @@ const MAX_PASSES: u64 = 100;
 /// Most looks at every value that is not current, where passes look for less: writers may keep
 /// overtaking these too, and each takes a scan.
 const MAX_LOOKS: u32 = 3;
+/// How many batches a throttled run makes in a second at least.
+const BATCHES_PER_SECOND: usize = 50;
 /// Most passes in a row that write nothing.
 const MAX_FUTILE: u32 = 20;
 /// How long such a pass is rested from.
@@ -126,6 +128,11 @@ impl Target {
         // the pass does that may be the last.
         let mut whole = select == not_current;
         // Behind a filter and after the only pass of an exclusive run, what is left is looked for anyway.
+        let rate = options.rows_per_second.filter(|_| !alone);
+        // Who asks for a slow run wants the database to be there for others: so often, and for a short time.
+        let batch = rate.map_or(options.batch, |rate| {
+            options.batch.min(usize::try_from(rate).unwrap_or(usize::MAX) / BATCHES_PER_SECOND).max(1)
+        });
         let mut looks = if alone || spec.filter.is_some() { 0 } else { MAX_LOOKS };
         let settled = loop {
             let from_start = cursor.is_none() && !all;
@@ -139,8 +146,8 @@ impl Target {
                     &select
                 },
                 filtered: true,
-                batch: options.batch,
-                rows_per_second: options.rows_per_second.filter(|_| !alone),
+                batch,
+                rows_per_second: rate,
                 max_replica_lag: options.max_replica_lag.filter(|_| !alone),
                 // What the cursor passed counts as done.
                 waits: all,
