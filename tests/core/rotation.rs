@@ -321,10 +321,10 @@ fn a_keyring_that_changes_under_a_run_ends_it() {
 #[test]
 fn a_throttled_run_writes_small_batches() {
     let app = App::new(TOKENS);
-    app.fill_tokens(100);
+    app.fill_tokens(250);
     app.promote_new("main");
     let mut options = RunOptions::default();
-    options.rows_per_second = Some(1_000);
+    options.rows_per_second = Some(5_000);
     let mut written = Vec::new();
     let vault = app.vault();
     let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
@@ -333,7 +333,7 @@ fn a_throttled_run_writes_small_batches() {
         ControlFlow::Continue(())
     });
     assert_eq!(summaries.unwrap()[0].end, End::Clean);
-    assert_eq!(written, [20, 40, 60, 80, 100]);
+    assert_eq!(written, [100, 200, 250]);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub struct RunOptions {
     pub app_stopped: bool,
     /// Most rows in one transaction.
     pub batch: usize,
-    /// Most rows written in a second, in about fifty transactions or more.
+    /// Most rows written in a second, in about fifty transactions where they have a hundred rows.
     pub rows_per_second: Option<u32>,
     /// How far a replica of the database may be behind before the next batch is written. Replicas
     /// that are not connected are not waited for.

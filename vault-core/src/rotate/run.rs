@@ -22,8 +22,10 @@ const MAX_PASSES: u64 = 100;
 /// Most looks at every value that is not current, where passes look for less: writers may keep
 /// overtaking these too, and each takes a scan.
 const MAX_LOOKS: u32 = 3;
-/// How many batches a throttled run makes in a second at least.
+/// How many batches a throttled run makes in a second, as long as they are larger than small ones.
 const BATCHES_PER_SECOND: usize = 50;
+/// A batch of which there is no use in being smaller: each waits for the disk.
+const SMALL_BATCH: usize = 100;
 /// Most passes in a row that write nothing.
 const MAX_FUTILE: u32 = 20;
 /// How long such a pass is rested from.
@@ -131,7 +133,7 @@ impl Target {
         let rate = options.rows_per_second.filter(|_| !alone);
         // Who asks for a slow run wants the database to be there for others: so often, and for a short time.
         let batch = rate.map_or(options.batch, |rate| {
-            options.batch.min(usize::try_from(rate).unwrap_or(usize::MAX) / BATCHES_PER_SECOND).max(1)
+            options.batch.min((usize::try_from(rate).unwrap_or(usize::MAX) / BATCHES_PER_SECOND).max(SMALL_BATCH))
         });
         let mut looks = if alone || spec.filter.is_some() { 0 } else { MAX_LOOKS };
         let settled = loop {
