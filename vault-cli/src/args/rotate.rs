@@ -65,7 +65,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(crate) deep: bool,
 
-    /// Rows in one transaction
+    /// Most rows in one transaction; with --rows-per-second, no more than a fiftieth of it, or a hundred
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
 

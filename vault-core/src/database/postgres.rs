@@ -393,8 +393,8 @@ fn connect(url: &PostgresUrl) -> Result<Client> {
     connected.map_err(|failure| match failure {
         Failure::Server(error) => failed(action(), &error),
         Failure::Runtime(error) => Error::Temporary {
-            reason: format!("{}: the machine has nothing left to wait with: {}", action(), error.kind()),
-            remedy: "run the command again".to_owned(),
+            reason: format!("{}: the system gives this process nothing to wait with: {}", action(), error.kind()),
+            remedy: "raise the limit of its open files, and run the command again".to_owned(),
         },
     })
 }
