@@ -57,7 +57,7 @@ fn the_example_of_the_integration_page_runs() {
     let program = c::compile("integration", &source, c::Language::C99);
     let output = c::command(&program).env("VAULT_CORE_CONFIG", &manifest).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8(output.stdout).unwrap(), "found as declared\ncorrect horse\nmalformed\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "found as declared\ncorrect horse\ncontext-mismatch\n");
 }
 
 #[test]
