@@ -8,14 +8,17 @@ mod batch;
 mod convert;
 mod count;
 mod exclusive;
+mod fence;
+mod plan;
 mod run;
+mod schedule;
+mod select;
 
 use core::ops::ControlFlow;
 use core::time::Duration;
 
 use crate::column::{Column, Finding, RowKey, Run};
 use crate::error::{Error, Result};
-use crate::key::KeyId;
 
 use exclusive::run_exclusively;
 use run::Order;
@@ -248,111 +251,6 @@ impl<'a> Rotation<'a> {
             }
         }
         Ok(summaries)
-    }
-
-    /// Makes the databases refuse every write of a value under a key that was replaced, or beside
-    /// what they refuse already only under `kid`.
-    ///
-    /// Columns in foreign formats and immutable ones have no fence. Returns the columns that are
-    /// fenced now.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`] while a row is stale.
-    pub fn fence(&mut self, kid: Option<KeyId>) -> Result<Vec<String>> {
-        let mut fenced = Vec::new();
-        for target in &mut self.targets {
-            let kids = target.kids_to_fence(kid)?;
-            if !kids.is_empty() {
-                target.column.fence(&kids)?;
-                fenced.push(target.column.spec().name.clone());
-            }
-        }
-        Ok(fenced)
-    }
-
-    /// What would keep [`fence`](Self::fence) from its work: columns, and why each refuses.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
-    pub fn fence_obstacles(&mut self, kid: Option<KeyId>) -> Result<Vec<(String, Error)>> {
-        let mut obstacles = Vec::new();
-        for target in &mut self.targets {
-            let kids = target.kids_to_fence(kid)?;
-            if !kids.is_empty()
-                && let Some(obstacle) = target.column.fence_obstacle(&kids)?
-            {
-                obstacles.push((target.column.spec().name.clone(), obstacle));
-            }
-        }
-        Ok(obstacles)
-    }
-
-    /// The columns that can have a fence.
-    #[must_use]
-    pub fn fenceable(&self) -> Vec<&str> {
-        let targets = self.targets.iter().filter(|target| target.has_fence());
-        targets.map(|target| target.column.spec().name.as_str()).collect()
-    }
-
-    /// Takes the fences down, so that a key that was replaced can be promoted again. Those against
-    /// keys that are disabled or destroyed stay: a process may still hold a token that it sealed
-    /// before, and once written nobody could open it.
-    ///
-    /// Returns the columns that stay fenced.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
-    pub fn unfence(&mut self) -> Result<Vec<String>> {
-        for target in &mut self.targets {
-            target.unfence()?;
-        }
-        Ok(self.fences()?.into_iter().map(|(column, _)| column).collect())
-    }
-
-    /// The columns of which [`unfence`](Self::unfence) takes a fence down.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
-    pub fn unfenceable(&mut self) -> Result<Vec<String>> {
-        let mut columns = Vec::new();
-        for target in &mut self.targets {
-            if !target.split_fence()?.0.is_empty() {
-                columns.push(target.column.spec().name.clone());
-            }
-        }
-        Ok(columns)
-    }
-
-    /// The columns that have a fence, and the keys that each refuses to take.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
-    pub fn fences(&mut self) -> Result<Vec<(String, Vec<KeyId>)>> {
-        let mut fences = Vec::new();
-        for target in &mut self.targets {
-            let kids = target.column.fenced()?;
-            if !kids.is_empty() {
-                fences.push((target.column.spec().name.clone(), kids));
-            }
-        }
-        Ok(fences)
-    }
-
-    /// The keys that some column refuses to take.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Database`].
-    pub fn fenced(&mut self) -> Result<Vec<KeyId>> {
-        let mut kids: Vec<_> = self.fences()?.into_iter().flat_map(|(_, kids)| kids).collect();
-        kids.sort();
-        kids.dedup();
-        Ok(kids)
     }
 
     /// Counts every value by format and key. With `deep`, what can be counted by a token's first

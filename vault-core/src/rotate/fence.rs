@@ -1,0 +1,158 @@
+//! What makes databases refuse values under keys that were replaced.
+
+use crate::error::{Error, Result};
+use crate::format::Format;
+use crate::key::KeyId;
+use crate::keyring::KeyState;
+
+use super::{Rotation, Target};
+
+impl Rotation<'_> {
+    /// Makes the databases refuse every write of a value under a key that was replaced, or beside
+    /// what they refuse already only under `kid`.
+    ///
+    /// Columns in foreign formats and immutable ones have no fence. Returns the columns that are
+    /// fenced now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] while a row is stale.
+    pub fn fence(&mut self, kid: Option<KeyId>) -> Result<Vec<String>> {
+        let mut fenced = Vec::new();
+        for target in &mut self.targets {
+            let kids = target.kids_to_fence(kid)?;
+            if !kids.is_empty() {
+                target.column.fence(&kids)?;
+                fenced.push(target.column.spec().name.clone());
+            }
+        }
+        Ok(fenced)
+    }
+
+    /// What would keep [`fence`](Self::fence) from its work: columns, and why each refuses.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn fence_obstacles(&mut self, kid: Option<KeyId>) -> Result<Vec<(String, Error)>> {
+        let mut obstacles = Vec::new();
+        for target in &mut self.targets {
+            let kids = target.kids_to_fence(kid)?;
+            if !kids.is_empty()
+                && let Some(obstacle) = target.column.fence_obstacle(&kids)?
+            {
+                obstacles.push((target.column.spec().name.clone(), obstacle));
+            }
+        }
+        Ok(obstacles)
+    }
+
+    /// The columns that can have a fence.
+    #[must_use]
+    pub fn fenceable(&self) -> Vec<&str> {
+        let targets = self.targets.iter().filter(|target| target.has_fence());
+        targets.map(|target| target.column.spec().name.as_str()).collect()
+    }
+
+    /// Takes the fences down, so that a key that was replaced can be promoted again. Those against
+    /// keys that are disabled or destroyed stay: a process may still hold a token that it sealed
+    /// before, and once written nobody could open it.
+    ///
+    /// Returns the columns that stay fenced.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn unfence(&mut self) -> Result<Vec<String>> {
+        for target in &mut self.targets {
+            target.unfence()?;
+        }
+        Ok(self.fences()?.into_iter().map(|(column, _)| column).collect())
+    }
+
+    /// The columns of which [`unfence`](Self::unfence) takes a fence down.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn unfenceable(&mut self) -> Result<Vec<String>> {
+        let mut columns = Vec::new();
+        for target in &mut self.targets {
+            if !target.split_fence()?.0.is_empty() {
+                columns.push(target.column.spec().name.clone());
+            }
+        }
+        Ok(columns)
+    }
+
+    /// The columns that have a fence, and the keys that each refuses to take.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn fences(&mut self) -> Result<Vec<(String, Vec<KeyId>)>> {
+        let mut fences = Vec::new();
+        for target in &mut self.targets {
+            let kids = target.column.fenced()?;
+            if !kids.is_empty() {
+                fences.push((target.column.spec().name.clone(), kids));
+            }
+        }
+        Ok(fences)
+    }
+
+    /// The keys that some column refuses to take.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn fenced(&mut self) -> Result<Vec<KeyId>> {
+        let mut kids: Vec<_> = self.fences()?.into_iter().flat_map(|(_, kids)| kids).collect();
+        kids.sort();
+        kids.dedup();
+        Ok(kids)
+    }
+}
+
+impl Target {
+    /// The keys that a promotion replaced: a key that still waits may become primary, and is not
+    /// among them.
+    fn replaced_keys(&self) -> Vec<KeyId> {
+        self.keys_in(|state| !matches!(state, KeyState::Primary | KeyState::Active))
+    }
+
+    /// The keys of a fence that refuses those that were replaced, or beside what is refused already
+    /// only `kid`; none for a column that has no fence.
+    fn kids_to_fence(&mut self, kid: Option<KeyId>) -> Result<Vec<KeyId>> {
+        if !self.has_fence() || kid.is_some_and(|kid| kid.letter() == 'f') {
+            return Ok(Vec::new());
+        }
+        let Some(kid) = kid else { return Ok(self.replaced_keys()) };
+        let mut kids = self.column.fenced()?;
+        kids.push(kid);
+        kids.sort();
+        kids.dedup();
+        Ok(kids)
+    }
+
+    fn unfence(&mut self) -> Result<()> {
+        match self.split_fence()? {
+            (taken, _) if taken.is_empty() => Ok(()),
+            (_, kept) if kept.is_empty() => self.column.unfence(),
+            (_, kept) => self.column.fence(&kept),
+        }
+    }
+
+    /// The keys of the fence that may go, and those that nothing opens any more.
+    fn split_fence(&mut self) -> Result<(Vec<KeyId>, Vec<KeyId>)> {
+        let retired = self.keys_in(|state| matches!(state, KeyState::Disabled | KeyState::Destroyed));
+        Ok(self.column.fenced()?.into_iter().partition(|kid| !retired.contains(kid)))
+    }
+
+    /// Whether the column can have a fence. A value of a foreign format does not say which key it
+    /// is under, and a store takes no token that is not under the primary key as it is.
+    pub(super) fn has_fence(&self) -> bool {
+        let spec = self.column.spec();
+        spec.writes == Format::Vs1 && !spec.immutable && self.column.transactional()
+    }
+}
