@@ -14,8 +14,9 @@ use crate::manifest::{Preset, SecretKind};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
+use super::file_variable;
+use super::lookup::{Lookup, is_absence};
 use super::source::{Note, Source};
-use super::{Lookup, file_variable};
 
 /// How one application finds and reads a secret.
 pub(super) struct Rules {
@@ -160,7 +161,7 @@ impl Rules {
     pub(super) fn passes_over(&self, place: Lookup, error: &Error) -> bool {
         let broken = match error {
             Error::Io { source, .. } if source.kind() == io::ErrorKind::InvalidInput => Broken::NoFile,
-            Error::Io { source, .. } if super::is_absence(source) => Broken::Missing,
+            Error::Io { source, .. } if is_absence(source) => Broken::Missing,
             Error::Io { .. } | Error::Oversized { .. } => Broken::Unreadable,
             _ => return false,
         };
