@@ -147,6 +147,16 @@ impl Database {
     }
 }
 
+/// A role of the whole server, which may log in, if nobody asked for it before.
+pub(crate) fn role(name: &str, options: &str) {
+    let mut client = server().config("postgres").connect(NoTls).unwrap();
+    match client.batch_execute(&format!("CREATE ROLE {name} LOGIN {options}")) {
+        // The latter where another test makes it at this moment.
+        Err(error) if matches!(error.code(), Some(&SqlState::DUPLICATE_OBJECT | &SqlState::UNIQUE_VIOLATION)) => {}
+        other => other.unwrap(),
+    }
+}
+
 /// A pooler that gives every transaction to another session, and prepares nothing.
 pub(crate) struct Pooler {
     pub(crate) directory: tempfile::TempDir,
@@ -214,9 +224,21 @@ impl Standby {
         copy.arg("-D").arg(standby.data()).args(["-h", &primary.directory.display().to_string()]);
         copy.args(["-p", &primary.port.to_string(), "-U", "postgres", "--checkpoint=fast", "--no-sync"]);
         run(copy.args(["--write-recovery-conf", "--wal-method=stream"]));
-        let options = format!("-p {} -c unix_socket_directories={}", standby.port, standby.directory.path().display());
+        let name = format!("standby{}", standby.port);
+        let options = format!(
+            "-p {} -c unix_socket_directories={} -c listen_addresses= -c cluster_name={name}",
+            standby.port,
+            standby.directory.path().display()
+        );
         let mut control = program("pg_ctl");
         run(control.arg("-D").arg(standby.data()).args(["-w", "-l", "/dev/null", "-o", &options, "start"]));
+        // It takes connections before the primary knows of it.
+        let follows = "SELECT FROM pg_stat_replication WHERE application_name = $1 AND state = 'streaming' AND replay_lsn IS NOT NULL";
+        let (mut client, started) = (primary.config("postgres").connect(NoTls).unwrap(), Instant::now());
+        while client.query_opt(follows, &[&name]).unwrap().is_none() {
+            assert!(started.elapsed() < Duration::from_secs(60), "the standby does not follow");
+            std::thread::sleep(Duration::from_millis(20));
+        }
         standby
     }
 

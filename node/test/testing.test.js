@@ -3,6 +3,7 @@
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
 const os = require('node:os');
+const path = require('node:path');
 const { test } = require('node:test');
 
 const { Context, Vault, VaultError } = require('vault-core');
@@ -23,10 +24,12 @@ test('a vault in memory is a vault, and like no other', () => {
 test('it reads no variable, and leaves no file', () => {
   process.env.VAULT_TEST_SECRET = 'of the process';
   process.env.VAULT_CORE_PROFILE = 'staging';
-  const before = fs.readdirSync(os.tmpdir()).filter((name) => name.startsWith('vault-core-testing-'));
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'vault-test-'));
+  process.env.TMPDIR = directory;
   assert.equal(TestVault.new().getSecret('VAULT_TEST_SECRET', false), undefined);
   assert.throws(() => TestVault.new({ VAULT_TEST: 7 }), VaultError);
-  assert.deepEqual(fs.readdirSync(os.tmpdir()).filter((name) => name.startsWith('vault-core-testing-')), before);
+  assert.deepEqual(fs.readdirSync(directory), []);
+  fs.rmdirSync(directory);
 });
 
 test('the package itself has no such vault', () => {

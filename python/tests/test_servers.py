@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from conftest import CONTEXT
 from vault_core import Sealer
@@ -82,13 +83,19 @@ def test_celery_prefork(key_file: Path, sealer: Sealer) -> None:
     for name in ("queue", "results", "workers"):
         directory.joinpath(name).mkdir()
     options = ["--pool=prefork", "--concurrency=4", "--without-gossip", "--without-mingle", "--without-heartbeat"]
+
+    def run(script: str) -> Any:
+        script = f"import json, tasks; print(json.dumps({script}))"
+        return json.loads(subprocess.check_output([sys.executable, "-c", script], cwd=directory, timeout=60))
+
+    # A queue of files may be read while it is written: who sends, who works and who reads take turns.
+    sent = run("[tasks.seal.delay(50).id for _ in range(40)]")
     with server(["celery", "--app=tasks", "worker", "--loglevel=WARNING", *options], directory):
-        script = (
-            "import json, tasks;"
-            "sent = [tasks.seal.delay(50) for _ in range(40)];"
-            "print(json.dumps([each.get(timeout=60) for each in sent]))"
-        )
-        answers = json.loads(subprocess.check_output([sys.executable, "-c", script], cwd=directory, timeout=90))
+        deadline = time.monotonic() + 60
+        while len(list(directory.joinpath("results").glob("celery-task-meta-*"))) < len(sent):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    answers = run(f"[tasks.app.AsyncResult(each).get(timeout=1) for each in {sent!r}]")
     tokens = [token for _, _, sealed in answers for token in sealed]
     check(sealer, {str(loaded) for loaded, _, _ in answers}, {str(worker) for _, worker, _ in answers}, tokens)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -50,6 +51,7 @@ def test_it_is_not_mistaken() -> None:
 
 def test_it_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     vault = TestVault.new()
     assert len(os.listdir("/proc/self/fd")) == before

@@ -405,7 +405,10 @@ def test_other_threads_run_during_large_calls(key_file: Path, secret: bytes | by
     other = threading.Thread(target=count)
     other.start()
     interval = sys.getswitchinterval()
-    # From here on the other thread runs only where the GIL is given up on purpose.
+    # From here on the other thread runs only where the GIL is given up on purpose, and not where the
+    # garbage of another test closes a file.
+    gc.collect()
+    gc.disable()
     sys.setswitchinterval(60)
     time.sleep(0.05)
     try:
@@ -416,6 +419,7 @@ def test_other_threads_run_during_large_calls(key_file: Path, secret: bytes | by
             seen.add(progress - before)
     finally:
         sys.setswitchinterval(interval)
+        gc.enable()
         stop.set()
         other.join()
     assert (max(seen) > 0) == released

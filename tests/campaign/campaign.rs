@@ -24,7 +24,7 @@ pub(crate) struct Plan {
 }
 
 /// How long the end may take: a last rotation, the last writes, a look at every row.
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_secs(120);
 
 /// Runs a campaign and prints its figures.
 pub(crate) fn run(plan: &Plan) -> ExitCode {

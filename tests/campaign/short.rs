@@ -15,7 +15,7 @@ fn nothing_is_lost_on_sqlite() {
 
 fn passes(engine: &str) {
     let mut campaign = Command::new(env!("CARGO_BIN_EXE_campaign"));
-    campaign.args(["--engine", engine, "--kills", "20", "--minutes", "4"]);
+    campaign.args(["--engine", engine, "--kills", "20", "--minutes", "20", "--seed", "1"]);
     let output = campaign.output().unwrap();
     // Shown with --nocapture.
     println!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

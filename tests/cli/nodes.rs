@@ -10,26 +10,29 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 use vault_core::{Config, KeyId, Vault};
 
-use crate::server::Database;
+use crate::server::{Database, role};
 use crate::{Directory, context, secret};
 
 /// A process of the application: it reads the states again and again, opens every value, and writes.
 struct Node {
     stop: Arc<AtomicBool>,
-    primary: Arc<AtomicU64>,
-    thread: JoinHandle<u64>,
+    /// The generation that it read last.
+    generation: Arc<AtomicU64>,
+    rounds: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
 }
 
 impl Node {
-    fn start(place: PathBuf, row: u64, generations: Arc<AtomicU64>) -> Self {
-        let (stop, primary) = (Arc::new(AtomicBool::new(false)), generations);
-        let (stopped, seen) = (Arc::clone(&stop), Arc::clone(&primary));
+    /// One that has told of itself when this returns.
+    fn start(place: PathBuf, row: u64) -> Self {
+        let (stop, generation, rounds) = (Arc::default(), Arc::default(), Arc::default());
+        let (stopped, seen, counted): (Arc<AtomicBool>, Arc<AtomicU64>, Arc<AtomicU64>) =
+            (Arc::clone(&stop), Arc::clone(&generation), Arc::clone(&rounds));
         let thread = thread::spawn(move || {
             let config = Config::from_file(place.join("vault.toml")).unwrap();
             let mut vault = Vault::load(config.with_process_name(format!("process of row {row}"))).unwrap();
             let connection = Connection::open(place.join("app.db")).unwrap();
             connection.busy_timeout(Duration::from_secs(20)).unwrap();
-            let mut rounds = 0;
             while !stopped.load(Ordering::SeqCst) {
                 vault.refresh().unwrap();
                 seen.store(vault.keyring("main").unwrap().generation(), Ordering::SeqCst);
@@ -46,17 +49,32 @@ impl Node {
                     };
                     assert_eq!(opened.expose_secret(), secret(id).as_bytes());
                 }
-                rounds += 1;
+                counted.fetch_add(1, Ordering::SeqCst);
                 thread::sleep(Duration::from_millis(20));
             }
-            rounds
         });
-        Self { stop, primary, thread }
+        let node = Self { stop, generation, rounds, thread };
+        node.goes_on();
+        node
     }
 
-    fn stop(self) -> u64 {
+    /// Waits until it has gone through another round.
+    fn goes_on(&self) {
+        let before = self.rounds.load(Ordering::SeqCst);
+        until("a node does not go on", || self.thread.is_finished() || self.rounds.load(Ordering::SeqCst) > before + 1);
+    }
+
+    fn stop(self) {
         self.stop.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap()
+        self.thread.join().unwrap();
+    }
+}
+
+fn until(otherwise: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{otherwise}");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -98,37 +116,35 @@ fn kid(directory: &Directory, state: &str) -> KeyId {
 /// A rotation with three processes that never stop, none of which is asked about.
 fn rotates_under_three_nodes(store: &str) {
     let directory = deployment(store);
-    let start = |row| Node::start(directory.path(""), row, Arc::new(AtomicU64::new(0)));
+    let start = |row| Node::start(directory.path(""), row);
     let mut nodes = vec![start(1), start(2)];
     directory.vault("key generate --out next").ok();
     directory.vault("key add next --label 2").ok();
+    nodes.iter().for_each(Node::goes_on);
     assert!(!directory.path("main.keyring.toml").exists());
     let (old, new) = (kid(&directory, "primary"), kid(&directory, "active"));
 
-    let told = directory.vault(&format!("key promote {new} --yes --wait 2")).fails(75);
+    let told = directory.vault(&format!("key promote {new} --yes --wait 5")).fails(75);
     assert!(told.contains("2 of 3 processes say that they can follow"), "{told}");
     assert_eq!(kid(&directory, "primary"), old);
     nodes.push(start(3));
     directory.vault(&format!("key promote {new} --yes --wait 30")).ok();
-    let promoted = Instant::now();
-    while nodes.iter().any(|node| node.primary.load(Ordering::SeqCst) < 2) {
-        assert!(promoted.elapsed() < Duration::from_secs(30), "a promotion that nobody restarts for is not seen");
-        thread::sleep(Duration::from_millis(10));
-    }
+    until("a promotion that nobody restarts for is not seen", || {
+        nodes.iter().all(|node| node.generation.load(Ordering::SeqCst) >= 2)
+    });
     directory.vault("rotate run").ok();
     directory.vault("rotate fence").ok();
     directory.vault("rotate verify").ok();
 
     // Who is silent may still hold the old states.
-    let silent = nodes.pop().unwrap();
-    assert!(silent.stop() > 0);
-    let told = directory.vault(&format!("key disable {old} --yes --wait 2")).fails(75);
+    nodes.pop().unwrap().stop();
+    let told = directory.vault(&format!("key disable {old} --yes --wait 5")).fails(75);
     assert!(told.contains("2 of 3") && told.contains("silent: "), "{told}");
     nodes.push(start(3));
     directory.vault(&format!("key disable {old} --yes --wait 30")).ok();
     assert_eq!(kid(&directory, "disabled"), old);
-    thread::sleep(Duration::from_millis(300));
-    assert!(nodes.into_iter().map(Node::stop).all(|rounds| rounds > 3));
+    nodes.iter().for_each(Node::goes_on);
+    nodes.into_iter().for_each(Node::stop);
 }
 
 #[test]
@@ -210,10 +226,8 @@ fn a_process_follows_a_url_that_changes_and_connects_once() {
     let text = fs::read_to_string(directory.path("vault.toml")).unwrap();
     let secret = "[secrets.DATABASE_URL]\ntype = \"url\"\npath = \"url\"\n";
     directory.write("vault.toml", text.replace(&database.url(), "secret:DATABASE_URL") + secret);
-    database.execute(
-        "DO $$ BEGIN CREATE ROLE first_app LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-         DO $$ BEGIN CREATE ROLE second_app LOGIN SUPERUSER; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-    );
+    role("first_app", "SUPERUSER");
+    role("second_app", "SUPERUSER");
     let sessions = |role: &str| -> i64 {
         let sql =
             format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}' AND datname = current_database()");
@@ -247,7 +261,7 @@ fn a_process_follows_with_what_it_is_granted() {
     let directory = deployment(&database.url());
     directory.vault("key generate --out next").ok();
     directory.vault("key add next").ok();
-    database.execute("DO $$ BEGIN CREATE ROLE app LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+    role("app", "");
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/OPERATIONS.md");
     let page = fs::read_to_string(page).unwrap();
     let grants =

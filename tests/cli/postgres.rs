@@ -87,6 +87,13 @@ impl Service {
         self.values().iter().filter(|value| value.starts_with(&format!("vs1.{kid}."))).count()
     }
 
+    /// Sessions of commands that the server has.
+    fn sessions(&self) -> i64 {
+        let sql =
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vault' AND datname = current_database()";
+        self.database.connect().query_one(sql, &[]).unwrap().get(0)
+    }
+
     /// Every value opens, and is the secret of its row.
     fn all_open(&self) {
         let config = Config::from_file(self.directory.path("vault.toml")).unwrap().without_heartbeats();

@@ -405,8 +405,9 @@ fn the_first_process_of_a_container_reaps_and_passes_signals_on() {
     let directory = home();
     let memory = memory();
     // Twenty processes lose their parent and end; none of them stays.
-    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sh -c 'sleep 0.1 &'; done; sleep 1; \
-        echo parent $PPID; grep -l '^State:.Z' /proc/[0-9]*/status | wc -l; exit 5";
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do sh -c 'sleep 0.1 &'; done; sleep 0.5; \
+        for i in $(seq 100); do left=$(grep -l '^Name:.sleep\\|^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l); \
+        [ $left = 0 ] && break; sleep 0.2; done; echo parent $PPID; echo $left; exit 5";
     for flags in ["--files", "--mask"] {
         let told = finish(as_first(&directory, flags, script).env("XDG_RUNTIME_DIR", memory.path()), b"");
         assert_eq!((told.out.as_str(), told.code), ("parent 1\n0\n", 5), "{told:?}");
@@ -486,7 +487,11 @@ fn a_stream_that_is_held_open_can_be_left() {
     let directory = home();
     let (mut child, mut out) =
         started(&mut launch(&directory, "--mask", &["sh", "-c", "echo ready; sleep 60 & exit 4"]));
-    thread::sleep(Duration::from_millis(300));
+    let (children, start) = (format!("/proc/{0}/task/{0}/children", child.id()), Instant::now());
+    while !fs::read_to_string(&children).unwrap().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(60), "the command does not end");
+        thread::sleep(Duration::from_millis(10));
+    }
     assert!(child.try_wait().unwrap().is_none());
     let start = Instant::now();
     kill("TERM", child.id());

@@ -568,8 +568,9 @@ proptest! {
             let mut altered = value.clone();
             let at = at.index(value.len());
             altered.replace_range(at..=at, &to);
-            // Hex digits of the other case are the same digits.
-            if format.as_str().starts_with("social") && altered.eq_ignore_ascii_case(&value) && altered.starts_with(&value[..1]) {
+            // Hex digits of the other case are the same digits; the `v1:` before them has one case.
+            let is_hex = format == Format::SocialGcm16 || format.as_str().starts_with("social") && altered.starts_with("v1:");
+            if is_hex && altered.eq_ignore_ascii_case(&value) {
                 return;
             }
             if altered != value {

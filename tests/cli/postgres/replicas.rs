@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 
-use crate::server::Standby;
+use crate::server::{Standby, role};
 
 use super::Service;
 
@@ -16,7 +16,7 @@ fn a_run_waits_for_a_replica_that_lags_and_goes_on_when_it_does_not() {
 
     // For whom nobody waits in time.
     let line = "rotate run --batch 10 --rows-per-second 50 --max-replica-lag 0.3";
-    let told = service.directory.vault(&format!("{line} --until +3s"));
+    let told = service.directory.vault(&format!("{line} --until +10s"));
     assert_eq!(told.code, 75, "{told:?}");
     assert!(told.err.contains("waits for a replica that is "), "{told:?}");
     let moved = service.moved(&new);
@@ -41,9 +41,9 @@ fn a_run_waits_for_a_replica_that_lags_and_goes_on_when_it_does_not() {
 fn a_role_that_cannot_see_replicas_is_refused_before_anything_is_written() {
     let service = Service::new(20);
     let new = service.promote();
+    role("unseeing", "");
     service.database.execute(
-        "DO $$ BEGIN CREATE ROLE unseeing LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$;
-         GRANT SELECT, UPDATE ON secrets TO unseeing; CREATE SCHEMA vault_core; GRANT ALL ON SCHEMA vault_core TO unseeing",
+        "GRANT SELECT, UPDATE ON secrets TO unseeing; CREATE SCHEMA vault_core; GRANT ALL ON SCHEMA vault_core TO unseeing",
     );
     service.connect_by(&service.database.url_as("unseeing"));
     for line in ["rotate run --max-replica-lag 5", "rotate plan --max-replica-lag 5"] {

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::server::Pooler;
 
@@ -22,6 +22,14 @@ fn first_batch(run: &mut Child) -> thread::JoinHandle<String> {
 fn signal(run: &Child, name: &str) {
     let mut kill = std::process::Command::new("kill");
     assert!(kill.args([format!("-{name}"), run.id().to_string()]).status().unwrap().success());
+}
+
+fn until(otherwise: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{otherwise}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn summary(run: Child) -> (i32, serde_json::Value) {
@@ -53,25 +61,27 @@ fn sigterm_and_sigint_end_a_run_between_two_batches() {
 /// SIGTSTP, which a terminal sends for Ctrl-Z, stops a run where it holds no lock.
 #[test]
 fn a_run_is_paused_by_a_signal_without_holding_locks() {
-    let service = Service::new(200);
+    let service = Service::new(1_000);
     let new = service.promote();
-    let mut run = service.start("rotate run --batch 10 --rows-per-second 200");
+    // Ten seconds, of which it needs a few batches.
+    let mut run = service.start("rotate run --batch 10 --rows-per-second 100");
     let told = first_batch(&mut run);
     signal(&run, "TSTP");
     let stat = format!("/proc/{}/stat", run.id());
-    while !fs::read_to_string(&stat).unwrap().contains(") T ") {
-        thread::sleep(Duration::from_millis(10));
-    }
+    until("the run does not stop", || fs::read_to_string(&stat).unwrap().contains(") T "));
     let moved = service.moved(&new);
-    assert!(moved < 200);
+    assert!(moved < 1_000);
     let held = "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.application_name = 'vault' AND a.datname = current_database() AND l.pid <> pg_backend_pid()";
     assert_eq!(service.database.connect().query_one(held, &[]).unwrap().get::<_, i64>(0), 0);
     service.database.execute("UPDATE secrets SET name = name; LOCK TABLE secrets");
     assert_eq!(service.moved(&new), moved);
     signal(&run, "CONT");
-    assert_eq!(run.wait_with_output().unwrap().status.code(), Some(0));
+    until("the run does not go on", || service.moved(&new) > moved);
+    signal(&run, "TERM");
+    assert_eq!(run.wait().unwrap().code(), Some(75));
     told.join().unwrap();
-    assert_eq!(service.moved(&new), 200);
+    service.directory.vault("rotate run").ok();
+    assert_eq!(service.moved(&new), 1_000);
 }
 
 #[test]
@@ -98,12 +108,12 @@ fn a_run_that_is_killed_is_gone_on_with() {
     for _ in 0..4 {
         let mut run = service.start("rotate run --batch 5 --rows-per-second 100");
         let told = first_batch(&mut run);
-        while service.moved(&new) < before + 20 {
-            thread::sleep(Duration::from_millis(5));
-        }
+        until("the run does not go on", || service.moved(&new) >= before + 20);
         signal(&run, "KILL");
         run.wait().unwrap();
         told.join().unwrap();
+        // The server may still be committing what it was sent.
+        until("a session outlives its process", || service.sessions() == 0);
         before = service.moved(&new);
         service.all_open();
         let status = service.directory.vault("rotate status").ok();

@@ -2,7 +2,7 @@
 
 use vault_core::{Access, Error, PostgresDatabase, Result};
 
-use crate::server::{Database, Standby, server};
+use crate::server::{Database, Standby, role, server};
 
 use super::{number, open, url};
 
@@ -20,15 +20,8 @@ fn refusal(text: &str) -> String {
 /// A database with a user that logs in with a password, and one with a certificate.
 fn with_users() -> Database {
     let database = Database::new();
-    database.execute(
-        "DO $$ BEGIN
-            PERFORM pg_advisory_xact_lock(1);
-            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'scrammed') THEN
-                CREATE ROLE scrammed LOGIN PASSWORD 'hunter2 @/%';
-                CREATE ROLE certified LOGIN;
-            END IF;
-         END $$",
-    );
+    role("scrammed", "PASSWORD 'hunter2 @/%'");
+    role("certified", "");
     database
 }
 

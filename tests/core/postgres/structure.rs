@@ -3,7 +3,7 @@
 use vault_core::Error;
 use vault_core::column::{Column, ColumnSpec};
 
-use crate::server::Database;
+use crate::server::{Database, role};
 
 use super::{column_of, spec, try_column};
 
@@ -123,10 +123,9 @@ fn tables_are_found_in_their_schema() {
 #[test]
 fn row_level_security_is_an_error_and_hides_nothing() {
     let database = super::application(4);
+    role("limited", "");
     database.execute(
         "ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON t USING (id > 2);
-         DO $$ BEGIN PERFORM pg_advisory_xact_lock(2);
-            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'limited') THEN CREATE ROLE limited LOGIN; END IF; END $$;
          GRANT SELECT, UPDATE ON t TO limited",
     );
     let opened =
@@ -140,11 +139,8 @@ fn row_level_security_is_an_error_and_hides_nothing() {
 #[test]
 fn a_role_that_may_not_update_is_told_before() {
     let database = super::application(4);
-    database.execute(
-        "DO $$ BEGIN PERFORM pg_advisory_xact_lock(3);
-            IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reader') THEN CREATE ROLE reader LOGIN; END IF; END $$;
-         GRANT SELECT ON t TO reader; GRANT UPDATE (u) ON t TO reader",
-    );
+    role("reader", "");
+    database.execute("GRANT SELECT ON t TO reader; GRANT UPDATE (u) ON t TO reader");
     let opened = |access| vault_core::PostgresDatabase::open(&super::url(&database.url_as("reader")), access).unwrap();
     let column = |access| vault_core::column::PostgresColumn::new(opened(access), spec(&database)).unwrap();
     let error = column(vault_core::Access::Write).check().unwrap_err();

@@ -136,10 +136,19 @@ fn pages_follow_the_index_of_the_key() {
             token(OLD, "")
         ))
         .unwrap();
-    let began = std::time::Instant::now();
+    let began = processor_seconds();
     let mut column = application.column();
     assert_eq!(rotate(&mut column, 100).rewritten, 5_000);
-    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+    let took = processor_seconds() - began;
+    assert!(took < 5, "{took} s");
+}
+
+/// What this thread used, in which no waiting for the disk or for other processes is.
+fn processor_seconds() -> u64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+    // The name in parentheses may have spaces; utime and stime are 11 fields behind it (proc(5)).
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>() / 100
 }
 
 #[test]

@@ -326,7 +326,7 @@ fn only_its_owner_can_read_it(f: &Fixture) {
     f.put(&name("A"), "1");
     if f.kind == Kind::Postgres {
         let database = super::database(&f.path());
-        database.execute("DO $$ BEGIN CREATE ROLE stranger LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$");
+        crate::server::role("stranger", "");
         let url = vault_core::PostgresUrl::parse(&database.url_as("stranger")).unwrap();
         let store = vault_core::PostgresStore::new(url, f.keyring.clone());
         assert!(vault_core::Store::names(&store).unwrap_err().to_string().contains("lacks a privilege"));
