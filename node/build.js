@@ -1,6 +1,7 @@
 'use strict';
 
-// Builds build/vault_core.node: native/addon.c, vault-ffi/native/parts.c and libvault in one file that needs no other library.
+// Builds build/vault_core.node: native/*.c, vault-ffi/native/parts.c and libvault in one file that needs no other
+// library.
 // Runs when the package is installed. Where that file is and the sources of the library are not, as
 // in a packed package, there is nothing to do. Cargo's own options go into CARGO_BUILD_FLAGS.
 
@@ -9,10 +10,10 @@ const { existsSync, mkdirSync, renameSync } = require('node:fs');
 const path = require('node:path');
 
 const project = path.resolve(__dirname, '..');
-const source = path.join(__dirname, 'native/addon.c');
+const sources = ['addon.c', 'values.c'].map((name) => path.join(__dirname, 'native', name));
 const made = path.join(__dirname, 'build/vault_core.node');
 
-if (existsSync(source)) {
+if (existsSync(sources[0])) {
   build();
 } else if (!existsSync(made)) {
   throw new Error('vault-core was packed without its library: run npm pack in a checkout after npm install');
@@ -33,7 +34,7 @@ function build() {
   run(process.env.CC ?? 'cc', [
     ...['-std=c11', '-O2', '-fPIC', '-fvisibility=hidden', '-Wall', '-Wextra', '-Werror'],
     ...['-I', headers(), ...['include', 'native'].flatMap((name) => ['-I', path.join(project, 'vault-ffi', name)])],
-    ...[source, path.join(project, 'vault-ffi/native/parts.c'), library, ...link, '-o', between],
+    ...[...sources, path.join(project, 'vault-ffi/native/parts.c'), library, ...link, '-o', between],
   ]);
   renameSync(between, made);
 }

@@ -521,7 +521,7 @@ fn writable_format() -> impl Strategy<Value = Format> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config({ let all = ProptestConfig::default(); ProptestConfig { cases: 2 * all.cases, ..all } })]
 
     #[test]
     fn any_bytes_are_read_or_refused(value: Vec<u8>) {
