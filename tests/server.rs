@@ -55,7 +55,7 @@ impl Server {
             format!(
                 "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{dir}'\nfsync = off\nfull_page_writes = off\n\
                  max_connections = 200\nssl = on\nssl_cert_file = '{dir}/server.crt'\nssl_key_file = '{dir}/server.key'\nssl_ca_file = '{dir}/ca.crt'\n\
-                 log_min_messages = panic\nmax_wal_size = '4GB'\nautovacuum_naptime = '5s'\n",
+                 log_min_messages = panic\nmax_wal_size = '4GB'\nwal_keep_size = '1GB'\nautovacuum_naptime = '5s'\n",
                 dir = directory.display()
             ),
         )

@@ -25,10 +25,13 @@ test('it reads no variable, and leaves no file', () => {
   process.env.VAULT_TEST_SECRET = 'of the process';
   process.env.VAULT_CORE_PROFILE = 'staging';
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'vault-test-'));
+  const before = process.env.TMPDIR;
   process.env.TMPDIR = directory;
   assert.equal(TestVault.new().getSecret('VAULT_TEST_SECRET', false), undefined);
   assert.throws(() => TestVault.new({ VAULT_TEST: 7 }), VaultError);
   assert.deepEqual(fs.readdirSync(directory), []);
+  if (before === undefined) delete process.env.TMPDIR;
+  else process.env.TMPDIR = before;
   fs.rmdirSync(directory);
 });
 

@@ -568,7 +568,7 @@ fn the_doctor_says_why_a_file_cannot_be_read() {
     let copy = tree.directory.path("vault-copy");
     // By another process: a child of another test that has this one's file open for writing would keep it
     // from being run.
-    assert!(Command::new("cp").arg(crate::binary()).arg(&copy).status().unwrap().success());
+    assert!(Command::new("cp").arg("--preserve=mode").arg(crate::binary()).arg(&copy).status().unwrap().success());
     shell(&tree.directory, "chmod -R a+rX . && chmod 600 mounts/token");
     let mut command = Command::new(copy);
     command.arg("doctor").current_dir(tree.directory.home.path()).env_clear().envs(&tree.variables);

@@ -260,7 +260,15 @@ fn a_key_that_cannot_be_read_is_an_error_and_says_whose_it_is() {
     let binary = app.directory.path("vault");
     // By another process: a child of another test that has this one's file open for writing would keep it
     // from being run.
-    assert!(std::process::Command::new("cp").arg(crate::binary()).arg(&binary).status().unwrap().success());
+    assert!(
+        std::process::Command::new("cp")
+            .arg("--preserve=mode")
+            .arg(crate::binary())
+            .arg(&binary)
+            .status()
+            .unwrap()
+            .success()
+    );
     let ran = crate::finish(
         std::process::Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])

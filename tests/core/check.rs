@@ -36,7 +36,8 @@ fn what_was_generated_is_in_order() {
         let form: Generate = form.parse().unwrap();
         for _ in 0..500 {
             let secret = form.secret().unwrap();
-            found.extend(judge(&SecretName::parse("S").unwrap(), &spec, secret.expose_secret()));
+            let findings = judge(&SecretName::parse("S").unwrap(), &spec, secret.expose_secret());
+            found.extend(findings.into_iter().map(|finding| (form, finding.code)));
         }
     }
     // One of ten thousand runs has one that begins like a reference or a stand-in: `ref+`, `your-`.

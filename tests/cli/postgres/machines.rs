@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postgres::NoTls;
 use vault_core::{Config, Vault};
@@ -141,7 +141,9 @@ fn the_runbook_of_several_machines_works_in_its_order() {
         }
         if heading == "Promote it" {
             // One that read the states before is not so late that it writes behind the run.
+            let began = Instant::now();
             while running.iter().any(|pod| pod.generation.load(Ordering::SeqCst) < 2 && !pod.thread.is_finished()) {
+                assert!(began.elapsed() < Duration::from_secs(60), "a pod does not follow");
                 thread::sleep(Duration::from_millis(10));
             }
         }

@@ -63,8 +63,8 @@ fn sigterm_and_sigint_end_a_run_between_two_batches() {
 fn a_run_is_paused_by_a_signal_without_holding_locks() {
     let service = Service::new(1_000);
     let new = service.promote();
-    // Ten seconds, of which it needs a few batches.
-    let mut run = service.start("rotate run --batch 10 --rows-per-second 100");
+    // Time enough, of which it needs a few batches.
+    let mut run = service.start("rotate run --batch 10 --rows-per-second 20");
     let told = first_batch(&mut run);
     signal(&run, "TSTP");
     let stat = format!("/proc/{}/stat", run.id());

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::thread;
+use std::time::Instant;
 
 use vault_core::Error;
 use vault_core::column::{Cell, Column, Progress, RowKey};
@@ -39,12 +40,24 @@ fn rows_that_others_hold_are_passed_over() {
     held.batch_execute("SELECT FROM t WHERE id IN (2, 3) FOR UPDATE").unwrap();
     let written = write(&mut column, &changes);
     assert_eq!((written.rewritten, written.lost), (3, 2));
+    // The best of three, as other processes may hold up one; each on a connection that has met nobody yet.
+    let times = (0..3).map(|_| {
+        let mut column = super::column(&database);
+        let run = column.open_run(&new_run(NEW)).unwrap();
+        let progress =
+            Progress { run: &run.id, cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &|| false };
+        let began = Instant::now();
+        assert_eq!(column.write(&changes, &progress).unwrap().lost, 5);
+        began.elapsed()
+    });
+    assert!(times.min().unwrap() < Duration::from_secs(1), "rows that others hold are waited for");
     let error = try_write(&mut column, &changes, true).unwrap_err();
     assert!(matches!(error, Error::Temporary { .. }), "{error}");
     thread::scope(|scope| {
         scope.spawn(|| {
             let waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND NOT granted";
-            while number(&database, waits) == 0 {
+            let began = Instant::now();
+            while number(&database, waits) == 0 && began.elapsed() < Duration::from_secs(60) {
                 thread::sleep(Duration::from_millis(5));
             }
             held.rollback().unwrap();
@@ -204,7 +217,9 @@ fn other_work_is_done_while_the_server_writes() {
         Progress { run: &run.id, cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &beside };
     let written = column.write(&changes, &progress).unwrap();
     assert_eq!((written.rewritten, written.lost), (4, 1));
-    assert!(calls.into_inner() > 0);
+    // As often as there is time, and once more by the statement that passes over the row.
+    let calls = calls.into_inner();
+    assert!((1..=11).contains(&calls), "{calls}");
 }
 
 /// However rows are locked and looked at again.

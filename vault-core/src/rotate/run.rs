@@ -222,7 +222,7 @@ impl Target {
 
 /// What the passes of a run did.
 struct Passed {
-    /// All of them together, but for what the last one alone tells: the rows that the database refuses.
+    /// Rows of the first pass, what all of them wrote and lost, and what the last one met and was told.
     total: Tally,
     /// Rows that a deep run could not seal again.
     not_afresh: Failures,

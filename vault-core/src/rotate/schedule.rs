@@ -21,7 +21,7 @@ pub(super) struct Circumstances {
     pub(super) deep: bool,
     /// Whether the first pass goes on where another one stopped.
     pub(super) resumed: bool,
-    /// Whether fewer values are stale by how they begin than are not current.
+    /// Whether what is stale by how it begins is a narrower selection than what is not current.
     pub(super) told_apart: bool,
     /// Whether nobody else can write.
     pub(super) alone: bool,
@@ -37,7 +37,7 @@ pub(super) enum Next {
         /// How long others are left alone.
         rest: Duration,
     },
-    /// Nothing: there was nothing to change, or the run is to stop.
+    /// Nothing: a pass changed nothing, or one is enough, or the run is to stop.
     Settled,
     /// Nothing: writers overtake the run again and again.
     GiveUp,
@@ -156,6 +156,9 @@ mod tests {
         let (passes, next) = scopes(&ONLINE, &[tally(99, 1), tally(1, 0), tally(0, 0)]);
         assert_eq!(passes, [Scope::Stale, Scope::Stale, Scope::NotCurrent]);
         assert_eq!(next, Next::Settled);
+        let (passes, next) = scopes(&ONLINE, &[tally(1, 0), tally(0, 1), tally(1, 0), tally(0, 0)]);
+        assert_eq!(passes, [Scope::Stale, Scope::NotCurrent, Scope::Stale, Scope::NotCurrent]);
+        assert_eq!(next, Next::Settled);
     }
 
     #[test]
@@ -206,11 +209,23 @@ mod tests {
         }
         assert_eq!(schedule.after(&tally(0, 1)), Next::GiveUp);
         let mut schedule = Schedule::new(&ONLINE);
+        for round in 1..=2 * MAX_FUTILE {
+            // Whoever writes a row now and then comes forward.
+            let rewritten = u64::from(round % (MAX_FUTILE - 1) == 0);
+            let rest = if rewritten == 0 { REST } else { Duration::ZERO };
+            assert_eq!(schedule.after(&tally(rewritten, 1)), Next::Pass { rest });
+        }
+        let mut schedule = Schedule::new(&ONLINE);
         for _ in 1..MAX_PASSES {
             assert!(matches!(schedule.after(&tally(1, 1)), Next::Pass { .. }));
         }
         assert_eq!(schedule.after(&tally(1, 1)), Next::GiveUp);
         assert_eq!(schedule.passes(), MAX_PASSES);
+        let mut schedule = Schedule::new(&ONLINE);
+        for _ in 1..MAX_PASSES {
+            schedule.after(&tally(1, 0));
+        }
+        assert_eq!(schedule.after(&tally(0, 0)), Next::Settled, "the last one that is allowed counts");
     }
 
     #[test]

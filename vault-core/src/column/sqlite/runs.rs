@@ -190,7 +190,7 @@ pub(super) fn close(connection: &Connection, column: &str) -> Result<()> {
     forget().map_err(fail)
 }
 
-/// What was read, and nothing where there are no tables: a run that ends at this moment takes them away.
+/// What was read, and nothing where there are no tables: a run that ends at this moment takes them along.
 fn unless_gone<T: Default>(connection: &Connection, read: rusqlite::Result<T>) -> Result<T> {
     match read {
         Err(error) if is_missing(&error) && !exist(connection)? => Ok(T::default()),
