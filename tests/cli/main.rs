@@ -36,6 +36,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 use vault_core::foreign::{self, ForeignKey};
@@ -71,6 +73,15 @@ fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     command.args(arguments).current_dir(directory).env_clear().env("PATH", "/usr/bin:/bin");
     command
+}
+
+/// Waits for what must become so.
+fn until(otherwise: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(60), "{otherwise}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn finish(command: &mut Command, input: &[u8]) -> Ran {

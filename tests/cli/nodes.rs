@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use vault_core::{Config, KeyId, Vault};
 
 use crate::server::{Database, role};
-use crate::{Directory, context, secret};
+use crate::{Directory, context, secret, until};
 
 /// A process of the application: it reads the states again and again, opens every value, and writes.
 struct Node {
@@ -67,14 +67,6 @@ impl Node {
     fn stop(self) {
         self.stop.store(true, Ordering::SeqCst);
         self.thread.join().unwrap();
-    }
-}
-
-fn until(otherwise: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "{otherwise}");
-        thread::sleep(Duration::from_millis(10));
     }
 }
 

@@ -120,6 +120,10 @@ fn new_run(target: &str) -> Run {
     }
 }
 
+/// A batch beside which nothing else is to do.
+const PROGRESS: Progress<'static> =
+    Progress { run: "", cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &|| false };
+
 /// Writes in a run of its own.
 fn write(column: &mut PostgresColumn, changes: &[RowChange]) -> Written {
     try_write(column, changes, false).unwrap()
@@ -128,10 +132,7 @@ fn write(column: &mut PostgresColumn, changes: &[RowChange]) -> Written {
 fn try_write(column: &mut PostgresColumn, changes: &[RowChange], waits: bool) -> Result<Written, Error> {
     let run = column.open_run(&new_run(NEW)).unwrap();
     let cursor = changes.last().map(|change| change.key.clone()).unwrap_or_default();
-    column.write(
-        changes,
-        &Progress { run: &run.id, cursor: Some(&cursor), failed: &[], waits, guard: &|| Ok(()), beside: &|| false },
-    )
+    column.write(changes, &Progress { run: &run.id, cursor: Some(&cursor), waits, ..PROGRESS })
 }
 
 /// Rotates page by page until nothing stale is read, as an engine would.

@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Child;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use crate::server::Pooler;
+use crate::until;
 
 use super::Service;
 
@@ -22,14 +22,6 @@ fn first_batch(run: &mut Child) -> thread::JoinHandle<String> {
 fn signal(run: &Child, name: &str) {
     let mut kill = std::process::Command::new("kill");
     assert!(kill.args([format!("-{name}"), run.id().to_string()]).status().unwrap().success());
-}
-
-fn until(otherwise: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < Duration::from_secs(60), "{otherwise}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 fn summary(run: Child) -> (i32, serde_json::Value) {

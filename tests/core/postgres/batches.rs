@@ -10,7 +10,9 @@ use vault_core::column::{Cell, Column, Progress, RowKey};
 
 use crate::server::Database;
 
-use super::{NEW, OLD, column, moved, new_run, number, read_all, rotate, stale, text, token, try_write, write};
+use super::{
+    NEW, OLD, PROGRESS, column, moved, new_run, number, read_all, rotate, stale, text, token, try_write, write,
+};
 
 #[test]
 fn a_batch_writes_only_what_still_is_what_was_read() {
@@ -44,8 +46,7 @@ fn rows_that_others_hold_are_passed_over() {
     let times = (0..3).map(|_| {
         let mut column = super::column(&database);
         let run = column.open_run(&new_run(NEW)).unwrap();
-        let progress =
-            Progress { run: &run.id, cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &|| false };
+        let progress = Progress { run: &run.id, ..PROGRESS };
         let began = Instant::now();
         assert_eq!(column.write(&changes, &progress).unwrap().lost, 5);
         began.elapsed()
@@ -188,14 +189,7 @@ fn the_guard_undoes_a_batch() {
     let changes: Vec<_> = read_all(&mut column, &stale(), true, 100).iter().map(moved).collect();
     let run = column.open_run(&new_run(NEW)).unwrap();
     let guard = || Err(Error::Temporary { reason: "the keyring was changed".to_owned(), remedy: String::new() });
-    let progress = Progress {
-        run: &run.id,
-        cursor: Some(&changes[4].key),
-        failed: &[],
-        waits: false,
-        guard: &guard,
-        beside: &|| false,
-    };
+    let progress = Progress { run: &run.id, cursor: Some(&changes[4].key), guard: &guard, ..PROGRESS };
     assert!(matches!(column.write(&changes, &progress), Err(Error::Temporary { .. })));
     assert_eq!(number(&database, &format!("SELECT count(*) FROM t WHERE v LIKE 'vs1.{OLD}.%'")), 5);
     assert!(column.run().unwrap().unwrap().cursor.is_none());
@@ -213,8 +207,7 @@ fn other_work_is_done_while_the_server_writes() {
     held.execute("SELECT FROM t WHERE id = 3 FOR UPDATE", &[]).unwrap();
     let calls = AtomicUsize::new(0);
     let beside = || calls.fetch_add(1, Ordering::Relaxed) < 9;
-    let progress =
-        Progress { run: &run.id, cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &beside };
+    let progress = Progress { run: &run.id, beside: &beside, ..PROGRESS };
     let written = column.write(&changes, &progress).unwrap();
     assert_eq!((written.rewritten, written.lost), (4, 1));
     // As often as there is time, and once more by the statement that passes over the row.
@@ -234,8 +227,7 @@ fn other_work_is_done_beside_careful_batches() {
     held.execute("SELECT FROM t WHERE id = 3 FOR UPDATE", &[]).unwrap();
     let calls = AtomicUsize::new(0);
     let beside = || calls.fetch_add(1, Ordering::Relaxed) < 9;
-    let progress =
-        Progress { run: &run.id, cursor: None, failed: &[], waits: true, guard: &|| Ok(()), beside: &beside };
+    let progress = Progress { run: &run.id, waits: true, beside: &beside, ..PROGRESS };
     assert!(matches!(column.write(&changes, &progress), Err(Error::Temporary { .. })), "it waits for the row");
     assert_eq!(calls.into_inner(), 10);
 }
@@ -253,14 +245,7 @@ fn runs_are_joined_and_forgotten() {
     assert_eq!(second.failures().unwrap(), failed);
     let changes: Vec<_> = read_all(&mut first, &stale(), true, 100).iter().map(moved).collect();
     for (column, part) in [(&mut first, &changes[..2]), (&mut second, &changes[2..])] {
-        let progress = Progress {
-            run: &run.id,
-            cursor: Some(&part[0].key),
-            failed: &[],
-            waits: false,
-            guard: &|| Ok(()),
-            beside: &|| false,
-        };
+        let progress = Progress { run: &run.id, cursor: Some(&part[0].key), ..PROGRESS };
         column.write(part, &progress).unwrap();
     }
     assert_eq!(first.run().unwrap().unwrap().rewritten, 5, "of both workers");
@@ -273,8 +258,7 @@ fn runs_are_joined_and_forgotten() {
         ),
         0
     );
-    let progress =
-        Progress { run: &run.id, cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &|| false };
+    let progress = Progress { run: &run.id, ..PROGRESS };
     let error = first.write(&changes, &progress).unwrap_err();
     assert!(matches!(&error, Error::Temporary { reason, .. } if reason.contains("forgotten")), "{error}");
     // A run of another column keeps the tables.
@@ -350,7 +334,7 @@ fn an_exclusive_run_does_not_survive_its_connection() {
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'vault' AND datname = current_database()",
     );
     assert!(column.open_run(&new_run(NEW)).is_err());
-    let progress = Progress { run: "", cursor: None, failed: &[], waits: false, guard: &|| Ok(()), beside: &|| false };
+    let progress = PROGRESS;
     assert!(column.write(&changes[3..], &progress).is_err(), "the rest is not written on another connection");
     assert!(column.commit().is_err());
     column.rollback().unwrap();
