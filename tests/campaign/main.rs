@@ -73,7 +73,7 @@ fn plan(options: &[&str]) -> Option<Plan> {
             "--engine" => plan.engine = Engine::of(value)?,
             "--kills" => plan.kills = value.parse().ok()?,
             "--minutes" => {
-                let minutes: u64 = value.parse().ok().filter(|minutes| (1..=40).contains(minutes))?;
+                let minutes: u64 = value.parse().ok().filter(|minutes| (8..=40).contains(minutes))?;
                 plan.time = Duration::from_secs(60 * minutes);
             }
             "--seed" => plan.seed = value.parse().ok()?,

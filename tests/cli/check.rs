@@ -566,9 +566,7 @@ fn the_doctor_says_why_a_file_cannot_be_read() {
 
     let tree = Tree::new("", &[("TOKEN", "", mount("q7Zk-2mmT\n"), &[])]);
     let copy = tree.directory.path("vault-copy");
-    // By another process: a child of another test that has this one's file open for writing would keep it
-    // from being run.
-    assert!(Command::new("cp").arg("--preserve=mode").arg(crate::binary()).arg(&copy).status().unwrap().success());
+    crate::copy_binary(&copy);
     shell(&tree.directory, "chmod -R a+rX . && chmod 600 mounts/token");
     let mut command = Command::new(copy);
     command.arg("doctor").current_dir(tree.directory.home.path()).env_clear().envs(&tree.variables);

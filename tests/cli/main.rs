@@ -68,6 +68,12 @@ fn binary() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_vault"))
 }
 
+/// A copy of the command, made by another process: a child that another test starts would inherit the
+/// file while it is open for writing here, and keep it from being run.
+fn copy_binary(to: &Path) {
+    assert!(Command::new("cp").arg("--preserve=mode").arg(binary()).arg(to).status().unwrap().success());
+}
+
 /// A command of a directory, with nothing of the caller's environment but the path.
 fn command(directory: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());

@@ -241,9 +241,7 @@ fn a_process_follows_a_url_that_changes_and_connects_once() {
     assert!(vault.secret("API_KEY").is_err());
     assert_eq!(sessions("second_app"), 1);
     // A session ends a moment after its connection.
-    while sessions("first_app") > 0 {
-        thread::sleep(Duration::from_millis(10));
-    }
+    until("a session outlives its connection", || sessions("first_app") == 0);
 }
 
 /// The privileges that docs/OPERATIONS.md grants an application are enough to follow, and not to change.

@@ -123,6 +123,8 @@ fn workers_share_a_run_beside_an_application() {
         done.store(true, Ordering::Relaxed);
         let rewritten: Vec<u64> = summaries.into_iter().map(|summary| summary.unwrap().unwrap().rewritten).collect();
         assert!(rewritten.iter().filter(|rows| **rows > 0).count() >= 2, "the work is shared: {rewritten:?}");
+        let untouched = 3_000 - u64::try_from(last.lock().unwrap().len()).unwrap();
+        assert!(rewritten.iter().sum::<u64>() >= untouched, "{rewritten:?} of {untouched} that nobody else wrote");
     });
     let counted = number(&app.database, "SELECT sum(counter)::int8 FROM secrets");
     assert_eq!(u64::try_from(counted).unwrap(), writes.load(Ordering::Relaxed));

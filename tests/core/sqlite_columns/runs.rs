@@ -1,4 +1,5 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use super::*;
 
@@ -153,4 +154,23 @@ fn a_cursor_of_another_declaration_is_no_cursor() {
 fn write_one(column: &mut SqliteColumn) -> u64 {
     let changes: Vec<_> = read_all(column, &stale(), 1).iter().map(moved).collect();
     write(column, &changes).rewritten
+}
+
+/// Who looks at the moment at which the last run ends, and its tables go, is told of no run.
+#[test]
+fn a_run_may_end_while_others_look() {
+    let application = Application::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)");
+    let (mut working, mut looking) = (application.column(), application.column());
+    thread::scope(|scope| {
+        let work = scope.spawn(move || {
+            for _ in 0..300 {
+                working.open_run(&new_run(NEW)).unwrap();
+                working.close_run().unwrap();
+            }
+        });
+        while !work.is_finished() {
+            looking.run().unwrap();
+            looking.failures().unwrap();
+        }
+    });
 }

@@ -43,6 +43,7 @@ pub(super) enum Next {
     GiveUp,
 }
 
+/// The passes of one run, one after the other.
 pub(super) struct Schedule {
     scope: Scope,
     told_apart: bool,

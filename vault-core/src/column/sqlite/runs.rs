@@ -1,6 +1,6 @@
 //! The tables that runs are recorded in. They exist while a run is open.
 
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, params};
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, params};
 
 use crate::column::{ColumnSpec, Progress, RowChange, RowKey, Run, Written};
 use crate::database::sqlite::failed;
@@ -40,18 +40,22 @@ pub(super) fn exist(connection: &Connection) -> Result<bool> {
 }
 
 pub(super) fn find(connection: &Connection, spec: &ColumnSpec) -> Result<Option<Run>> {
-    let found = connection
+    let _snapshot = snapshot(connection)?;
+    if !exist(connection)? {
+        return Ok(None);
+    }
+    let run = connection
         .query_row(
             "SELECT run_id, job, target, generation, cursor, rewritten, lost, started, heartbeat
              FROM main.vault_core_rotation WHERE column_name = ?1",
             [&spec.name],
             read,
         )
-        .optional();
-    let Some(run) = unless_gone(connection, found)? else { return Ok(None) };
+        .optional()
+        .map_err(fail)?;
     // A cursor of another declaration costs a scan, and no more.
     let fits = |cursor: &RowKey| cursor.cells().len() == spec.row.len();
-    Ok(Some(Run { cursor: run.cursor.filter(fits), ..run }))
+    Ok(run.map(|run| Run { cursor: run.cursor.filter(fits), ..run }))
 }
 
 pub(super) fn open(connection: &Connection, spec: &ColumnSpec, new: &Run) -> Result<Run> {
@@ -99,13 +103,13 @@ pub(super) fn record(
     match recorded {
         Ok(1) => {}
         // The table is gone with the run.
-        Err(error) if !is_missing(&error) => return Err(fail(error)),
-        _ => {
+        Ok(_) | Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error { extended_code: 1, .. }, _)) => {
             return Err(Error::Temporary {
                 reason: format!("the run over column {column} was forgotten or finished by somebody else"),
                 remedy: "run the command again".to_owned(),
             });
         }
+        Err(error) => return Err(fail(error)),
     }
     let failures = "SELECT EXISTS (SELECT 1 FROM main.vault_core_rotation_failure WHERE column_name = ?1)";
     let failed_before: bool = connection
@@ -160,6 +164,10 @@ fn insert_failures(
 
 /// The rows that failed when they were met last, in the order of their keys' texts.
 pub(super) fn failures(connection: &Connection, column: &str) -> Result<Vec<(RowKey, String)>> {
+    let _snapshot = snapshot(connection)?;
+    if !exist(connection)? {
+        return Ok(Vec::new());
+    }
     let list = || -> rusqlite::Result<Vec<(RowKey, String)>> {
         let mut statement = connection.prepare_cached(
             "SELECT row_key, reason FROM main.vault_core_rotation_failure WHERE column_name = ?1 ORDER BY row_key",
@@ -169,7 +177,7 @@ pub(super) fn failures(connection: &Connection, column: &str) -> Result<Vec<(Row
         })?;
         rows.collect()
     };
-    unless_gone(connection, list())
+    list().map_err(fail)
 }
 
 pub(super) fn close(connection: &Connection, column: &str) -> Result<()> {
@@ -190,17 +198,10 @@ pub(super) fn close(connection: &Connection, column: &str) -> Result<()> {
     forget().map_err(fail)
 }
 
-/// What was read, and nothing where there are no tables: a run that ends at this moment takes them along.
-fn unless_gone<T: Default>(connection: &Connection, read: rusqlite::Result<T>) -> Result<T> {
-    match read {
-        Err(error) if is_missing(&error) && !exist(connection)? => Ok(T::default()),
-        other => other.map_err(fail),
-    }
-}
-
-fn is_missing(error: &rusqlite::Error) -> bool {
-    // SQLite has no code of its own for a table that is not there.
-    matches!(error, rusqlite::Error::SqliteFailure(rusqlite::ffi::Error { extended_code: 1, .. }, _))
+/// A transaction, if there is none yet, so that tables that exist are there when they are read: a run that
+/// ends takes them along.
+fn snapshot(connection: &Connection) -> Result<Option<Transaction<'_>>> {
+    connection.is_autocommit().then(|| connection.unchecked_transaction()).transpose().map_err(fail)
 }
 
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Run> {
