@@ -16,7 +16,7 @@
  * ```
  *
  * Every call is synchronous: `seal` and `open` take microseconds and do no I/O; calls that load or
- * find a secret by name read files or a store, and a foreign format with a slow key derivation takes
+ * find a secret by name read files or a store, and a legacy format with a slow key derivation takes
  * tens of milliseconds the first time that a key is used. Everything that fails throws a
  * {@link VaultError}.
  *
@@ -48,7 +48,7 @@ export type ErrorCode =
   | 'unsupported'
   /** Longer than the limit. */
   | 'too-large'
-  /** Damaged, forged, or for foreign formats under another key. */
+  /** Damaged, forged, or for legacy formats under another key. */
   | 'corrupt'
   /** The token is authentic and belongs to another context. */
   | 'context-mismatch'
@@ -278,24 +278,24 @@ export class Vault extends Sealer {
   versions(name: string): Version[];
 
   /**
-   * Writes a value in a foreign format, as in "flowfile-v1", under the primary key of a keyring of key
+   * Writes a value in a legacy format, as in "flowfile-v1", under the primary key of a keyring of key
    * texts. `tenant` is the decimal user id where the format needs one.
    *
-   * @throws VaultError as {@link openForeign}, and `cannot-seal` for a weak or published key, for a key
+   * @throws VaultError as {@link openLegacy}, and `cannot-seal` for a weak or published key, for a key
    *   text that is not of the format's kind, and for formats that are never written
    */
-  sealForeign(keyring: string, format: string, secret: string | Uint8Array, options?: ForeignOptions): string;
+  sealLegacy(keyring: string, format: string, secret: string | Uint8Array, options?: LegacyOptions): string;
 
   /**
-   * Opens a value in a foreign format. `tenant` is the decimal user id where the format needs one and
+   * Opens a value in a legacy format. `tenant` is the decimal user id where the format needs one and
    * the value does not carry it. Where the keyring has several keys, each that may open is tried: such
    * values name no key.
    *
-   * @throws VaultError `unsupported` for a format that is not known or not foreign; `too-large`;
+   * @throws VaultError `unsupported` for a format that is not known or not legacy; `too-large`;
    *   `malformed` if the syntax does not fit; `corrupt` for a wrong key or an altered value; `config`
    *   for a keyring that is not declared or holds master keys
    */
-  openForeign(keyring: string, format: string, value: Text, options?: ForeignOptions): Buffer;
+  openLegacy(keyring: string, format: string, value: Text, options?: LegacyOptions): Buffer;
 }
 
 export interface VaultOptions extends SealerOptions {
@@ -312,7 +312,7 @@ export interface VaultOptions extends SealerOptions {
   mounts?: string | undefined;
 }
 
-export interface ForeignOptions {
+export interface LegacyOptions {
   /** A decimal user id. */
   tenant?: string | undefined;
 }
@@ -358,20 +358,20 @@ export class Secret {
   readonly notes: readonly string[];
 }
 
-/** One key text, which reads and writes foreign formats without a `vault.toml`. */
-export class ForeignKey {
+/** One key text, which reads and writes legacy formats without a `vault.toml`. */
+export class LegacyKey {
   private constructor();
   /**
    * The one key text in a file, read as the application of a format reads it.
    *
    * @throws VaultError `io`, `key-malformed`, `too-large`; `unsupported` for a format that is not known
-   *   or not foreign
+   *   or not legacy
    */
-  static fromKeyFile(path: string, format: string): ForeignKey;
-  /** As {@link Vault.sealForeign}. */
-  seal(format: string, secret: string | Uint8Array, options?: ForeignOptions): string;
-  /** As {@link Vault.openForeign}. */
-  open(format: string, value: Text, options?: ForeignOptions): Buffer;
+  static fromKeyFile(path: string, format: string): LegacyKey;
+  /** As {@link Vault.sealLegacy}. */
+  seal(format: string, secret: string | Uint8Array, options?: LegacyOptions): string;
+  /** As {@link Vault.openLegacy}. */
+  open(format: string, value: Text, options?: LegacyOptions): Buffer;
 }
 
 /** What a token tells without a key. None of it is authenticated. */

@@ -33,7 +33,7 @@ export class SocialPublisher {
   /**
    * `v1:…` for a token.
    *
-   * @throws VaultError as {@link Vault.sealForeign}
+   * @throws VaultError as {@link Vault.sealLegacy}
    */
   encryptToken(token: string): string;
 
@@ -41,7 +41,7 @@ export class SocialPublisher {
    * The token of `v1:…`, or of what the application wrote in hex before; the latter is not
    * authenticated.
    *
-   * @throws VaultError as {@link Vault.openForeign}: `malformed` for plaintext, `corrupt` for another
+   * @throws VaultError as {@link Vault.openLegacy}: `malformed` for plaintext, `corrupt` for another
    *   key or damage
    */
   decryptToken(encryptedToken: string): string;

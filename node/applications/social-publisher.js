@@ -38,12 +38,12 @@ class SocialPublisher {
   }
 
   encryptToken(token) {
-    return this.#vault.sealForeign(this.#keyring, 'social-v1', token);
+    return this.#vault.sealLegacy(this.#keyring, 'social-v1', token);
   }
 
   decryptToken(encryptedToken) {
     const format = `${encryptedToken}`.startsWith('v1:') ? 'social-v1' : 'social-cbc-legacy';
-    return text(this.#vault.openForeign(this.#keyring, format, encryptedToken));
+    return text(this.#vault.openLegacy(this.#keyring, format, encryptedToken));
   }
 }
 

@@ -290,8 +290,8 @@ static napi_value open_batch(napi_env env, napi_callback_info info)
     return batch(env, info, "token", vault_open_batch, buffer_of);
 }
 
-/* What both foreign calls share: (handle, keyring, format, tenant, bytes) */
-static napi_value foreign(napi_env env, napi_callback_info info, const char *what,
+/* What both legacy calls share: (handle, keyring, format, tenant, bytes) */
+static napi_value legacy(napi_env env, napi_callback_info info, const char *what,
                           vault_status (*run)(const vault_handle *, const char *, size_t, const char *, size_t,
                                               const char *, size_t, const uint8_t *, size_t, vault_buf **,
                                               vault_error **),
@@ -318,16 +318,16 @@ static napi_value foreign(napi_env env, napi_callback_info info, const char *wha
     return made;
 }
 
-/* foreignSeal(handle, keyring, format, tenant, secret) */
-static napi_value foreign_seal(napi_env env, napi_callback_info info)
+/* legacySeal(handle, keyring, format, tenant, secret) */
+static napi_value legacy_seal(napi_env env, napi_callback_info info)
 {
-    return foreign(env, info, "secret", vault_foreign_seal, string_of);
+    return legacy(env, info, "secret", vault_legacy_seal, string_of);
 }
 
-/* foreignOpen(handle, keyring, format, tenant, value) */
-static napi_value foreign_open(napi_env env, napi_callback_info info)
+/* legacyOpen(handle, keyring, format, tenant, value) */
+static napi_value legacy_open(napi_env env, napi_callback_info info)
 {
-    return foreign(env, info, "value", vault_foreign_open, buffer_of);
+    return legacy(env, info, "value", vault_legacy_open, buffer_of);
 }
 
 /* What both calls by name share: [value, source, kind, version, notes], or undefined. */
@@ -440,7 +440,7 @@ NAPI_MODULE_INIT()
         const char *name;
         napi_callback call;
     } functions[] = {
-        {"foreignOpen", foreign_open}, {"foreignSeal", foreign_seal}, {"inspect", inspect},
+        {"legacyOpen", legacy_open}, {"legacySeal", legacy_seal}, {"inspect", inspect},
         {"load", load},                {"onError", on_error},         {"open", open},
         {"openBatch", open_batch},     {"optionalSecret", optional_secret},
         {"primary", primary},          {"refresh", refresh},          {"rewrap", rewrap},

@@ -251,30 +251,30 @@ class Vault extends Sealer {
     return versions;
   }
 
-  sealForeign(keyring, format, secret, options = {}) {
+  sealLegacy(keyring, format, secret, options = {}) {
     refuseUnknown(options, 'tenant');
-    return native.foreignSeal(handle(this), keyring, format, options.tenant, secret);
+    return native.legacySeal(handle(this), keyring, format, options.tenant, secret);
   }
 
-  openForeign(keyring, format, value, options = {}) {
+  openLegacy(keyring, format, value, options = {}) {
     refuseUnknown(options, 'tenant');
-    return native.foreignOpen(handle(this), keyring, format, options.tenant, value);
+    return native.legacyOpen(handle(this), keyring, format, options.tenant, value);
   }
 }
 
-class ForeignKey extends Handle {
+class LegacyKey extends Handle {
   static fromKeyFile(path, format) {
-    return new ForeignKey(MADE, load('text-key-file', { path, format }));
+    return new LegacyKey(MADE, load('text-key-file', { path, format }));
   }
 
   seal(format, secret, options = {}) {
     refuseUnknown(options, 'tenant');
-    return native.foreignSeal(handle(this), undefined, format, options.tenant, secret);
+    return native.legacySeal(handle(this), undefined, format, options.tenant, secret);
   }
 
   open(format, value, options = {}) {
     refuseUnknown(options, 'tenant');
-    return native.foreignOpen(handle(this), undefined, format, options.tenant, value);
+    return native.legacyOpen(handle(this), undefined, format, options.tenant, value);
   }
 }
 
@@ -334,4 +334,4 @@ const MADE = Symbol('made');
 const MOUNTS = '/run/secrets';
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-module.exports = { Context, ForeignKey, Sealer, Secret, Vault, inspect, text };
+module.exports = { Context, LegacyKey, Sealer, Secret, Vault, inspect, text };

@@ -8,7 +8,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 
-const { Context, ForeignKey, Sealer, Vault, VaultError, inspect } = require('vault-core');
+const { Context, LegacyKey, Sealer, Vault, VaultError, inspect } = require('vault-core');
 const native = require('../build/vault_core.node');
 
 const LIST = path.resolve(__dirname, '../../tests/conformance');
@@ -72,12 +72,12 @@ function run(one, directory) {
       return found(Vault.prototype.optionalSecret.call(loaded, `${given.name}`));
     case 'versions':
       return { versions: Vault.prototype.versions.call(loaded, `${given.name}`).map(({ version }) => `${version}`) };
-    case 'foreign_seal': {
-      const value = foreign('sealForeign', loaded, given, given.secret);
-      return { opens: foreign('openForeign', loaded, given, value) };
+    case 'legacy_seal': {
+      const value = legacy('sealLegacy', loaded, given, given.secret);
+      return { opens: legacy('openLegacy', loaded, given, value) };
     }
-    case 'foreign_open':
-      return { value: foreign('openForeign', loaded, given, given.value) };
+    case 'legacy_open':
+      return { value: legacy('openLegacy', loaded, given, given.value) };
     default:
       throw new Error(`no such call: ${one.call}`);
   }
@@ -91,11 +91,11 @@ function load({ config, key_file, text_key_file, format, variables = {}, ...opti
       mounts: path.join(directory, 'mounts'),
     });
   if (key_file !== undefined) return Sealer.fromKeyFile(path.join(directory, key_file), options);
-  if (text_key_file !== undefined) return ForeignKey.fromKeyFile(path.join(directory, text_key_file), format);
+  if (text_key_file !== undefined) return LegacyKey.fromKeyFile(path.join(directory, text_key_file), format);
   return undefined;
 }
 
-function foreign(method, loaded, { keyring, format, tenant }, bytes) {
+function legacy(method, loaded, { keyring, format, tenant }, bytes) {
   const options = { tenant: tenant && `${tenant}` };
   return Vault.prototype[method].call(loaded, keyring && `${keyring}`, `${format}`, bytes, options);
 }

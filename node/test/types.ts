@@ -2,7 +2,7 @@
 import { betterAuth } from 'better-auth';
 import { customType as postgres, pgTable, serial } from 'drizzle-orm/pg-core';
 import { customType as sqlite } from 'drizzle-orm/sqlite-core';
-import { Context, ForeignKey, Sealer, Secret, Vault, VaultError, inspect, type ErrorCode, type Version } from 'vault-core';
+import { Context, LegacyKey, Sealer, Secret, Vault, VaultError, inspect, type ErrorCode, type Version } from 'vault-core';
 import { getSecret } from 'vault-core/applications/raqeem';
 import * as social from 'vault-core/applications/social-publisher';
 import { secrets } from 'vault-core/frameworks/better-auth';
@@ -40,7 +40,7 @@ is<typeof maybe, string | undefined>(true);
 is<ReturnType<typeof vault.optionalSecret>, Secret | undefined>(true);
 is<ReturnType<typeof vault.versions>, Version[]>(true);
 is<ReturnType<typeof inspect>['sealedAt'], number>(true);
-const key = ForeignKey.fromKeyFile('key', 'social-v1');
+const key = LegacyKey.fromKeyFile('key', 'social-v1');
 key.open('social-v1', key.seal('social-v1', 'x'), { tenant: '42' }).fill(0);
 
 is<ReturnType<typeof getSecret>, string>(true);

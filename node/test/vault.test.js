@@ -10,7 +10,7 @@ const { after, test } = require('node:test');
 const { format } = require('node:util');
 const { Worker } = require('node:worker_threads');
 
-const { Context, ForeignKey, Sealer, Secret, Vault, VaultError, inspect } = require('vault-core');
+const { Context, LegacyKey, Sealer, Secret, Vault, VaultError, inspect } = require('vault-core');
 const native = require('../build/vault_core.node');
 
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'vault-test-'));
@@ -168,10 +168,10 @@ test('wrong arguments are refused, and say what they should be', () => {
     () => Vault.load(manifest, { variables: { A: 7 } }),
     () => new Sealer(),
     () => new Vault(),
-    () => new ForeignKey(),
+    () => new LegacyKey(),
     () => new Secret(),
     () => load({}).secret(),
-    () => load({}).sealForeign('main'),
+    () => load({}).sealLegacy('main'),
   ];
   for (const call of misused) fails(call, 'usage');
   assert.equal(sealer.open(context, token).toString(), 'x');

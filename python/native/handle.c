@@ -1,4 +1,4 @@
-/* Vaults, sealers and keys of foreign formats. */
+/* Vaults, sealers and keys of legacy formats. */
 #include "native.h"
 
 typedef struct {
@@ -205,19 +205,19 @@ static PyObject *handle_open_batch(Handle *self, PyObject *items)
     return batch_of(self->vault, items, vault_open_batch, 1);
 }
 
-typedef vault_status foreign_call(const vault_handle *, const char *, size_t, const char *, size_t, const char *,
+typedef vault_status legacy_call(const vault_handle *, const char *, size_t, const char *, size_t, const char *,
                                   size_t, const uint8_t *, size_t, vault_buf **, vault_error **);
 
 /* keyring or None, format, tenant or None, and the value */
-static vault_buf *foreign(Handle *self, PyObject *const *args, Py_ssize_t count, foreign_call *call)
+static vault_buf *legacy(Handle *self, PyObject *const *args, Py_ssize_t count, legacy_call *call)
 {
     vault_str keyring;
     vault_str format;
     vault_str tenant;
     input value;
-    if (wrong_count("foreign", count, 4) || !optional_text(args[0], &keyring) || !optional_text(args[1], &format) ||
+    if (wrong_count("legacy", count, 4) || !optional_text(args[0], &keyring) || !optional_text(args[1], &format) ||
         !optional_text(args[2], &tenant) ||
-        !(call == vault_foreign_open ? input_text_or_bytes(args[3], &value) : input_bytes(args[3], &value))) {
+        !(call == vault_legacy_open ? input_text_or_bytes(args[3], &value) : input_bytes(args[3], &value))) {
         return NULL;
     }
     vault_buf *result = NULL;
@@ -240,15 +240,15 @@ static vault_buf *foreign(Handle *self, PyObject *const *args, Py_ssize_t count,
     return result;
 }
 
-static PyObject *handle_foreign_open(Handle *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *handle_legacy_open(Handle *self, PyObject *const *args, Py_ssize_t count)
 {
-    vault_buf *secret = foreign(self, args, count, vault_foreign_open);
+    vault_buf *secret = legacy(self, args, count, vault_legacy_open);
     return secret == NULL ? NULL : bytes_from(secret);
 }
 
-static PyObject *handle_foreign_seal(Handle *self, PyObject *const *args, Py_ssize_t count)
+static PyObject *handle_legacy_seal(Handle *self, PyObject *const *args, Py_ssize_t count)
 {
-    vault_buf *value = foreign(self, args, count, vault_foreign_seal);
+    vault_buf *value = legacy(self, args, count, vault_legacy_seal);
     return value == NULL ? NULL : text_from(value);
 }
 
@@ -346,8 +346,8 @@ static PyMethodDef handle_methods[] = {
      "Raises as loading did."},
     {"_seal_batch", FAST(handle_seal_batch), METH_O, NULL},
     {"_open_batch", FAST(handle_open_batch), METH_O, NULL},
-    {"_foreign_open", FAST(handle_foreign_open), METH_FASTCALL, NULL},
-    {"_foreign_seal", FAST(handle_foreign_seal), METH_FASTCALL, NULL},
+    {"_legacy_open", FAST(handle_legacy_open), METH_FASTCALL, NULL},
+    {"_legacy_seal", FAST(handle_legacy_seal), METH_FASTCALL, NULL},
     {"_secret", FAST(handle_secret), METH_O, NULL},
     {"_optional_secret", FAST(handle_optional_secret), METH_O, NULL},
     {"_versions", FAST(handle_versions), METH_O, NULL},

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vault_core import Context, Error, ForeignKey, Sealer, Secret, Vault, _native, inspect
+from vault_core import Context, Error, LegacyKey, Sealer, Secret, Vault, _native, inspect
 
 LIST = Path(__file__).resolve().parents[2] / "tests/conformance"
 
@@ -70,18 +70,18 @@ def run(case: dict[str, Any], directory: Path) -> dict[str, Any]:
             return {"absent": True} if found is None else resolved(found)
         case "versions", Vault():
             return {"versions": [str(number).encode() for number, _ in loaded.versions(arguments["name"].decode())]}
-        case ("secret" | "optional_secret" | "versions") as call, Sealer() | ForeignKey():
-            # Python's sealers and foreign keys have no such method: what is beneath them refuses.
+        case ("secret" | "optional_secret" | "versions") as call, Sealer() | LegacyKey():
+            # Python's sealers and legacy keys have no such method: what is beneath them refuses.
             getattr(handle(loaded), f"_{call}")(arguments["name"].decode())
-        case "foreign_open", Sealer() | ForeignKey():
-            return {"value": handle(loaded)._foreign_open(*foreign(arguments), arguments["value"])}
-        case "foreign_seal", Sealer() | ForeignKey():
-            value = handle(loaded)._foreign_seal(*foreign(arguments), arguments["secret"])
-            return {"opens": handle(loaded)._foreign_open(*foreign(arguments), value)}
+        case "legacy_open", Sealer() | LegacyKey():
+            return {"value": handle(loaded)._legacy_open(*legacy(arguments), arguments["value"])}
+        case "legacy_seal", Sealer() | LegacyKey():
+            value = handle(loaded)._legacy_seal(*legacy(arguments), arguments["secret"])
+            return {"opens": handle(loaded)._legacy_open(*legacy(arguments), value)}
     pytest.fail("no such call")
 
 
-def load(vault: dict[str, Any], directory: Path) -> Sealer | ForeignKey | None:
+def load(vault: dict[str, Any], directory: Path) -> Sealer | LegacyKey | None:
     options: dict[str, Any] = {option: vault[option] for option in ("limit", "padded") if option in vault}
     if "config" in vault:
         variables = {name: text(value, directory) for name, value in vault.get("variables", {}).items()}
@@ -90,12 +90,12 @@ def load(vault: dict[str, Any], directory: Path) -> Sealer | ForeignKey | None:
     if "key_file" in vault:
         return Sealer.from_key_file(directory / vault["key_file"], **options)
     if "text_key_file" in vault:
-        return ForeignKey.from_key_file(directory / vault["text_key_file"], vault["format"])
+        return LegacyKey.from_key_file(directory / vault["text_key_file"], vault["format"])
     return None
 
 
-def handle(loaded: Sealer | ForeignKey) -> _native.Handle:
-    return loaded._handle if isinstance(loaded, ForeignKey) else loaded
+def handle(loaded: Sealer | LegacyKey) -> _native.Handle:
+    return loaded._handle if isinstance(loaded, LegacyKey) else loaded
 
 
 def context(arguments: Mapping[str, Any]) -> Context:
@@ -108,7 +108,7 @@ def context(arguments: Mapping[str, Any]) -> Context:
     return Context(**fields, extra=extra)
 
 
-def foreign(arguments: Mapping[str, bytes]) -> tuple[str | None, str, str | None]:
+def legacy(arguments: Mapping[str, bytes]) -> tuple[str | None, str, str | None]:
     keyring, tenant = (arguments[name].decode() if name in arguments else None for name in ("keyring", "tenant"))
     return keyring, arguments["format"].decode(), tenant
 

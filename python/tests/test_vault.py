@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import vault_core
 from conftest import CONTEXT
-from vault_core import Context, ForeignKey, Sealer, Vault, _native, errors, inspect
+from vault_core import Context, LegacyKey, Sealer, Vault, _native, errors, inspect
 from vault_core.text import decoded, encoded
 
 MARKER = "s3cret-marker-9f1c"
@@ -250,30 +250,30 @@ def test_the_configuration_of_the_environment(manifest: Path, monkeypatch: pytes
     assert Vault.load().secret("DB_PASSWORD").expose_text() == "from the process"
 
 
-def test_foreign_formats(tmp_path: Path) -> None:
+def test_legacy_formats(tmp_path: Path) -> None:
     path = tmp_path / "master_key"
     path.write_text(KEY_TEXT)
-    key = ForeignKey.from_key_file(path, "flowfile-v1")
+    key = LegacyKey.from_key_file(path, "flowfile-v1")
     value = key.seal("flowfile-v1", b"secret", tenant="7")
     assert value.startswith("$ffsec$1$7$")
     assert key.open("flowfile-v1", value) == key.open("flowfile-v1", value.encode()) == b"secret"
     with pytest.raises(errors.UnsupportedError):
-        ForeignKey.from_key_file(path, "vs1")
+        LegacyKey.from_key_file(path, "vs1")
     with pytest.raises(errors.MalformedError):
         key.open("flowfile-v1", "plain text")
     tmp_path.joinpath("vault.toml").write_text(
         'version = 1\n[keyring.flowfile]\nkind = "text"\nsources = ["file:master_key"]\n'
     )
     vault = Vault.load(tmp_path / "vault.toml")
-    assert vault.open_foreign("flowfile", "flowfile-v1", value) == b"secret"
+    assert vault.open_legacy("flowfile", "flowfile-v1", value) == b"secret"
     with pytest.raises(errors.ConfigError):
-        vault.seal_foreign("other", "flowfile-v1", b"secret", tenant="7")
+        vault.seal_legacy("other", "flowfile-v1", b"secret", tenant="7")
 
 
 def test_objects_are_not_copied(sealer: Sealer, load: Callable[..., Vault], tmp_path: Path) -> None:
     path = tmp_path / "master_key"
     path.write_text(KEY_TEXT)
-    key = ForeignKey.from_key_file(path, "flowfile-v1")
+    key = LegacyKey.from_key_file(path, "flowfile-v1")
     for each in (sealer, load(X="x"), load(X="x").secret("X"), key):
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
             with pytest.raises(TypeError):
@@ -339,7 +339,7 @@ def test_no_error_holds_a_value(sealer: Sealer, load: Callable[..., Vault], tmp_
         lambda: load(X=f"\udc80{MARKER}"),
         lambda: load(X=MARKER, X_FILE=str(path)).secret("X"),
         lambda: Sealer.from_key_file(path),
-        lambda: ForeignKey.from_key_file(path, "flowfile-v1").seal("flowfile-v1", MARKER.encode(), tenant="x"),
+        lambda: LegacyKey.from_key_file(path, "flowfile-v1").seal("flowfile-v1", MARKER.encode(), tenant="x"),
     ]
     for call in calls:
         with pytest.raises(errors.Error) as raised:

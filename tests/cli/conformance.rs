@@ -13,7 +13,7 @@ use crate::conformance_list::{Flat, run_all, with_prefix};
 fn every_case_that_can_be_typed() {
     let counts = run_all("cli", run);
     assert_eq!(counts.len(), 6);
-    // Fewer of `foreign_seal`, for which most cases name a keyring.
+    // Fewer of `legacy_seal`, for which most cases name a keyring.
     assert!(counts.values().all(|count| *count >= 10), "{counts:?}");
 }
 
@@ -24,8 +24,8 @@ fn run(case: &Flat, directory: &Path) -> Option<Flat> {
         "open" => (words(&["open", "--raw"]), "arguments.token"),
         "inspect" => (words(&["inspect", "--raw", "--json"]), "arguments.token"),
         "secret" => (words(&["get"]), "arguments.name"),
-        "foreign_seal" => (words(&["seal", "--raw", "--allow-empty"]), "arguments.secret"),
-        "foreign_open" => (words(&["open", "--raw"]), "arguments.value"),
+        "legacy_seal" => (words(&["seal", "--raw", "--allow-empty"]), "arguments.secret"),
+        "legacy_open" => (words(&["open", "--raw"]), "arguments.value"),
         _ => return None,
     };
     let call = text("call")?;
@@ -76,7 +76,7 @@ fn run(case: &Flat, directory: &Path) -> Option<Flat> {
     }
     came.remove("error");
     match call {
-        "seal" | "foreign_seal" => {
+        "seal" | "legacy_seal" => {
             let opens: Vec<_> = arguments
                 .iter()
                 .filter(|argument| !matches!(argument.as_str(), "--allow-empty" | "--padded"))

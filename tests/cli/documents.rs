@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use rusqlite::{Connection, params};
-use vault_core::foreign::{self, ForeignKey};
+use vault_core::legacy::{self, LegacyKey};
 use vault_core::{Config, Context, Format, Sealer, TextKey, Trim, Vault};
 
 use crate::Directory;
@@ -120,7 +120,7 @@ fn the_way_from_an_own_format_works_in_its_order() {
     fs::create_dir(directory.path("keys")).unwrap();
     directory.vault("key generate --out keys/flowfile_master_key_1").ok();
     let key = fs::read(directory.path("keys/flowfile_master_key_1")).unwrap();
-    let key = ForeignKey::new(TextKey::parse(&key, Trim::Python).unwrap());
+    let key = LegacyKey::new(TextKey::parse(&key, Trim::Python).unwrap());
     let connection = Connection::open(directory.path("flowfile_catalog.db")).unwrap();
     connection
         .execute_batch("CREATE TABLE secrets (id INTEGER PRIMARY KEY, name VARCHAR, encrypted_value TEXT, iv VARCHAR, user_id INTEGER)")
@@ -128,7 +128,7 @@ fn the_way_from_an_own_format_works_in_its_order() {
     for id in 1..=40_u64 {
         let format = if id % 3 == 0 { Format::FlowfileLegacyMaster } else { Format::FlowfileV1 };
         let tenant = (id % 7).to_string();
-        let value = foreign::seal(format, &key, Some(&tenant), crate::secret(id).as_bytes()).unwrap();
+        let value = legacy::seal(format, &key, Some(&tenant), crate::secret(id).as_bytes()).unwrap();
         connection
             .execute("INSERT INTO secrets VALUES (?1, ?2, ?3, '', ?4)", params![id, format!("n{id}"), value, id % 7])
             .unwrap();

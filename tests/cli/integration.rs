@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use rusqlite::{Connection, params};
-use vault_core::foreign::{self, ForeignKey};
+use vault_core::legacy::{self, LegacyKey};
 use vault_core::{Config, Context, Format, TextKey, Trim, Vault};
 
 use crate::Directory;
@@ -114,7 +114,7 @@ fn the_face_api_gets_a_new_key_and_goes_back() {
     run(&rotate, &app.directory);
     let query = "SELECT CAST(ip_address_encrypted AS TEXT) FROM consent_records";
     let moved = text(&connection, query, 3);
-    assert!(foreign::open(Format::FaceColumn, &key, None, moved.as_bytes()).is_err());
+    assert!(legacy::open(Format::FaceColumn, &key, None, moved.as_bytes()).is_err());
     let kept = text(&connection, "SELECT CAST(metadata_encrypted AS TEXT) FROM audit_logs", 3);
     assert_eq!(open(&key, Format::FaceJson, &kept), "{\"a\": 1}");
     run(&back, &app.directory);
@@ -154,7 +154,7 @@ fn social_publisher_moves_and_goes_back() {
     let query = "SELECT access_token FROM connected_channels";
     assert_eq!(open(&key, Format::SocialV1, &text(&connection, query, 6)), "6:telegram");
     run(&rotate, &app.directory);
-    assert!(foreign::open(Format::SocialV1, &key, None, text(&connection, query, 6).as_bytes()).is_err());
+    assert!(legacy::open(Format::SocialV1, &key, None, text(&connection, query, 6).as_bytes()).is_err());
     run(&back, &app.directory);
     for id in [1, 6] {
         let opened = open(&key, Format::SocialV1, &text(&connection, query, id));
@@ -180,9 +180,9 @@ impl App {
         Self { directory, heading }
     }
 
-    fn key(&self, name: &str, trim: Trim) -> ForeignKey {
+    fn key(&self, name: &str, trim: Trim) -> LegacyKey {
         let text = fs::read(self.directory.path("keys").join(name)).unwrap();
-        ForeignKey::new(TextKey::parse(&text, trim).unwrap())
+        LegacyKey::new(TextKey::parse(&text, trim).unwrap())
     }
 
     fn database(&self, name: &str) -> Connection {
@@ -204,12 +204,12 @@ fn section(heading: &str) -> String {
     sections.find(|section| section.starts_with(&format!("{heading}\n"))).unwrap().to_owned()
 }
 
-fn seal(key: &ForeignKey, format: Format, user: Option<u64>, secret: &str) -> String {
-    foreign::seal(format, key, user.map(|user| user.to_string()).as_deref(), secret.as_bytes()).unwrap()
+fn seal(key: &LegacyKey, format: Format, user: Option<u64>, secret: &str) -> String {
+    legacy::seal(format, key, user.map(|user| user.to_string()).as_deref(), secret.as_bytes()).unwrap()
 }
 
-fn open(key: &ForeignKey, format: Format, value: &str) -> String {
-    let opened = foreign::open(format, key, None, value.as_bytes()).unwrap();
+fn open(key: &LegacyKey, format: Format, value: &str) -> String {
+    let opened = legacy::open(format, key, None, value.as_bytes()).unwrap();
     String::from_utf8(opened.expose_secret().to_vec()).unwrap()
 }
 

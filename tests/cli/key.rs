@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::{App, Directory, FOREIGN, TOKENS, snapshot};
+use crate::{App, Directory, LEGACY, TOKENS, snapshot};
 
 #[test]
 fn a_generated_key_is_private_and_never_overwrites() {
@@ -124,7 +124,7 @@ fn a_first_key_is_added_while_other_keyrings_have_none() {
 
 #[test]
 fn a_key_that_a_value_came_back_under_is_not_destroyed() {
-    for (column, keyring, file) in [(TOKENS, "main", "kek_1"), (FOREIGN, "text", "text_1")] {
+    for (column, keyring, file) in [(TOKENS, "main", "kek_1"), (LEGACY, "text", "text_1")] {
         let app = App::new(column, 3);
         let vault = |line: &str| app.directory.vault(&format!("{line} --keyring {keyring}"));
         let (old, backup) = (app.primary(keyring), app.values());

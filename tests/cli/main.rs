@@ -40,7 +40,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
-use vault_core::foreign::{self, ForeignKey};
+use vault_core::legacy::{self, LegacyKey};
 use vault_core::{Context, Format, Sealer, TextKey, Trim};
 
 /// What a command said, and its exit status.
@@ -154,7 +154,7 @@ struct App {
     directory: Directory,
 }
 
-const FOREIGN: &str =
+const LEGACY: &str =
     "reads = [\"flowfile-v1\", \"flowfile-legacy-master\"]\nwrites = \"flowfile-v1\"\nkeyring = \"text\"\n";
 const TOKENS: &str = "reads = [\"vs1\", \"flowfile-v1\", \"flowfile-legacy-master\"]\nwrites = \"vs1\"\nkeyring = \"main\"\nreads_keyring = \"text\"\nlinked = true\n";
 
@@ -176,7 +176,7 @@ impl App {
                 sealer.seal(&context(id), secret(id).as_bytes()).unwrap().to_string()
             } else {
                 let format = if id % 3 == 0 { Format::FlowfileLegacyMaster } else { Format::FlowfileV1 };
-                foreign::seal(format, &text, Some(&tenant), secret(id).as_bytes()).unwrap()
+                legacy::seal(format, &text, Some(&tenant), secret(id).as_bytes()).unwrap()
             };
             connection
                 .execute("INSERT INTO secrets VALUES (?1, ?2, ?3, ?4)", params![id, tenant, format!("n{id}"), value])
@@ -211,8 +211,8 @@ impl App {
         connection.execute_batch(&fences.join(";")).unwrap();
     }
 
-    fn text_key(&self, name: &str) -> ForeignKey {
-        ForeignKey::new(TextKey::parse(&fs::read(self.directory.path(name)).unwrap(), Trim::Python).unwrap())
+    fn text_key(&self, name: &str) -> LegacyKey {
+        LegacyKey::new(TextKey::parse(&fs::read(self.directory.path(name)).unwrap(), Trim::Python).unwrap())
     }
 
     /// Generates and adds a key; returns its id.

@@ -3,10 +3,10 @@
 use std::fs;
 
 use serde_json::Value;
-use vault_core::foreign;
+use vault_core::legacy;
 use vault_core::{Format, Sealer};
 
-use crate::{App, FOREIGN, TOKENS, context, secret, snapshot};
+use crate::{App, LEGACY, TOKENS, context, secret, snapshot};
 
 fn json(told: &str) -> Value {
     let value: Value = serde_json::from_str(told).unwrap();
@@ -73,8 +73,8 @@ fn rotate_alone_waits_for_the_other_processes() {
 
 #[test]
 fn a_stopped_application_is_retired_in_one_go() {
-    let app = App::new(FOREIGN, 20);
-    app.configure(FOREIGN, 3);
+    let app = App::new(LEGACY, 20);
+    app.configure(LEGACY, 3);
     let old = app.primary("text");
     // Down to the last step, though nobody reads the first report.
     assert_eq!(app.directory.vault_unread("rotate --keyring text --app-stopped --yes --retire").code, 0);
@@ -133,7 +133,7 @@ fn a_dry_run_says_what_the_whole_sequence_would_do_and_ends_as_it_would() {
 
 #[test]
 fn a_plan_of_what_would_be_refused_is_refused() {
-    let app = App::new(FOREIGN, 6);
+    let app = App::new(LEGACY, 6);
     for line in ["rotate plan --keyring text", "rotate run -n --keyring text", "migrate app.secrets --to vs1 -n"] {
         let ran = app.directory.vault(line);
         assert!(ran.out.contains("6 rows"), "{line}: {ran:?}");
@@ -165,7 +165,7 @@ fn an_open_run_is_finished_before_the_next_key_is_promoted() {
 
 #[test]
 fn an_unlinked_application_is_rotated_while_it_is_stopped_and_then_moved_to_tokens() {
-    let app = App::new(FOREIGN, 90);
+    let app = App::new(LEGACY, 90);
     let refused = app.directory.vault("rotate --keyring text --yes").fails(23);
     assert!(refused.contains("stop every process") && refused.contains("--app-stopped"), "{refused}");
     assert_eq!(app.directory.vault("key list --keyring text").ok().lines().count(), 1, "and no key was made");
@@ -184,7 +184,7 @@ fn an_unlinked_application_is_rotated_while_it_is_stopped_and_then_moved_to_toke
     let file = file.filter(|name| name.starts_with("text_") && name != "text_1").collect::<Vec<_>>().remove(0);
     let key = app.text_key(&file);
     for (id, value) in app.values() {
-        let opened = foreign::open(Format::FlowfileV1, &key, None, value.as_bytes()).unwrap();
+        let opened = legacy::open(Format::FlowfileV1, &key, None, value.as_bytes()).unwrap();
         assert_eq!(opened.expose_secret(), secret(id).as_bytes());
     }
     app.directory.vault(&format!("key disable {old} --keyring text --yes")).ok();
@@ -220,7 +220,7 @@ fn a_dry_run_changes_no_byte_of_any_file() {
             ][..],
         ),
         (
-            FOREIGN,
+            LEGACY,
             &["rotate --keyring text --app-stopped -n", "migrate app.secrets --to vs1 --app-stopped -n", "status"][..],
         ),
     ] {
@@ -272,7 +272,7 @@ fn a_run_tells_how_it_ended() {
 /// One exclusive transaction neither waits nor paces itself: others stand still meanwhile.
 #[test]
 fn what_cannot_be_done_is_refused_before_anything_changes() {
-    let app = App::new(FOREIGN, 3);
+    let app = App::new(LEGACY, 3);
     let before = snapshot(app.directory.home.path());
     for line in [
         "rotate --keyring text --app-stopped --yes --rows-per-second 5",
@@ -289,7 +289,7 @@ fn what_cannot_be_done_is_refused_before_anything_changes() {
 
 #[test]
 fn a_column_is_rotated_under_its_own_keyring() {
-    let app = App::new(FOREIGN, 30);
+    let app = App::new(LEGACY, 30);
     let (main, text) = (app.primary("main"), app.primary("text"));
     let disagree = app.directory.vault("rotate --column app.secrets --keyring main --app-stopped --yes").fails(2);
     assert!(disagree.contains("written under keyring text, not main"), "{disagree}");

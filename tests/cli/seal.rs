@@ -76,9 +76,9 @@ fn tokens_are_objects_where_asked_and_secrets_never() {
     assert_eq!((&seen["token"], &seen["kid"]), (&sealed["token"], &sealed["kid"]));
     let lines = directory.vault_with(&format!("seal --json --lines --key-file kek {CONTEXT}"), b"one\ntwo").ok();
     assert_eq!(lines.lines().count(), 2);
-    let foreign = directory.vault_with("seal --json --format fernet --key-file kek", b"s3cret").ok();
-    let foreign: serde_json::Value = serde_json::from_str(&foreign).unwrap();
-    assert!(foreign["kid"].as_str().unwrap().starts_with('f'));
+    let legacy = directory.vault_with("seal --json --format fernet --key-file kek", b"s3cret").ok();
+    let legacy: serde_json::Value = serde_json::from_str(&legacy).unwrap();
+    assert!(legacy["kid"].as_str().unwrap().starts_with('f'));
     directory.vault_with(&format!("open --json --key-file kek {CONTEXT}"), token.as_bytes()).fails(2);
     directory.vault("key generate --json").fails(2);
     directory.vault_with(&format!("seal --seal-with kaaaaaaaaaaaaaaaa {CONTEXT}"), b"x").fails(2);
@@ -137,7 +137,7 @@ fn several_keys_open_and_one_is_chosen_to_seal() {
 }
 
 #[test]
-fn every_foreign_format_is_written_and_read() {
+fn every_legacy_format_is_written_and_read() {
     let directory = directory();
     for format in [
         "fernet",

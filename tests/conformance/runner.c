@@ -388,7 +388,7 @@ static void print_resolved(vault_resolved *secret)
     vault_resolved_free(secret);
 }
 
-static void run_foreign(const vault_handle *vault, int sealing)
+static void run_legacy(const vault_handle *vault, int sealing)
 {
     vault_str keyring = text("arguments.", "keyring"), format = text("arguments.", "format");
     vault_str tenant = text("arguments.", "tenant"), given = text("arguments.", sealing ? "secret" : "value");
@@ -398,14 +398,14 @@ static void run_foreign(const vault_handle *vault, int sealing)
     const uint8_t *data = (const uint8_t *)given.data;
     size_t len = given.len;
     if (sealing) {
-        status = vault_foreign_seal(vault, keyring.data, keyring.len, format.data, format.len, tenant.data, tenant.len,
+        status = vault_legacy_seal(vault, keyring.data, keyring.len, format.data, format.len, tenant.data, tenant.len,
                                     data, len, &value, &error);
         if (failed(status, &error))
             return;
         data = vault_buf_data(value);
         len = vault_buf_len(value);
     }
-    status = vault_foreign_open(vault, keyring.data, keyring.len, format.data, format.len, tenant.data, tenant.len, data,
+    status = vault_legacy_open(vault, keyring.data, keyring.len, format.data, format.len, tenant.data, tenant.len, data,
                                 len, &secret, &error);
     if (!failed(status, &error))
         print_buf(sealing ? "opens" : "value", secret);
@@ -451,8 +451,8 @@ static void run(const vault_handle *vault)
         print_inspection("", token.data, token.len);
     } else if (strcmp(call, "seal_batch") == 0 || strcmp(call, "open_batch") == 0) {
         run_batch(vault, strcmp(call, "seal_batch") == 0);
-    } else if (strcmp(call, "foreign_seal") == 0 || strcmp(call, "foreign_open") == 0) {
-        run_foreign(vault, strcmp(call, "foreign_seal") == 0);
+    } else if (strcmp(call, "legacy_seal") == 0 || strcmp(call, "legacy_open") == 0) {
+        run_legacy(vault, strcmp(call, "legacy_seal") == 0);
     } else if (strcmp(call, "secret") == 0) {
         if (!failed(vault_secret(vault, name.data, name.len, &secret, &error), &error))
             print_resolved(secret);

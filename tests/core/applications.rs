@@ -11,7 +11,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use serde_json::Value;
-use vault_core::foreign::{ForeignKey, open, seal};
+use vault_core::legacy::{LegacyKey, open, seal};
 use vault_core::{
     Error, Format, Generate, Kind, Manifest, Note, Preset, Resolved, Resolver, Result, SecretName, TextKey, Trim,
 };
@@ -127,10 +127,10 @@ fn master_key_forms_of_flowfile() {
     for case in cases(&vector_file("apps/flowfile.json")["master_key_env_forms"], 11) {
         let Some(used) = case["core"]["result"].as_str() else { continue };
         let user_key = URL_SAFE.encode(hex(&case["core"]["user1_key_hex"]));
-        let user_key = ForeignKey::new(TextKey::parse(user_key.as_bytes(), Trim::Nothing).unwrap());
+        let user_key = LegacyKey::new(TextKey::parse(user_key.as_bytes(), Trim::Nothing).unwrap());
         let token = seal(Format::Fernet, &user_key, None, b"probe").unwrap();
         let Ok(master) = TextKey::parse(used.as_bytes(), Trim::Nothing) else { continue };
-        match open(Format::FlowfileLegacyUser, &ForeignKey::new(master), Some("1"), token.as_bytes()) {
+        match open(Format::FlowfileLegacyUser, &LegacyKey::new(master), Some("1"), token.as_bytes()) {
             Ok(secret) => {
                 assert_eq!(secret.expose_secret(), b"probe");
                 derived += 1;
@@ -457,7 +457,7 @@ fn strict_refuses_what_the_applications_let_through() {
 /// Whether a text is a Fernet key without anything that a decoder has to pass over: then it is
 /// tried, and is not the key of this token.
 fn is_key(text: &[u8]) -> bool {
-    let of = |text: &[u8]| TextKey::parse(text, Trim::Nothing).map(ForeignKey::new);
+    let of = |text: &[u8]| TextKey::parse(text, Trim::Nothing).map(LegacyKey::new);
     let other = of(Generate::FernetKey.secret().unwrap().expose_secret()).unwrap();
     let token = seal(Format::Fernet, &other, None, b"probe").unwrap();
     of(text).is_ok_and(|key| open(Format::Fernet, &key, None, token.as_bytes()).unwrap_err().kind() == Kind::Corrupt)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use vault_core::foreign::{self, ForeignKey};
+use vault_core::legacy::{self, LegacyKey};
 use vault_core::{
     Config, Context, EntryName, Error, Format, HARD_LIMIT, Kind, Resolved, Sealer, SecretBytes, SecretName, Source,
     Token, Vault,
@@ -37,7 +37,7 @@ fn every_kind_of_error_is_expected_of_some_case() {
 enum Loaded {
     Declared(Box<Vault>, Option<Sealer>),
     KeyFile(Sealer),
-    TextKeyFile(ForeignKey),
+    TextKeyFile(LegacyKey),
     Nothing,
 }
 
@@ -110,19 +110,19 @@ fn try_run(case: &Case<'_>, directory: &Path) -> Result<Flat, Error> {
             Ok(Flat::new())
         }
         "inspect" => Ok(inspect(&token(case.bytes("arguments.token"), HARD_LIMIT)?)),
-        "foreign_open" => {
+        "legacy_open" => {
             let format: Format = case.text("arguments.format").parse()?;
-            value(&loaded.foreign_open(case, format, case.bytes("arguments.value"))?)
+            value(&loaded.legacy_open(case, format, case.bytes("arguments.value"))?)
         }
-        "foreign_seal" => {
+        "legacy_seal" => {
             let format: Format = case.text("arguments.format").parse()?;
             let (secret, tenant) = (case.bytes("arguments.secret"), case.get("arguments.tenant"));
             let sealed = match (&loaded, case.get("arguments.keyring")) {
-                (Loaded::Declared(vault, _), Some(keyring)) => vault.seal_foreign(keyring, format, tenant, secret)?,
-                (Loaded::TextKeyFile(key), None) => foreign::seal(format, key, tenant, secret)?,
+                (Loaded::Declared(vault, _), Some(keyring)) => vault.seal_legacy(keyring, format, tenant, secret)?,
+                (Loaded::TextKeyFile(key), None) => legacy::seal(format, key, tenant, secret)?,
                 _ => panic!("the case cannot be spelled in Rust"),
             };
-            let opened = loaded.foreign_open(case, format, sealed.as_bytes())?;
+            let opened = loaded.legacy_open(case, format, sealed.as_bytes())?;
             Ok(Flat::from([("opens".to_owned(), opened.expose_secret().to_vec())]))
         }
         other => panic!("unknown call {other}"),
@@ -142,7 +142,7 @@ fn load(case: &Case<'_>, directory: &Path) -> Result<Loaded, Error> {
     }
     if let Some(path) = case.get("vault.text_key_file") {
         let format = case.text("vault.format").parse()?;
-        return Ok(Loaded::TextKeyFile(ForeignKey::from_key_file(directory.join(path), format)?));
+        return Ok(Loaded::TextKeyFile(LegacyKey::from_key_file(directory.join(path), format)?));
     }
     let Some(path) = case.get("vault.config") else { return Ok(Loaded::Nothing) };
     let config = Config::with_profile(directory.join(path), case.get("vault.profile"))?;
@@ -174,11 +174,11 @@ impl Loaded {
         }
     }
 
-    fn foreign_open(&self, case: &Case<'_>, format: Format, value: &[u8]) -> Result<SecretBytes, Error> {
+    fn legacy_open(&self, case: &Case<'_>, format: Format, value: &[u8]) -> Result<SecretBytes, Error> {
         let tenant = case.get("arguments.tenant");
         match (self, case.get("arguments.keyring")) {
-            (Self::Declared(vault, _), Some(keyring)) => vault.open_foreign(keyring, format, tenant, value),
-            (Self::TextKeyFile(key), None) => foreign::open(format, key, tenant, value),
+            (Self::Declared(vault, _), Some(keyring)) => vault.open_legacy(keyring, format, tenant, value),
+            (Self::TextKeyFile(key), None) => legacy::open(format, key, tenant, value),
             _ => panic!("the case cannot be spelled in Rust"),
         }
     }

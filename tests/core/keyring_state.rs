@@ -250,7 +250,7 @@ mod vault {
     use std::path::PathBuf;
 
     use tempfile::TempDir;
-    use vault_core::foreign::{ForeignKey, seal};
+    use vault_core::legacy::{LegacyKey, seal};
     use vault_core::{Access, Change, Config, Context, Error, Format, KeyId, MasterKey, Scope, TextKey, Trim, Vault};
 
     use super::{key, refused};
@@ -340,8 +340,8 @@ mod vault {
         let kid = |text: &[u8]| TextKey::parse(text, Trim::Python).unwrap().kid();
         let connection = rusqlite::Connection::open(place.path("app.db")).unwrap();
         connection.execute_batch("CREATE TABLE secrets (id INTEGER PRIMARY KEY, v TEXT)").unwrap();
-        let foreign = ForeignKey::new(TextKey::parse(old, Trim::Python).unwrap());
-        let value = seal(Format::FlowfileV1, &foreign, Some("4"), b"not migrated").unwrap();
+        let legacy = LegacyKey::new(TextKey::parse(old, Trim::Python).unwrap());
+        let value = seal(Format::FlowfileV1, &legacy, Some("4"), b"not migrated").unwrap();
         connection.execute("INSERT INTO secrets VALUES (1, ?1)", [value]).unwrap();
         place.declare(
             "[keyring.text]\nkind = \"text\"\nsources = [\"file:keys/text_*\"]\nstate = \"text.keyring.toml\"\n\

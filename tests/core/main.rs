@@ -13,9 +13,9 @@ mod columns;
 mod conformance;
 #[path = "../conformance/list.rs"]
 mod conformance_list;
-mod foreign;
 mod keyring;
 mod keyring_state;
+mod legacy;
 mod manifest;
 mod postgres;
 mod properties;

@@ -233,7 +233,7 @@ fn mistakes_are_told_with_place_and_remedy() {
             ":19:17",
             "`reads_keyring` is of the same kind as `keyring`",
         ),
-        at("reads = ['fernet']\nwrites = 'vs1'", ":17:10", "a foreign format needs a keyring of kind \"text\""),
+        at("reads = ['fernet']\nwrites = 'vs1'", ":17:10", "a legacy format needs a keyring of kind \"text\""),
         at(
             "reads = ['fernet', 'social-v1']\nwrites = 'fernet'\nkeyring = 'text'",
             ":17:9",
@@ -471,7 +471,7 @@ state = "main.keyring.toml"           # absent: exactly one key may be loaded, a
 min_generation = 7
 require_backup = false
 
-[keyring.flowfile]                    # key texts of a foreign format
+[keyring.flowfile]                    # key texts of a legacy format
 kind = "text"
 sources = ["secret:FLOWFILE_MASTER_KEY", "file:/run/secrets/flowfile_master_key_*"]
 state = "flowfile.keyring.toml"

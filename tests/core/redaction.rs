@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use vault_core::foreign::{self, ForeignKey};
+use vault_core::legacy::{self, LegacyKey};
 use vault_core::{Context, Format, Keyring, Manifest, MasterKey, Sealer, SecretBytes, TextKey, Token, Trim};
 
 const SECRET: &str = "MARKER-secret-that-must-not-be-seen-anywhere";
@@ -56,18 +56,18 @@ fn nothing_that_is_printed_shows_a_key_or_a_secret() {
         Manifest::parse(&format!("version = 1\n[vault]\napp = {SECRET}"), std::path::Path::new("vault.toml"), None)
             .unwrap_err(),
     ];
-    let foreign_key = ForeignKey::new(TextKey::parse(&key_text, Trim::Python).unwrap());
-    told += &format!("{foreign_key:?}");
-    let other = ForeignKey::new(TextKey::parse(SECRET.as_bytes(), Trim::Python).unwrap());
+    let legacy_key = LegacyKey::new(TextKey::parse(&key_text, Trim::Python).unwrap());
+    told += &format!("{legacy_key:?}");
+    let other = LegacyKey::new(TextKey::parse(SECRET.as_bytes(), Trim::Python).unwrap());
     told += &format!("{other:?}");
     for format in Format::ALL {
-        errors.extend(foreign::open(format, &other, None, SECRET.as_bytes()).err());
-        errors.extend(foreign::open(format, &foreign_key, Some(SECRET), SECRET.as_bytes()).err());
-        errors.extend(foreign::seal(format, &foreign_key, Some(SECRET), SECRET.as_bytes()).err());
+        errors.extend(legacy::open(format, &other, None, SECRET.as_bytes()).err());
+        errors.extend(legacy::open(format, &legacy_key, Some(SECRET), SECRET.as_bytes()).err());
+        errors.extend(legacy::seal(format, &legacy_key, Some(SECRET), SECRET.as_bytes()).err());
         if let Ok(value) =
-            foreign::seal(format, &foreign_key, Some("1"), br#"{"a":"MARKER-secret-that-must-not-be-seen-anywhere"}"#)
+            legacy::seal(format, &legacy_key, Some("1"), br#"{"a":"MARKER-secret-that-must-not-be-seen-anywhere"}"#)
         {
-            errors.extend(foreign::open(format, &other, Some("1"), value.as_bytes()).err());
+            errors.extend(legacy::open(format, &other, Some("1"), value.as_bytes()).err());
         }
     }
     assert!(errors.len() > 40, "{} errors", errors.len());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rusqlite::{Connection, params};
 use vault_core::column::ContextTemplate;
-use vault_core::foreign::{ForeignKey, open, seal};
+use vault_core::legacy::{LegacyKey, open, seal};
 use vault_core::rotate::{End, Job, Rotation, RunOptions, Summary};
 use vault_core::{
     Access, Change, Config, Context, Error, Format, KeyId, Keyring, MasterKey, Scope, Sealer, TextKey, Token, Trim,
@@ -31,7 +31,7 @@ sources = [\"file:text_*\"]
 state = \"text.keyring.toml\"
 ";
 const TOKENS: &str = "reads = [\"vs1\", \"flowfile-v1\", \"flowfile-legacy-master\"]\nwrites = \"vs1\"\nkeyring = \"main\"\nreads_keyring = \"text\"\nlinked = true\n";
-const FOREIGN: &str =
+const LEGACY: &str =
     "reads = [\"flowfile-v1\", \"flowfile-legacy-master\"]\nwrites = \"flowfile-v1\"\nkeyring = \"text\"\n";
 const CONTEXT: &str = "context = { tenant = \"{user_id}\", name = \"{name}\", purpose = \"user-secret\" }\n";
 
@@ -86,8 +86,8 @@ impl App {
         kid
     }
 
-    fn text_key(&self, name: &str) -> ForeignKey {
-        ForeignKey::new(TextKey::parse(&fs::read(self.path(name)).unwrap(), Trim::Python).unwrap())
+    fn text_key(&self, name: &str) -> LegacyKey {
+        LegacyKey::new(TextKey::parse(&fs::read(self.path(name)).unwrap(), Trim::Python).unwrap())
     }
 
     fn insert(&self, id: u64, value: &str) {
@@ -106,7 +106,7 @@ impl App {
         }
     }
 
-    fn fill_foreign(&self, rows: u64) {
+    fn fill_legacy(&self, rows: u64) {
         let key = self.text_key("text_1");
         for id in 1..=rows {
             let format = if id % 3 == 0 { Format::FlowfileLegacyMaster } else { Format::FlowfileV1 };
@@ -282,9 +282,9 @@ fn a_run_does_not_look_at_everything_again_and_again() {
 /// A row in a second would take an hour.
 #[test]
 fn rows_that_are_only_looked_at_are_no_matter_for_the_throttle() {
-    let app = App::new(FOREIGN);
+    let app = App::new(LEGACY);
     app.configure(TOKENS);
-    app.fill_foreign(3_600);
+    app.fill_legacy(3_600);
     let mut options = batches_of(100);
     options.rows_per_second = Some(1);
     let summary = app.run(&Job::Rotate, &options).unwrap();
@@ -341,8 +341,8 @@ fn values_that_cannot_be_moved_are_listed_and_left() {
     let app = App::new(TOKENS);
     app.fill_tokens(50);
     let stranger = Sealer::new(Keyring::single(MasterKey::generate().unwrap()));
-    let foreign = stranger.seal(&context(51), b"x").unwrap().to_string();
-    app.insert(51, &foreign);
+    let legacy = stranger.seal(&context(51), b"x").unwrap().to_string();
+    app.insert(51, &legacy);
     let mut damaged = app.values()[9].1.clone();
     damaged.replace_range(30..31, if &damaged[30..31] == "A" { "B" } else { "A" });
     app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 10", [&damaged]).unwrap();
@@ -353,7 +353,7 @@ fn values_that_cannot_be_moved_are_listed_and_left() {
     let failed: Vec<_> = summary.failed.iter().map(|(row, _)| row.to_string()).collect();
     assert_eq!(failed, ["10", "51"], "also a value under a key that nobody knows");
     assert_eq!(app.values()[9].1, damaged);
-    assert_eq!(app.values()[50].1, foreign);
+    assert_eq!(app.values()[50].1, legacy);
     let vault = app.vault();
     let mut rotation = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap();
     let verification = rotation.verify().unwrap();
@@ -364,9 +364,9 @@ fn values_that_cannot_be_moved_are_listed_and_left() {
 }
 
 #[test]
-fn a_foreign_column_is_rotated_only_while_its_application_is_stopped() {
-    let app = App::new(FOREIGN);
-    app.fill_foreign(100);
+fn a_legacy_column_is_rotated_only_while_its_application_is_stopped() {
+    let app = App::new(LEGACY);
+    app.fill_legacy(100);
     let before = app.values();
     let new = app.promote_new("text");
     let refused = app.run(&Job::Rotate, &RunOptions::default()).unwrap_err();
@@ -401,7 +401,7 @@ fn a_foreign_column_is_rotated_only_while_its_application_is_stopped() {
 /// The owner of a shared secret is in its value; another id in the row does not replace it.
 #[test]
 fn the_owner_inside_a_value_is_kept() {
-    let app = App::new(FOREIGN);
+    let app = App::new(LEGACY);
     let key = app.text_key("text_1");
     app.insert(1, &seal(Format::FlowfileV1, &key, Some("99"), b"shared").unwrap());
     app.promote_new("text");
@@ -411,8 +411,8 @@ fn the_owner_inside_a_value_is_kept() {
 
 #[test]
 fn an_exclusive_run_that_is_stopped_has_changed_nothing() {
-    let app = App::new(FOREIGN);
-    app.fill_foreign(100);
+    let app = App::new(LEGACY);
+    app.fill_legacy(100);
     app.promote_new("text");
     let before = (app.values(), app.schema());
     let vault = app.vault();
@@ -436,7 +436,7 @@ fn with_second_column(column: &str, database: &str) -> App {
     fs::write(app.path("vault.toml"), format!("{config}[[column]]{second}")).unwrap();
     let other = Connection::open(app.path(database)).unwrap();
     other.execute_batch("CREATE TABLE others (id INTEGER PRIMARY KEY, user_id INTEGER, name TEXT, v TEXT)").unwrap();
-    app.fill_foreign(3);
+    app.fill_legacy(3);
     for (id, value) in app.values() {
         other.execute("INSERT INTO others VALUES (?1, ?1, 'x', ?2)", params![id, value]).unwrap();
     }
@@ -458,7 +458,7 @@ fn run_all(app: &App) -> Result<Vec<Summary>, vault_core::rotate::Unfinished> {
 
 #[test]
 fn an_exclusive_run_finishes_all_databases_or_changes_none() {
-    let app = with_second_column(FOREIGN, "other.db");
+    let app = with_second_column(LEGACY, "other.db");
     app.promote_new("text");
     let before = (app.values(), contents(&app, "other.db"), app.schema());
     let unchanged = || assert_eq!((app.values(), contents(&app, "other.db"), app.schema()), before);
@@ -499,7 +499,7 @@ fn an_exclusive_run_finishes_all_databases_or_changes_none() {
 
 #[test]
 fn one_database_may_be_declared_in_two_spellings() {
-    let app = with_second_column(FOREIGN, "app.db");
+    let app = with_second_column(LEGACY, "app.db");
     std::os::unix::fs::symlink(app.path("app.db"), app.path("link.db")).unwrap();
     let config = fs::read_to_string(app.path("vault.toml")).unwrap();
     let (first, second) = config.rsplit_once("app.db").unwrap();
@@ -526,8 +526,8 @@ fn what_was_done_before_an_error_is_told() {
 
 #[test]
 fn a_migration_goes_there_and_back() {
-    let app = App::new(FOREIGN);
-    app.fill_foreign(60);
+    let app = App::new(LEGACY);
+    app.fill_legacy(60);
     assert!(
         matches!(app.run(&Job::Migrate(Format::Vs1), &RunOptions::default()), Err(Error::Refused { .. })),
         "the application does not read it"
@@ -538,7 +538,7 @@ fn a_migration_goes_there_and_back() {
     app.all_open();
     app.vault().rotation(Scope::Column("c"), Access::Write).unwrap().abort().unwrap();
     app.configure(
-        &FOREIGN
+        &LEGACY
             .replace("reads = [", "reads = [\"vs1\", ")
             .replace("keyring = \"text\"", "keyring = \"text\"\nreads_keyring = \"main\"\nlinked = true"),
     );
@@ -556,7 +556,7 @@ fn a_migration_goes_there_and_back() {
 #[test]
 fn plain_text_is_taken_by_a_migration_and_by_nothing_else() {
     let app = App::new(&TOKENS.replace("\"flowfile-legacy-master\"]", "\"plaintext\"]"));
-    app.fill_foreign(2);
+    app.fill_legacy(2);
     app.insert(5, "in the clear");
     app.insert(6, "");
     let counted = app.vault().rotation(Scope::All, Access::Read).unwrap().count(true).unwrap().remove(0);
@@ -650,9 +650,9 @@ fn what_does_not_open_is_not_taken_for_plain_text() {
     app.configure(&reads(""));
     app.connect().execute_batch("DELETE FROM secrets").unwrap();
     let future = ["vs2.kaaaaaaaaaaaaaaaa.x", "vk10.x"].map(str::to_owned);
-    let foreign = formats[..7].iter().map(|(_, value)| value.clone());
+    let legacy = formats[..7].iter().map(|(_, value)| value.clone());
     let plain = [cbc.as_str(), "v1:x", "vs.x", "vsx1.y", "EAAAAAYsX7TsBAPZB", "a:b:c", "$ffsec"].map(str::to_owned);
-    for (id, value) in future.into_iter().chain(foreign).chain(plain).enumerate() {
+    for (id, value) in future.into_iter().chain(legacy).chain(plain).enumerate() {
         app.insert(id as u64, &value);
     }
     let summary = app.run(&Job::Migrate(Format::Vs1), &RunOptions::default()).unwrap();
@@ -866,7 +866,7 @@ fn columns_that_have_no_fence_are_no_obstacle_to_one() {
 #[test]
 fn what_stands_in_the_way_is_told_with_what_helps_against_it() {
     let app = App::new(TOKENS);
-    app.fill_foreign(2);
+    app.fill_legacy(2);
     let key = app.text_key("text_1").kid();
     app.promote_new("text");
     let vault = app.vault();
@@ -904,9 +904,9 @@ fn where_nothing_is_verified_nothing_is_clean() {
 
 #[test]
 fn failed_rows_are_all_counted_and_listed_while_they_fail() {
-    let app = App::new(FOREIGN);
+    let app = App::new(LEGACY);
     app.configure(TOKENS);
-    app.fill_foreign(2);
+    app.fill_legacy(2);
     let connection = app.connect();
     connection
         .execute_batch(
@@ -966,7 +966,7 @@ fn a_plan_tells_what_a_run_could_not_finish() {
     let count = good.count.unwrap();
     assert_eq!((good.end, good.rewritten, good.stale, count.under(old), count.stale), (End::Clean, 9, 9, 9, 9));
 
-    // A key that nobody knows, an unknown version, a foreign value.
+    // A key that nobody knows, an unknown version, a legacy value.
     let stranger = Sealer::new(Keyring::single(MasterKey::generate().unwrap()));
     for value in [stranger.seal(&context(1), b"x").unwrap().to_string(), "vs9.x".to_owned()] {
         app.insert(20, &value);
@@ -1011,7 +1011,7 @@ fn a_plan_tells_of_rows_outside_the_filter() {
 #[test]
 fn verification_forgets_finished_rotations_only() {
     let app = App::new(TOKENS);
-    app.fill_foreign(3);
+    app.fill_legacy(3);
     let vault = app.vault();
     let mut rotation = vault.rotation(Scope::All, Access::Write).unwrap();
     let jobs = |rotation: &mut Rotation<'_>, job: &Job| {

@@ -308,29 +308,29 @@ static void large_batches(const vault_handle *vault)
     vault_batch_free(sealed);
 }
 
-static void foreign(const char *directory, const vault_handle *vault)
+static void legacy(const char *directory, const vault_handle *vault)
 {
     vault_error *error = NULL;
     vault_config *config = NULL;
     vault_handle *one = NULL;
     vault_buf *value = NULL, *secret = NULL;
     char *path = join(directory, "keys/flowfile_1");
-    EXPECT(VAULT_OK, vault_foreign_seal(vault, "flowfile", 8, "flowfile-v1", 11, "7", 1, bytes("probe"), 5, &value, &error));
+    EXPECT(VAULT_OK, vault_legacy_seal(vault, "flowfile", 8, "flowfile-v1", 11, "7", 1, bytes("probe"), 5, &value, &error));
     CHECK(strncmp(chars(value), "$ffsec$1$7$", 11) == 0);
-    EXPECT(VAULT_OK, vault_foreign_open(vault, "flowfile", 8, "flowfile-v1", 11, NULL, 0, vault_buf_data(value),
+    EXPECT(VAULT_OK, vault_legacy_open(vault, "flowfile", 8, "flowfile-v1", 11, NULL, 0, vault_buf_data(value),
                                         vault_buf_len(value), &secret, &error));
     CHECK(strcmp(chars(secret), "probe") == 0);
     vault_buf_free(secret);
 
     EXPECT(VAULT_OK, vault_config_from_text_key_file(path, strlen(path), "flowfile-v1", 11, &config, &error));
     one = load(config);
-    EXPECT(VAULT_OK, vault_foreign_open(one, NULL, 0, "flowfile-v1", 11, NULL, 0, vault_buf_data(value),
+    EXPECT(VAULT_OK, vault_legacy_open(one, NULL, 0, "flowfile-v1", 11, NULL, 0, vault_buf_data(value),
                                         vault_buf_len(value), &secret, &error));
     vault_buf_free(secret);
-    EXPECT(VAULT_USAGE, vault_foreign_open(one, "flowfile", 8, "flowfile-v1", 11, NULL, 0, vault_buf_data(value),
+    EXPECT(VAULT_USAGE, vault_legacy_open(one, "flowfile", 8, "flowfile-v1", 11, NULL, 0, vault_buf_data(value),
                                            vault_buf_len(value), &secret, &error));
-    EXPECT(VAULT_UNSUPPORTED, vault_foreign_seal(vault, "flowfile", 8, "rot13", 5, NULL, 0, NULL, 0, &secret, &error));
-    EXPECT(VAULT_CONFIG, vault_foreign_seal(vault, "main", 4, "fernet", 6, NULL, 0, NULL, 0, &secret, &error));
+    EXPECT(VAULT_UNSUPPORTED, vault_legacy_seal(vault, "flowfile", 8, "rot13", 5, NULL, 0, NULL, 0, &secret, &error));
+    EXPECT(VAULT_CONFIG, vault_legacy_seal(vault, "main", 4, "fernet", 6, NULL, 0, NULL, 0, &secret, &error));
     EXPECT(VAULT_KEY_MISSING, vault_verify(one, "", 0, &error));
     vault_free(one);
     vault_buf_free(value);
@@ -425,12 +425,12 @@ static void misuse(const vault_handle *vault)
     EXPECT(VAULT_USAGE, vault_optional_secret(vault, "A", 1, NULL, &error));
     EXPECT(VAULT_USAGE, vault_versions_list(NULL, "A", 1, &versions, &error));
     EXPECT(VAULT_USAGE, vault_versions_list(vault, "A", 1, NULL, &error));
-    EXPECT(VAULT_USAGE, vault_foreign_open(NULL, NULL, 0, "fernet", 6, NULL, 0, NULL, 0, &buf, &error));
-    EXPECT(VAULT_USAGE, vault_foreign_open(vault, NULL, 0, "fernet", 6, NULL, 0, NULL, 0, &buf, &error));
-    EXPECT(VAULT_USAGE, vault_foreign_open(vault, NULL, 0, "fernet", 6, NULL, 0, NULL, 0, NULL, &error));
-    EXPECT(VAULT_USAGE, vault_foreign_seal(NULL, NULL, 0, "fernet", 6, NULL, 0, NULL, 0, &buf, &error));
-    EXPECT(VAULT_USAGE, vault_foreign_seal(vault, "flowfile", 8, "fernet", 6, NULL, 1, NULL, 0, &buf, &error));
-    EXPECT(VAULT_USAGE, vault_foreign_seal(vault, "flowfile", 8, "fernet", 6, NULL, 0, NULL, 1, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_legacy_open(NULL, NULL, 0, "fernet", 6, NULL, 0, NULL, 0, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_legacy_open(vault, NULL, 0, "fernet", 6, NULL, 0, NULL, 0, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_legacy_open(vault, NULL, 0, "fernet", 6, NULL, 0, NULL, 0, NULL, &error));
+    EXPECT(VAULT_USAGE, vault_legacy_seal(NULL, NULL, 0, "fernet", 6, NULL, 0, NULL, 0, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_legacy_seal(vault, "flowfile", 8, "fernet", 6, NULL, 1, NULL, 0, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_legacy_seal(vault, "flowfile", 8, "fernet", 6, NULL, 0, NULL, 1, &buf, &error));
 
     for (at = 0; at < sizeof huge / sizeof huge[0]; at++) {
         size_t len = huge[at];
@@ -441,9 +441,9 @@ static void misuse(const vault_handle *vault)
         EXPECT(VAULT_TOO_LARGE, vault_secret(vault, "x", len, &secret, &error));
         EXPECT(VAULT_TOO_LARGE, vault_optional_secret(vault, "x", len, &secret, &error));
         EXPECT(VAULT_TOO_LARGE, vault_versions_list(vault, "x", len, &versions, &error));
-        EXPECT(VAULT_TOO_LARGE, vault_foreign_open(vault, "x", len, "fernet", 6, NULL, 0, NULL, 0, &buf, &error));
-        EXPECT(VAULT_TOO_LARGE, vault_foreign_open(vault, NULL, 0, "fernet", len, NULL, 0, NULL, 0, &buf, &error));
-        EXPECT(VAULT_TOO_LARGE, vault_foreign_open(vault, NULL, 0, "fernet", 6, "x", len, NULL, 0, &buf, &error));
+        EXPECT(VAULT_TOO_LARGE, vault_legacy_open(vault, "x", len, "fernet", 6, NULL, 0, NULL, 0, &buf, &error));
+        EXPECT(VAULT_TOO_LARGE, vault_legacy_open(vault, NULL, 0, "fernet", len, NULL, 0, NULL, 0, &buf, &error));
+        EXPECT(VAULT_TOO_LARGE, vault_legacy_open(vault, NULL, 0, "fernet", 6, "x", len, NULL, 0, &buf, &error));
         if (at == 0)
             continue;
         EXPECT(VAULT_TOO_LARGE, vault_seal(vault, &context, bytes("x"), len, &buf, &error));
@@ -453,8 +453,8 @@ static void misuse(const vault_handle *vault)
         EXPECT(VAULT_TOO_LARGE, vault_inspect("x", len, &seen, &error));
         EXPECT(VAULT_TOO_LARGE, vault_seal_batch(vault, (const vault_item *)(const void *)&context, len, &batch, &error));
         EXPECT(VAULT_TOO_LARGE, vault_open_batch(vault, (const vault_item *)(const void *)&context, len, &batch, &error));
-        EXPECT(VAULT_TOO_LARGE, vault_foreign_open(vault, "flowfile", 8, "fernet", 6, NULL, 0, bytes("x"), len, &buf, &error));
-        EXPECT(VAULT_TOO_LARGE, vault_foreign_seal(vault, "flowfile", 8, "fernet", 6, NULL, 0, bytes("x"), len, &buf, &error));
+        EXPECT(VAULT_TOO_LARGE, vault_legacy_open(vault, "flowfile", 8, "fernet", 6, NULL, 0, bytes("x"), len, &buf, &error));
+        EXPECT(VAULT_TOO_LARGE, vault_legacy_seal(vault, "flowfile", 8, "fernet", 6, NULL, 0, bytes("x"), len, &buf, &error));
     }
     CHECK(buf == NULL && batch == NULL && config == NULL && loaded == NULL && secret == NULL && versions == NULL);
 
@@ -583,7 +583,7 @@ static void work(const vault_handle *vault)
 {
     vault_context context = user_secret("42"), other = user_secret("43");
     vault_error *error = NULL;
-    vault_buf *token = NULL, *secret = NULL, *same = NULL, *foreign_value = NULL;
+    vault_buf *token = NULL, *secret = NULL, *same = NULL, *legacy_value = NULL;
     vault_inspection seen;
     char kid[18];
     EXPECT(VAULT_OK, vault_seal(vault, &context, bytes("correct horse"), 13, &token, &error));
@@ -591,12 +591,12 @@ static void work(const vault_handle *vault)
     EXPECT(VAULT_OK, vault_rewrap(vault, chars(token), vault_buf_len(token), &same, &error));
     EXPECT(VAULT_OK, vault_verify(vault, chars(same), vault_buf_len(same), &error));
     EXPECT(VAULT_OK, vault_inspect(chars(token), vault_buf_len(token), &seen, &error));
-    EXPECT(VAULT_CONTEXT_MISMATCH, vault_open(vault, &other, chars(token), vault_buf_len(token), &foreign_value, &error));
+    EXPECT(VAULT_CONTEXT_MISMATCH, vault_open(vault, &other, chars(token), vault_buf_len(token), &legacy_value, &error));
     EXPECT(VAULT_MALFORMED, vault_verify(vault, "vs1.x", 5, &error));
-    EXPECT(VAULT_USAGE, vault_seal(vault, NULL, NULL, 0, &foreign_value, &error));
+    EXPECT(VAULT_USAGE, vault_seal(vault, NULL, NULL, 0, &legacy_value, &error));
     EXPECT(VAULT_OK, vault_primary(vault, kid, &error));
-    EXPECT(VAULT_OK, vault_foreign_seal(vault, "flowfile", 8, "flowfile-v1", 11, "7", 1, bytes("x"), 1, &foreign_value, &error));
-    vault_buf_free(foreign_value);
+    EXPECT(VAULT_OK, vault_legacy_seal(vault, "flowfile", 8, "flowfile-v1", 11, "7", 1, bytes("x"), 1, &legacy_value, &error));
+    vault_buf_free(legacy_value);
     vault_buf_free(same);
     vault_buf_free(secret);
     vault_buf_free(token);
@@ -623,7 +623,7 @@ int main(int count, char **arguments)
     vault = load_config(path);
     tokens(vault);
     secrets(vault);
-    foreign(arguments[1], vault);
+    legacy(arguments[1], vault);
     misuse(vault);
     forks(vault);
     threads(vault);

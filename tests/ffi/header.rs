@@ -7,7 +7,7 @@ use cbindgen::{Builder, Config};
 
 /// In the order in which the header tells of them.
 const SOURCES: [&str; 10] =
-    ["status", "error", "buf", "context", "config", "handle", "token", "batch", "foreign", "secret"];
+    ["status", "error", "buf", "context", "config", "handle", "token", "batch", "legacy", "secret"];
 
 #[test]
 fn it_is_generated() {

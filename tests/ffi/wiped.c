@@ -77,7 +77,7 @@ int main(int count, char **arguments)
     must(vault_seal(vault, &context, (const uint8_t *)"correct horse", 13, &token, NULL));
     must(vault_open(vault, &context, (const char *)vault_buf_data(token), vault_buf_len(token), &secret, NULL));
     must(vault_secret(vault, "DB_PASSWORD", 11, &resolved, NULL));
-    must(vault_foreign_seal(vault, "flowfile", 8, "fernet", 6, NULL, 0, (const uint8_t *)"probe", 5, &value, NULL));
+    must(vault_legacy_seal(vault, "flowfile", 8, "fernet", 6, NULL, 0, (const uint8_t *)"probe", 5, &value, NULL));
     item.context = &context;
     item.data = vault_buf_data(token);
     item.len = vault_buf_len(token);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread;
 
-use vault_core::foreign::{self, ForeignKey};
+use vault_core::legacy::{self, LegacyKey};
 use vault_core::{
     Config, Context, EntryName, Error, Format, Found, Keyring, KeyringState, MasterKey, Sealer, SecretBytes,
     SecretName, TextKey, Token, Trim, Vault, Version, WrappedKey, read_file,
@@ -274,31 +274,31 @@ fn store(files: &Files) {
 #[inline(never)]
 fn profile(files: &Files, format: Format) {
     let text = TextKey::parse(files.secret("text_1").expose_secret(), Trim::Python).unwrap();
-    let key = ForeignKey::new(text);
+    let key = LegacyKey::new(text);
     let user = USER.to_string();
     let plaintext = files.secret("plain-json");
     let value = if format.writable() {
-        foreign::seal(format, &key, Some(&user), plaintext.expose_secret()).unwrap()
+        legacy::seal(format, &key, Some(&user), plaintext.expose_secret()).unwrap()
     } else {
         files.text("social-legacy")
     };
-    let opened = foreign::open(format, &key, Some(&user), value.as_bytes()).unwrap();
+    let opened = legacy::open(format, &key, Some(&user), value.as_bytes()).unwrap();
     assert_eq!(opened.len(), plaintext.len());
     let wrong = value.replace(['a', 'A'], "b");
-    foreign::open(format, &key, Some(&user), wrong.as_bytes()).unwrap_err();
+    legacy::open(format, &key, Some(&user), wrong.as_bytes()).unwrap_err();
     alive();
 }
 
 #[inline(never)]
 fn threads(files: &Files) {
     let sealer = Sealer::new(Keyring::single(files.key("kek_1")));
-    let text = ForeignKey::new(TextKey::parse(files.secret("text_1").expose_secret(), Trim::Python).unwrap());
+    let text = LegacyKey::new(TextKey::parse(files.secret("text_1").expose_secret(), Trim::Python).unwrap());
     thread::scope(|scope| {
         scope.spawn(|| {
             let mine = sealer.seal(&context(), files.secret("plain-64").expose_secret()).unwrap();
             sealer.open(&context(), &mine).unwrap();
             token("kek_1", &mine);
-            foreign::seal(Format::FlowfileV1, &text, Some("5"), files.secret("plain-json").expose_secret()).unwrap();
+            legacy::seal(Format::FlowfileV1, &text, Some("5"), files.secret("plain-json").expose_secret()).unwrap();
         });
     });
     alive();

@@ -77,7 +77,7 @@ impl Master {
     }
 }
 
-/// A key text and everything that the foreign formats derive from it.
+/// A key text and everything that the legacy formats derive from it.
 pub(crate) fn text_key(text: &str, users: &[u64], needles: &mut Needles) {
     let add = |name: &str, key: &[u8], needles: &mut Needles| {
         needles.add(&format!("text key: {name}"), key);

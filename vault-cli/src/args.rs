@@ -89,7 +89,7 @@ pub(crate) enum Command {
     Seal(SealArgs),
     /// Open the token on standard input
     Open(OpenArgs),
-    /// Tell what a token or a foreign value is, without a key
+    /// Tell what a token or a legacy value is, without a key
     Inspect(InspectArgs),
     /// Count values by format and key: may the old key go?
     Status(StatusArgs),

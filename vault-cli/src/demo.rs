@@ -16,7 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use vault_core::foreign::ForeignKey;
+use vault_core::legacy::LegacyKey;
 use vault_core::{Config, Error, Format, Result, Sealer, TextKey, Vault};
 
 use application::Application;
@@ -78,7 +78,7 @@ impl Demo<'_> {
         let started = Instant::now();
         self.heading("An application's database")?;
         fs::create_dir(self.dir.join("keys")).map_err(|source| self.io(source))?;
-        self.configure(FOREIGN)?;
+        self.configure(LEGACY)?;
         self.vault("key generate --out keys/flowfile_master_key_1")?;
         let first = self.text_key("flowfile_master_key_1")?;
         let catalog = Catalog::create(&self.dir.join(CATALOG), values, &first)?;
@@ -96,8 +96,8 @@ impl Demo<'_> {
         let took = self.vault("rotate run --keyring flowfile --app-stopped")?;
         self.vault("rotate verify --keyring flowfile")?;
         self.say(&format!("{values} values written again in one exclusive transaction: {}", rate(values, took)))?;
-        self.expect("values that open under the new key alone", catalog.open_all_foreign(&second)?, values)?;
-        self.expect_none("values that open under the old key", catalog.open_all_foreign(&first)?, values)?;
+        self.expect("values that open under the new key alone", catalog.open_all_legacy(&second)?, values)?;
+        self.expect_none("values that open under the old key", catalog.open_all_legacy(&first)?, values)?;
         self.vault(&format!("key disable {} --keyring flowfile --yes", first.kid()))?;
 
         self.heading("From the application's own formats to vs1")?;
@@ -220,13 +220,13 @@ impl Demo<'_> {
         command
     }
 
-    fn text_key(&self, file: &str) -> Result<ForeignKey> {
+    fn text_key(&self, file: &str) -> Result<LegacyKey> {
         let path = [self.dir.join(file), self.dir.join("keys").join(file)].into_iter().find(|path| path.exists());
         let path = path.ok_or_else(|| broken("a key file is missing"))?;
         let content = fs::read(&path).map_err(|source| self.io(source))?;
         let key = TextKey::parse(&content, Format::FlowfileV1.trim())
             .map_err(|reason| Error::KeyMalformed { place: path.display().to_string(), reason })?;
-        Ok(ForeignKey::new(key))
+        Ok(LegacyKey::new(key))
     }
 
     fn loaded_key(&self, file: &str) -> Result<Sealer> {
@@ -310,7 +310,7 @@ fn stdout_failed(source: std::io::Error) -> Error {
 }
 
 /// As Flowfile is deployed: it knows one key and does not use this library.
-const FOREIGN: &str = r#"version = 1
+const LEGACY: &str = r#"version = 1
 
 [vault]
 app = "flowfile"

@@ -1,7 +1,7 @@
 //! `seal`, `open` and `inspect`: filters from standard input to standard output.
 
 use serde_json::json;
-use vault_core::foreign::{self, ForeignKey};
+use vault_core::legacy::{self, LegacyKey};
 use vault_core::{
     AnyKeyring, Context, Error, Format, HARD_LIMIT, KeyId, Keyring, MasterKey, Result, Sealer, SecretBytes, TextKey,
     Token, WrappedKey,
@@ -31,9 +31,9 @@ pub(crate) fn seal(args: &SealArgs, global: &Global, output: &mut Output) -> Out
                 let token = sealer.seal(&context, secret)?;
                 (token.to_string(), token.kid())
             }
-            Opener::Foreign(format, keys) => {
+            Opener::Legacy(format, keys) => {
                 let key = keys.first().ok_or_else(no_key)?;
-                (foreign::seal(*format, key, context.tenant_value(), secret)?, key.kid())
+                (legacy::seal(*format, key, context.tenant_value(), secret)?, key.kid())
             }
         };
         output.result(&token, json!({ "token": token, "kid": kid.as_str() }))
@@ -97,7 +97,7 @@ fn describe(value: &[u8], output: &mut Output) -> Result<(), Failure> {
             json!({ "token": text, "format": "vk1", "kid": wrapped.kid().as_str(), "wrapped": wrapped.inner().as_str() }),
         );
     }
-    let candidates = foreign::identify(value);
+    let candidates = legacy::identify(value);
     if candidates.is_empty() || candidates == [Format::Vs1] {
         let token = Token::parse(text, HARD_LIMIT)?;
         let seen = token.inspect();
@@ -116,7 +116,7 @@ fn describe(value: &[u8], output: &mut Output) -> Result<(), Failure> {
     let names: Vec<_> = candidates.iter().map(|format| format.as_str()).collect();
     let line = match candidates.as_slice() {
         [only] if !only.authenticated() => format!("{only} (unauthenticated)"),
-        [only] => match foreign::owner(value) {
+        [only] => match legacy::owner(value) {
             Some(uid) => format!("{only}: user {uid}"),
             None => only.to_string(),
         },
@@ -127,7 +127,7 @@ fn describe(value: &[u8], output: &mut Output) -> Result<(), Failure> {
 
 /// Keys that open, the one that seals first.
 enum Opener {
-    Foreign(Format, Vec<ForeignKey>),
+    Legacy(Format, Vec<LegacyKey>),
     Tokens(Vec<Sealer>),
 }
 
@@ -149,15 +149,15 @@ impl Opener {
         for path in &keys.key_file {
             contents.push((path.display().to_string(), input::key_file(path)?));
         }
-        if keys.format.is_foreign() {
+        if keys.format.is_legacy() {
             let mut loaded = Vec::new();
             for (place, content) in &contents {
                 let key = TextKey::parse(content.expose_secret(), keys.format.trim())
                     .map_err(|reason| Error::KeyMalformed { place: place.clone(), reason })?;
-                loaded.push(ForeignKey::new(key));
+                loaded.push(LegacyKey::new(key));
             }
-            put_first(&mut loaded, seal_with, ForeignKey::kid)?;
-            return Ok(Self::Foreign(keys.format, loaded));
+            put_first(&mut loaded, seal_with, LegacyKey::kid)?;
+            return Ok(Self::Legacy(keys.format, loaded));
         }
         let mut loaded = Vec::new();
         for (place, content) in &contents {
@@ -178,12 +178,12 @@ impl Opener {
                 let sealer = sealers.iter().find(|sealer| sealer.keyring().opening(token.kid()).is_ok());
                 return sealer.or(sealers.first()).ok_or_else(no_key)?.open(context, &token);
             }
-            Self::Foreign(format, keys) => (*format, keys),
+            Self::Legacy(format, keys) => (*format, keys),
         };
         let mut failure = no_key();
         let mut found = None;
         for key in keys {
-            match foreign::open(format, key, context.tenant_value(), value) {
+            match legacy::open(format, key, context.tenant_value(), value) {
                 Ok(secret) if format.authenticated() => return Ok(secret),
                 Ok(_) if found.is_some() => {
                     return Err(Error::Corrupt { what: "value, which gives a plausible secret under two keys," });

@@ -85,7 +85,7 @@ pub(crate) fn breakdown(count: &ColumnCount) -> Vec<String> {
     for (what, rows) in [
         ("failed", count.failed),
         ("stale", count.stale),
-        ("in a foreign format", count.unmigrated),
+        ("in a legacy format", count.unmigrated),
         ("NULL or empty", count.empty),
     ] {
         if rows > 0 {

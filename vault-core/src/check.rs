@@ -4,7 +4,7 @@
 //! `Vault::check` at everything that a vault's sources have of a secret.
 
 mod kind;
-mod stand_in;
+mod placeholder;
 mod weak;
 
 use crate::manifest::{SecretKind, SecretSpec};
@@ -98,7 +98,7 @@ pub fn judge(name: &SecretName, spec: &SecretSpec, value: &[u8]) -> Vec<Finding>
     if inner.is_empty() {
         return vec![empty(name, spec)];
     }
-    findings.extend(stand_in::no_secret(name, spec.kind, inner).or_else(|| fits(spec, inner.as_bytes())).or_else(
+    findings.extend(placeholder::no_secret(name, spec.kind, inner).or_else(|| fits(spec, inner.as_bytes())).or_else(
         || match spec.kind {
             SecretKind::Url => kind::url_password(inner),
             _ => weak::find(spec.kind, inner).or_else(|| short(name, spec, inner)).or_else(|| damaged(inner)),

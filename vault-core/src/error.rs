@@ -53,7 +53,7 @@ pub enum Error {
     #[error("the token was sealed for another context")]
     ContextMismatch,
 
-    /// Authentication failed: damage, forgery, or for foreign formats a wrong key.
+    /// Authentication failed: damage, forgery, or for legacy formats a wrong key.
     #[error("{what} does not authenticate: it is damaged, forged, or not under a loaded key")]
     Corrupt {
         /// What was being opened.

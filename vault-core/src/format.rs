@@ -9,7 +9,7 @@ use crate::key::{KeyId, Trim};
 
 /// A format of stored values: this project's own, or one that an application invented.
 ///
-/// Formats are declared, never guessed (docs/FORMAT.md, "Foreign formats").
+/// Formats are declared, never guessed (docs/FORMAT.md, "Legacy formats").
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Format {
@@ -82,7 +82,7 @@ impl Format {
 
     /// Whether an application invented it: its keys are key texts.
     #[must_use]
-    pub fn is_foreign(self) -> bool {
+    pub fn is_legacy(self) -> bool {
         !matches!(self, Self::Plaintext | Self::Vs1)
     }
 

@@ -26,7 +26,7 @@ const KID_LABEL: &[u8] = b"vault-core/kid/v1\0";
 /// Names a key: 17 characters computed from the key itself.
 ///
 /// The first letter is the type: `k` a local master key, `t` a tenant key, `f` the key text of a
-/// foreign format. It is public and may be logged.
+/// legacy format. It is public and may be logged.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct KeyId([u8; KID_LENGTH]);
 
@@ -102,7 +102,7 @@ impl core::str::FromStr for KeyId {
 
 /// A 32-byte master key and the text that it was read from.
 ///
-/// The text is kept exactly, because foreign formats derive from it.
+/// The text is kept exactly, because legacy formats derive from it.
 pub struct MasterKey {
     kid: KeyId,
     format: KeyFormat,
@@ -261,7 +261,7 @@ impl core::fmt::Debug for MasterKey {
     }
 }
 
-/// The key text of a foreign format: what an application hands to its own key derivation.
+/// The key text of a legacy format: what an application hands to its own key derivation.
 #[cfg(feature = "foreign")]
 pub struct TextKey {
     kid: KeyId,

@@ -1,27 +1,27 @@
 //! Keys that serve one purpose, and their states (docs/FORMAT.md, "Keyring").
 
 mod change;
+mod place;
 mod state;
-mod states;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-#[cfg(feature = "foreign")]
-use crate::foreign::ForeignKey;
 use crate::key::{KeyId, KeyTextError, MasterKey};
+#[cfg(feature = "foreign")]
+use crate::legacy::LegacyKey;
 use crate::primitives;
 use crate::time::Timestamp;
 
 pub use change::Retired;
 #[cfg(feature = "foreign")]
 pub(crate) use change::{NewKey, add, change, check, check_addition, hidden};
-pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
 #[cfg(feature = "foreign")]
-pub(crate) use states::{StateFile, States, rendered};
+pub(crate) use place::{StateFile, States, rendered};
+pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
 
-/// A key that a keyring can hold: [`MasterKey`] or `ForeignKey`.
+/// A key that a keyring can hold: [`MasterKey`] or `LegacyKey`.
 pub trait Material: sealed::Sealed + Send + Sync {
     /// The key's id.
     fn kid(&self) -> KeyId;
@@ -348,7 +348,7 @@ impl Material for MasterKey {
 }
 
 #[cfg(feature = "foreign")]
-impl sealed::Sealed for ForeignKey {
+impl sealed::Sealed for LegacyKey {
     const KIND: KeyringKind = KeyringKind::Text;
 
     fn mac(&self, canonical: &[u8]) -> [u8; 32] {
@@ -361,7 +361,7 @@ impl sealed::Sealed for ForeignKey {
 }
 
 #[cfg(feature = "foreign")]
-impl Material for ForeignKey {
+impl Material for LegacyKey {
     fn kid(&self) -> KeyId {
         self.kid()
     }
@@ -380,7 +380,7 @@ fn distinct<K: Material>(found: Vec<Found<K>>) -> Result<BTreeMap<KeyId, Found<K
             Some(known) if !primitives::equal(known.key.exact_text(), new.key.exact_text()) => {
                 return Err(refused(
                     format!("two texts have the key id {kid}: {} and {}", known.place, new.place),
-                    "keep one of them; foreign formats derive from the exact text",
+                    "keep one of them; legacy formats derive from the exact text",
                 ));
             }
             Some(_) => {}

@@ -55,8 +55,6 @@ pub mod dotenv;
 mod envelope;
 mod error;
 mod file;
-#[cfg(feature = "foreign")]
-pub mod foreign;
 mod format;
 #[cfg(feature = "foreign")]
 mod generate;
@@ -64,6 +62,8 @@ mod generate;
 mod glob;
 mod key;
 mod keyring;
+#[cfg(feature = "foreign")]
+pub mod legacy;
 #[cfg(feature = "foreign")]
 mod manifest;
 #[cfg(feature = "foreign")]

@@ -1,7 +1,7 @@
 //! `vault.toml`: what an operator declares.
 
-mod check;
 mod preset;
+mod reader;
 mod schema;
 mod secrets;
 mod text;
@@ -21,7 +21,7 @@ use crate::name::SecretName;
 use crate::os_keyring::OsKeyringItem;
 use crate::toml_text;
 
-use check::Reader;
+use reader::Reader;
 
 pub use preset::Preset;
 pub(crate) use secrets::{Piece, pieces};
@@ -187,7 +187,7 @@ impl Manifest {
             ),
             _ => (
                 KeyringKind::Text,
-                "a foreign format needs a keyring of kind \"text\": name it in `keyring` of a column that writes it or in `reads_keyring`",
+                "a legacy format needs a keyring of kind \"text\": name it in `keyring` of a column that writes it or in `reads_keyring`",
             ),
         };
         let main = (kind == KeyringKind::Kek).then_some(MAIN);

@@ -106,7 +106,7 @@ pub struct Summary {
     pub rewritten: u64,
     /// Rows that somebody else changed in between; a later pass met them again.
     pub lost: u64,
-    /// Rows in a foreign format where tokens are written, which a rotation met and a migration
+    /// Rows in a legacy format where tokens are written, which a rotation met and a migration
     /// moves.
     pub unmigrated: u64,
     /// Rows that could not be moved, all of them.

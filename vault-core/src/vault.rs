@@ -4,8 +4,8 @@
 mod check;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod databases;
-mod foreign;
 mod heartbeat;
+mod legacy;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rotation;
 mod store;
@@ -19,11 +19,11 @@ use self::heartbeat::Node;
 use crate::context::Context;
 use crate::error::{Error, Place, Result};
 use crate::file;
-use crate::foreign::ForeignKey;
 use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
 use crate::keyring::{
     self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey, StateFile, States,
 };
+use crate::legacy::LegacyKey;
 use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation};
 use crate::os_keyring::OsKeyring;
 use crate::registry::{self, RegisteredStates, Registry};
@@ -137,8 +137,8 @@ impl Config {
 pub enum AnyKeyring {
     /// Master keys, which seal tokens.
     Kek(Keyring<MasterKey>),
-    /// Key texts of a foreign format.
-    Text(Keyring<ForeignKey>),
+    /// Key texts of a legacy format.
+    Text(Keyring<LegacyKey>),
 }
 
 macro_rules! of_either {
@@ -565,8 +565,8 @@ fn master_key(place: &str, content: &SecretBytes, _: &KeyringSpec) -> Result<Mas
     MasterKey::parse_for_opening(content.expose_secret()).map_err(|reason| malformed(place, reason))
 }
 
-fn text_key(place: &str, content: &SecretBytes, spec: &KeyringSpec) -> Result<ForeignKey> {
-    TextKey::parse(content.expose_secret(), spec.trim).map(ForeignKey::new).map_err(|reason| malformed(place, reason))
+fn text_key(place: &str, content: &SecretBytes, spec: &KeyringSpec) -> Result<LegacyKey> {
+    TextKey::parse(content.expose_secret(), spec.trim).map(LegacyKey::new).map_err(|reason| malformed(place, reason))
 }
 
 fn malformed(place: &str, reason: KeyTextError) -> Error {

@@ -164,7 +164,7 @@ typedef struct vault_item {
 // Longer than the limit.
 #define VAULT_TOO_LARGE 9
 
-// Damaged, forged, or for foreign formats under another key.
+// Damaged, forged, or for legacy formats under another key.
 #define VAULT_CORRUPT 10
 
 // The token is authentic and belongs to another context.
@@ -295,11 +295,11 @@ vault_status vault_config_from_key_file(const char *path,
                                         struct vault_config **config,
                                         struct vault_error **error);
 
-// The one key text in a file, without a `vault.toml`, read as the application of a foreign format
-// reads it: such a vault reads and writes foreign formats, with `keyring` NULL.
+// The one key text in a file, without a `vault.toml`, read as the application of a legacy format
+// reads it: such a vault reads and writes legacy formats, with `keyring` NULL.
 //
 // Fails as vault_config_from_file, and with VAULT_UNSUPPORTED for a format that is not known or not
-// foreign.
+// legacy.
 VAULT_MUST_USE
 vault_status vault_config_from_text_key_file(const char *path,
                                              size_t path_len,
@@ -478,44 +478,44 @@ const struct vault_error *vault_batch_error(const struct vault_batch *batch,
 // Wipes what the items became and frees it, with the errors. NULL is nothing.
 void vault_batch_free(struct vault_batch *batch);
 
-// Opens a value in a foreign format, as in "flowfile-v1". `keyring` names a keyring of key texts in
+// Opens a value in a legacy format, as in "flowfile-v1". `keyring` names a keyring of key texts in
 // `vault.toml`, and is NULL for a vault of one text key file. `tenant` is the decimal user id where
 // the format needs one and the value does not carry it, else NULL. Where the keyring has several
 // keys, each that may open is tried: such values name no key.
 //
-// Fails with VAULT_UNSUPPORTED for a format that is not known or not foreign; VAULT_TOO_LARGE;
+// Fails with VAULT_UNSUPPORTED for a format that is not known or not legacy; VAULT_TOO_LARGE;
 // VAULT_MALFORMED if the syntax does not fit; VAULT_CORRUPT for a wrong key or an altered value;
 // VAULT_CONFIG for a keyring that is not declared or holds master keys; VAULT_USAGE.
 VAULT_MUST_USE
-vault_status vault_foreign_open(const struct vault_handle *vault,
-                                const char *keyring,
-                                size_t keyring_len,
-                                const char *format,
-                                size_t format_len,
-                                const char *tenant,
-                                size_t tenant_len,
-                                const uint8_t *value,
-                                size_t value_len,
-                                struct vault_buf **secret,
-                                struct vault_error **error);
+vault_status vault_legacy_open(const struct vault_handle *vault,
+                               const char *keyring,
+                               size_t keyring_len,
+                               const char *format,
+                               size_t format_len,
+                               const char *tenant,
+                               size_t tenant_len,
+                               const uint8_t *value,
+                               size_t value_len,
+                               struct vault_buf **secret,
+                               struct vault_error **error);
 
-// Writes a value in a foreign format under the primary key of a keyring of key texts. The
-// parameters are those of vault_foreign_open; `*value` becomes a text.
+// Writes a value in a legacy format under the primary key of a keyring of key texts. The
+// parameters are those of vault_legacy_open; `*value` becomes a text.
 //
 // Fails as there, and with VAULT_CANNOT_SEAL for a weak or published key, for a key text that is
 // not of the format's kind, and for formats that are never written.
 VAULT_MUST_USE
-vault_status vault_foreign_seal(const struct vault_handle *vault,
-                                const char *keyring,
-                                size_t keyring_len,
-                                const char *format,
-                                size_t format_len,
-                                const char *tenant,
-                                size_t tenant_len,
-                                const uint8_t *secret,
-                                size_t secret_len,
-                                struct vault_buf **value,
-                                struct vault_error **error);
+vault_status vault_legacy_seal(const struct vault_handle *vault,
+                               const char *keyring,
+                               size_t keyring_len,
+                               const char *format,
+                               size_t format_len,
+                               const char *tenant,
+                               size_t tenant_len,
+                               const uint8_t *secret,
+                               size_t secret_len,
+                               struct vault_buf **value,
+                               struct vault_error **error);
 
 // A deployment secret by name, from the first source that has it. NAME@previous or NAME@2 is an
 // older version from the store. Files and stores are read anew every time.

@@ -115,11 +115,11 @@ pub unsafe extern "C" fn vault_config_from_key_file(
     unsafe { guard(error, call) }
 }
 
-/// The one key text in a file, without a `vault.toml`, read as the application of a foreign format
-/// reads it: such a vault reads and writes foreign formats, with `keyring` NULL.
+/// The one key text in a file, without a `vault.toml`, read as the application of a legacy format
+/// reads it: such a vault reads and writes legacy formats, with `keyring` NULL.
 ///
 /// Fails as vault_config_from_file, and with VAULT_UNSUPPORTED for a format that is not known or not
-/// foreign.
+/// legacy.
 ///
 /// # Safety
 ///
@@ -139,8 +139,8 @@ pub unsafe extern "C" fn vault_config_from_text_key_file(
         let (path, config) = unsafe { (read_path(path, path_len)?, out(config)?) };
         // SAFETY: the rules of the header.
         let format: Format = unsafe { boundary::text(format, format_len, "format", MAX_TEXT)? }.parse()?;
-        if !format.is_foreign() {
-            return Err(vault_core::Error::Unsupported { what: "format: it is not a foreign one" }.into());
+        if !format.is_legacy() {
+            return Err(vault_core::Error::Unsupported { what: "format: it is not a legacy one" }.into());
         }
         config.give(Config::new(Origin::TextKeyFile { path, format }));
         Ok(())

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use vault_core::foreign::ForeignKey;
+use vault_core::legacy::LegacyKey;
 use vault_core::{Error as CoreError, Resolver, Sealer, Vault};
 
 use crate::boundary::{self, Failure, guard, out};
@@ -29,7 +29,7 @@ pub(crate) enum Loaded {
     Declared { vault: Box<Vault>, sealer: Option<Sealer> },
     InMemory { sealer: Sealer, resolver: Resolver },
     KeyFile(Sealer),
-    TextKeyFile(Box<ForeignKey>),
+    TextKeyFile(Box<LegacyKey>),
 }
 
 /// Loads a vault. The configuration stays the caller's.
@@ -124,7 +124,7 @@ impl Loaded {
             Origin::File { path, profile } => vault_core::Config::with_profile(path, profile.as_deref())?,
             Origin::KeyFile(path) => return Ok(Self::KeyFile(configured(Sealer::from_key_file(path)?, config))),
             Origin::TextKeyFile { path, format } => {
-                return Ok(Self::TextKeyFile(Box::new(ForeignKey::from_key_file(path, *format)?)));
+                return Ok(Self::TextKeyFile(Box::new(LegacyKey::from_key_file(path, *format)?)));
             }
         };
         let mut vault = match before {

@@ -16,8 +16,8 @@ mod buf;
 mod config;
 mod context;
 mod error;
-mod foreign;
 mod handle;
+mod legacy;
 mod secret;
 mod status;
 mod token;
@@ -38,8 +38,8 @@ pub use error::{
     Error, vault_error_free, vault_error_hint, vault_error_kind, vault_error_message, vault_error_public_status,
     vault_error_status,
 };
-pub use foreign::{vault_foreign_open, vault_foreign_seal};
 pub use handle::{Handle, vault_free, vault_load, vault_refresh};
+pub use legacy::{vault_legacy_open, vault_legacy_seal};
 pub use secret::{
     Resolved, Versions, vault_optional_secret, vault_resolved_free, vault_resolved_note, vault_resolved_notes,
     vault_resolved_source, vault_resolved_source_kind, vault_resolved_value, vault_resolved_version, vault_secret,

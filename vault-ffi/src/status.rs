@@ -28,7 +28,7 @@ pub const VAULT_MALFORMED: Status = 7;
 pub const VAULT_UNSUPPORTED: Status = 8;
 /// Longer than the limit.
 pub const VAULT_TOO_LARGE: Status = 9;
-/// Damaged, forged, or for foreign formats under another key.
+/// Damaged, forged, or for legacy formats under another key.
 pub const VAULT_CORRUPT: Status = 10;
 /// The token is authentic and belongs to another context.
 pub const VAULT_CONTEXT_MISMATCH: Status = 11;

@@ -27,11 +27,11 @@ library keeps, it wipes.
 from . import errors
 from ._native import Secret, version as __version__
 from .errors import *  # noqa: F403
-from .vault import Context, ForeignKey, Inspection, Sealer, Vault, inspect
+from .vault import Context, LegacyKey, Inspection, Sealer, Vault, inspect
 
 __all__ = [
     "Context",
-    "ForeignKey",
+    "LegacyKey",
     "Inspection",
     "Sealer",
     "Secret",

@@ -100,7 +100,7 @@ class TooLargeError(Error):
 
 
 class CorruptError(Error):
-    """Damaged, forged, or for foreign formats under another key."""
+    """Damaged, forged, or for legacy formats under another key."""
 
 
 class ContextMismatchError(Error):

@@ -239,29 +239,29 @@ class Vault(Sealer):
         """
         return self._versions(name)
 
-    def seal_foreign(self, keyring: str, format: str, secret: Buffer, *, tenant: str | None = None) -> str:
-        """Writes a value in a foreign format, as in "flowfile-v1", under the primary key of a keyring
+    def seal_legacy(self, keyring: str, format: str, secret: Buffer, *, tenant: str | None = None) -> str:
+        """Writes a value in a legacy format, as in "flowfile-v1", under the primary key of a keyring
         of key texts. `tenant` is the decimal user id where the format needs one.
 
-        Raises as `open_foreign`, and CannotSealError for a weak or published key, for a key text
+        Raises as `open_legacy`, and CannotSealError for a weak or published key, for a key text
         that is not of the format's kind, and for formats that are never written.
         """
-        return self._foreign_seal(keyring, format, tenant, secret)
+        return self._legacy_seal(keyring, format, tenant, secret)
 
-    def open_foreign(self, keyring: str, format: str, value: str | Buffer, *, tenant: str | None = None) -> bytes:
-        """Opens a value in a foreign format. `tenant` is the decimal user id where the format needs
+    def open_legacy(self, keyring: str, format: str, value: str | Buffer, *, tenant: str | None = None) -> bytes:
+        """Opens a value in a legacy format. `tenant` is the decimal user id where the format needs
         one and the value does not carry it. Where the keyring has several keys, each that may open
         is tried: such values name no key.
 
-        Raises UnsupportedError for a format that is not known or not foreign; TooLargeError;
+        Raises UnsupportedError for a format that is not known or not legacy; TooLargeError;
         MalformedError if the syntax does not fit; CorruptError for a wrong key or an altered value;
         ConfigError for a keyring that is not declared or holds master keys.
         """
-        return self._foreign_open(keyring, format, tenant, value)
+        return self._legacy_open(keyring, format, tenant, value)
 
 
-class ForeignKey:
-    """One key text, which reads and writes foreign formats without a `vault.toml`.
+class LegacyKey:
+    """One key text, which reads and writes legacy formats without a `vault.toml`.
 
     May be shared between threads, and used after `fork()`. Cannot be copied or pickled.
     """
@@ -270,14 +270,14 @@ class ForeignKey:
     _handle: _native.Handle
 
     def __new__(cls, *_: object, **__: object) -> Self:
-        raise TypeError("ForeignKey is made by from_key_file()")
+        raise TypeError("LegacyKey is made by from_key_file()")
 
     @classmethod
     def from_key_file(cls, path: str | os.PathLike[str], format: str) -> Self:
         """The one key text in a file, read as the application of a format reads it.
 
         Raises IoError, KeyMalformedError, TooLargeError; UnsupportedError for a format that is not
-        known or not foreign.
+        known or not legacy.
         """
         key = super().__new__(cls)
         key._handle = _native.Handle(
@@ -286,12 +286,12 @@ class ForeignKey:
         return key
 
     def seal(self, format: str, secret: Buffer, *, tenant: str | None = None) -> str:
-        """As `Vault.seal_foreign`."""
-        return self._handle._foreign_seal(None, format, tenant, secret)
+        """As `Vault.seal_legacy`."""
+        return self._handle._legacy_seal(None, format, tenant, secret)
 
     def open(self, format: str, value: str | Buffer, *, tenant: str | None = None) -> bytes:
-        """As `Vault.open_foreign`."""
-        return self._handle._foreign_open(None, format, tenant, value)
+        """As `Vault.open_legacy`."""
+        return self._handle._legacy_open(None, format, tenant, value)
 
     def __reduce__(self) -> str:
         raise TypeError(f"{type(self)!r} refuses to be copied and pickled")

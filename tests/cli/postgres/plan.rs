@@ -1,7 +1,7 @@
 //! What is said before anything is written.
 
 use vault_core::Format;
-use vault_core::foreign::{self, ForeignKey};
+use vault_core::legacy::{self, LegacyKey};
 use vault_core::{TextKey, Trim};
 
 use crate::secret;
@@ -99,12 +99,12 @@ fn a_column_too_short_for_what_would_be_written_is_refused() {
     let service = Service::new(0);
     service.directory.vault("key generate --out text_1").ok();
     let key = std::fs::read(service.directory.path("text_1")).unwrap();
-    let key = ForeignKey::new(TextKey::parse(&key, Trim::Python).unwrap());
+    let key = LegacyKey::new(TextKey::parse(&key, Trim::Python).unwrap());
     let mut client = service.database.connect();
     let mut longest = 0;
     for id in 1..=20_u64 {
         let tenant = (id % 7).to_string();
-        let value = foreign::seal(Format::FlowfileV1, &key, Some(&tenant), secret(id).as_bytes()).unwrap();
+        let value = legacy::seal(Format::FlowfileV1, &key, Some(&tenant), secret(id).as_bytes()).unwrap();
         longest = longest.max(value.len());
         let number = i64::try_from(id).unwrap();
         let statement = "INSERT INTO secrets VALUES ($1, $2, $3, $4)";

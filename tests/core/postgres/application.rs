@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 use std::fs;
 use std::path::PathBuf;
 
-use vault_core::foreign::{ForeignKey, seal};
+use vault_core::legacy::{LegacyKey, seal};
 use vault_core::rotate::{Job, Rotation, RunOptions, Summary};
 use vault_core::{Access, Change, Config, Context, Format, KeyId, MasterKey, Scope, TextKey, Token, Trim, Vault};
 
@@ -68,8 +68,8 @@ impl App {
         kid
     }
 
-    pub(super) fn text_key(&self, name: &str) -> ForeignKey {
-        ForeignKey::new(TextKey::parse(&fs::read(self.path(name)).unwrap(), Trim::Python).unwrap())
+    pub(super) fn text_key(&self, name: &str) -> LegacyKey {
+        LegacyKey::new(TextKey::parse(&fs::read(self.path(name)).unwrap(), Trim::Python).unwrap())
     }
 
     /// Rows 1 to `rows`, each with the value that `value` gives.
@@ -93,7 +93,7 @@ impl App {
         self.fill(rows, |id| vault.seal(&context(id), secret(id).as_bytes()).unwrap().to_string());
     }
 
-    pub(super) fn fill_foreign(&self, rows: u64) {
+    pub(super) fn fill_legacy(&self, rows: u64) {
         let key = self.text_key("text_1");
         self.fill(rows, |id| {
             seal(Format::FlowfileV1, &key, Some(&(id % 7).to_string()), secret(id).as_bytes()).unwrap()

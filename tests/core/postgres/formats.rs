@@ -4,7 +4,7 @@
 use std::fs;
 use std::thread;
 
-use vault_core::foreign::{open, seal};
+use vault_core::legacy::{open, seal};
 use vault_core::rotate::{End, Job, RunOptions};
 use vault_core::{Access, Error, Format, Scope, Token};
 
@@ -13,9 +13,9 @@ use super::application::{App, context, secret, stopped};
 const FLOWFILE: &str = "reads = [\"flowfile-v1\"]\nwrites = \"flowfile-v1\"\nkeyring = \"text\"\n";
 
 #[test]
-fn a_foreign_column_is_rotated_only_while_its_application_is_stopped() {
+fn a_legacy_column_is_rotated_only_while_its_application_is_stopped() {
     let app = App::new(FLOWFILE);
-    app.fill_foreign(60);
+    app.fill_legacy(60);
     let before = app.values();
     app.promote_new("text");
     let refused = app.run(&Job::Rotate, &RunOptions::default()).unwrap_err();
@@ -38,7 +38,7 @@ fn a_foreign_column_is_rotated_only_while_its_application_is_stopped() {
 #[test]
 fn an_exclusive_run_keeps_everything_or_nothing() {
     let app = App::new(FLOWFILE);
-    app.fill_foreign(30);
+    app.fill_legacy(30);
     app.promote_new("text");
     app.database.execute("UPDATE secrets SET v = '$ffsec$1$3$damaged' WHERE id = 17");
     let before = app.values();
@@ -61,7 +61,7 @@ fn a_commit_without_an_answer_is_told_as_that() {
     let app = App::new(FLOWFILE);
     app.promote_new("text");
     app.run(&Job::Rotate, &stopped()).unwrap();
-    app.fill_foreign(30);
+    app.fill_legacy(30);
     app.database.execute(
         "CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
             PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use vault_core::foreign::{ForeignKey, open};
+use vault_core::legacy::{LegacyKey, open};
 use vault_core::rotate::{End, Job, RunOptions};
 use vault_core::{Format, TextKey, Token, Trim};
 
@@ -23,7 +23,7 @@ fn of<'a>(list: &'a Value, field: &str, key: &str) -> Vec<&'a Value> {
     list.as_array().unwrap().iter().filter(|case| text(&case[field]) == key).collect()
 }
 
-fn opens_as(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &str, secret: &str) {
+fn opens_as(format: Format, key: &LegacyKey, tenant: Option<&str>, value: &str, secret: &str) {
     assert_eq!(open(format, key, tenant, value.as_bytes()).unwrap().expose_secret(), secret.as_bytes());
 }
 
@@ -206,7 +206,7 @@ fn what_face_wrote_is_rotated_in_its_columns_of_bytes() {
     )
     .unwrap();
     app.promote_new("text");
-    let new = ForeignKey::new(TextKey::parse(&fs::read(app.path("text_2")).unwrap(), Trim::LineBreak).unwrap());
+    let new = LegacyKey::new(TextKey::parse(&fs::read(app.path("text_2")).unwrap(), Trim::LineBreak).unwrap());
     let vault = app.vault();
     let mut rotation = vault.rotation(vault_core::Scope::Keyring("text"), vault_core::Access::Write).unwrap();
     let summaries = rotation.run(&Job::Rotate, &stopped(), &mut |_| core::ops::ControlFlow::Continue(())).unwrap();

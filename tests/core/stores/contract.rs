@@ -128,9 +128,9 @@ fn a_batch_is_put_whole(f: &Fixture) {
     assert_eq!(f.store.put(&new).unwrap(), vec![1; 50]);
     assert_eq!(f.store.names().unwrap().len(), 50);
     let other = Sealer::new(Keyring::single(MasterKey::generate().unwrap()));
-    let foreign = other.seal(&Context::new(STORE_ENTRY), b"x").unwrap();
+    let legacy = other.seal(&Context::new(STORE_ENTRY), b"x").unwrap();
     let mut new = new;
-    new.push(NewEntry { name: &names[0], purpose: STORE_ENTRY, token: &foreign });
+    new.push(NewEntry { name: &names[0], purpose: STORE_ENTRY, token: &legacy });
     assert!(f.store.put(&new).is_err());
     assert_eq!(f.store.page(None, 1_000).unwrap().len(), 50);
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
-use vault_core::foreign::{self, ForeignKey};
+use vault_core::legacy::{self, LegacyKey};
 use vault_core::{Context, Error, Format, Result, Sealer, Token};
 
 /// A column that holds secrets: table, value column.
@@ -35,7 +35,7 @@ impl Catalog {
     }
 
     /// Creates the tables as Flowfile does and seals `values` secrets as it does.
-    pub(super) fn create(path: &Path, values: u64, key: &ForeignKey) -> Result<Self> {
+    pub(super) fn create(path: &Path, values: u64, key: &LegacyKey) -> Result<Self> {
         let mut catalog = Self::open(path)?;
         catalog.0.execute_batch(SCHEMA).map_err(failed)?;
         let transaction = catalog.0.transaction().map_err(failed)?;
@@ -55,7 +55,7 @@ impl Catalog {
                 6..=7 => Format::FlowfileLegacyUser,
                 _ => Format::FlowfileLegacyMaster,
             };
-            let value = foreign::seal(format, key, Some(&tenant), secret(table, id, 0).as_bytes())?;
+            let value = legacy::seal(format, key, Some(&tenant), secret(table, id, 0).as_bytes())?;
             match table {
                 "secrets" => transaction.execute(
                     "INSERT INTO secrets (id, name, encrypted_value, iv, user_id) VALUES (?1, 'secret_' || ?1, ?2, '', ?3)",
@@ -74,12 +74,12 @@ impl Catalog {
     }
 
     /// Opens every value under one key of the application's own formats.
-    pub(super) fn open_all_foreign(&self, key: &ForeignKey) -> Result<Opened> {
+    pub(super) fn open_all_legacy(&self, key: &LegacyKey) -> Result<Opened> {
         self.each(|table, id, tenant, _, value| {
             let formats = [Format::FlowfileV1, Format::FlowfileLegacyUser, Format::FlowfileLegacyMaster];
             formats.iter().any(|format| {
                 format.fits(value.as_bytes())
-                    && foreign::open(*format, key, Some(tenant), value.as_bytes())
+                    && legacy::open(*format, key, Some(tenant), value.as_bytes())
                         .is_ok_and(|opened| opened.expose_secret() == secret(table, id, 0).as_bytes())
             })
         })

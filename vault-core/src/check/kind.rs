@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::key::{KeyFormat, decode, published};
 use crate::manifest::{SecretKind, SecretSpec};
 
-use super::{Finding, stand_in};
+use super::{Finding, placeholder};
 
 /// Whether a value has the type and length of its declaration; nothing else is asked. One finding
 /// at most: the first reason why not.
@@ -62,14 +62,14 @@ pub(super) fn url_password(text: &str) -> Option<Finding> {
     let name = user.split_once(':').map_or(user, |(name, _)| name);
     let plain = unescape(password);
     let plain = core::str::from_utf8(&plain).unwrap_or(password);
-    let is_known = |text: &str| published(text.as_bytes()) || stand_in::is_common(text);
+    let is_known = |text: &str| published(text.as_bytes()) || placeholder::is_common(text);
     if is_known(plain) || is_known(password) || !password.is_empty() && name == password {
-        return Some(stand_in::public());
+        return Some(placeholder::public());
     }
-    if stand_in::is_unexpanded(plain) {
-        return Some(stand_in::unexpanded());
+    if placeholder::is_unexpanded(plain) {
+        return Some(placeholder::unexpanded());
     }
-    (!plain.is_empty() && stand_in::is_placeholder(plain)).then(stand_in::placeholder)
+    (!plain.is_empty() && placeholder::is_placeholder(plain)).then(placeholder::placeholder)
 }
 
 fn unescaped() -> Finding {

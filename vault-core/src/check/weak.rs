@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 use crate::key::{KeyTextError, decode, flaw};
 use crate::manifest::SecretKind;
 
-use super::{Finding, stand_in};
+use super::{Finding, placeholder};
 
 /// Why a value protects nothing. What 32 bytes are written as is judged as a key is.
 pub(super) fn find(kind: SecretKind, text: &str) -> Option<Finding> {
@@ -16,7 +16,7 @@ pub(super) fn find(kind: SecretKind, text: &str) -> Option<Finding> {
     let pattern = match decode(text.as_bytes(), &mut key) {
         Ok(_) => match flaw(&key, text.as_bytes())? {
             KeyTextError::Weak(weakness) => weakness.to_string(),
-            _ => return Some(stand_in::public()),
+            _ => return Some(placeholder::public()),
         },
         Err(_) => pattern(text.as_bytes())?.to_owned(),
     };

@@ -1,9 +1,9 @@
 //! Columns of SQLite databases.
 
-mod check;
 mod fence;
 mod runs;
 mod sql;
+mod table;
 mod write;
 
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::key::KeyId;
 
 use super::{Cell, Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
 
-use check::Table;
 use sql::Sql;
+use table::Table;
 use write::Stop;
 
 /// Bytes after which a page ends, so that long values do not fill the memory.

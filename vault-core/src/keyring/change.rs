@@ -13,8 +13,8 @@ use crate::key::KeyId;
 use crate::primitives;
 use crate::secret::SecretBytes;
 
+use super::place::{StateFile, States};
 use super::state::{Change, KeyState, KeyringState};
-use super::states::{StateFile, States};
 use super::{Keyring, Material, refused};
 
 /// The proof that no value needs a key: verification hands it out, and disabling and destroying the

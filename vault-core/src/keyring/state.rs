@@ -80,7 +80,7 @@ pub enum KeyringKind {
     /// Master keys of 32 bytes.
     #[default]
     Kek,
-    /// Key texts of a foreign format.
+    /// Key texts of a legacy format.
     Text,
 }
 

@@ -63,7 +63,7 @@ fn keyring() -> Value {
         (
             "kind",
             false,
-            "\"kek\": 32-byte master keys, which seal tokens (the default). \"text\": key texts of a foreign format.",
+            "\"kek\": 32-byte master keys, which seal tokens (the default). \"text\": key texts of a legacy format.",
             one_of(&["kek", "text"]),
         ),
         (

@@ -54,7 +54,7 @@ pub(super) struct Tally {
     pub(super) rewritten: u64,
     /// Changed by somebody else between reading and writing.
     pub(super) lost: u64,
-    /// Open in a foreign format where tokens are written.
+    /// Open in a legacy format where tokens are written.
     pub(super) unmigrated: u64,
     /// Could not be converted.
     pub(super) failed: Failures,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::column::{ColumnSpec, ContextTemplate, Row, Selection};
 use crate::error::{Error, Result};
-use crate::foreign::{self, ForeignKey};
 use crate::format::Format;
 use crate::key::KeyId;
 use crate::keyring::Keyring;
+use crate::legacy::{self, LegacyKey};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
 use crate::token::{HARD_LIMIT, Token, WrappedKey};
@@ -21,7 +21,7 @@ pub enum Job {
     Migrate(Format),
     /// Tokens that were sealed for the old context, sealed again for the declared one.
     Reseal(ContextTemplate),
-    /// Every value under the primary key: rewrapped, or for a foreign format written again.
+    /// Every value under the primary key: rewrapped, or for a legacy format written again.
     Rotate,
     /// Every token opened with its context and sealed again under the primary key and a new data
     /// key, once in a run; then as [`Rotate`](Self::Rotate).
@@ -46,8 +46,8 @@ impl Job {
 pub struct ColumnKeys {
     /// For tokens.
     pub sealer: Option<Sealer>,
-    /// For foreign formats.
-    pub foreign: Option<Keyring<ForeignKey>>,
+    /// For legacy formats.
+    pub legacy: Option<Keyring<LegacyKey>>,
 }
 
 /// What became of one value.
@@ -58,7 +58,7 @@ pub(super) enum Outcome {
     Failed(Error),
     /// It should become this text.
     Rewrite(String),
-    /// It opens, in a foreign format where tokens are written: no affair of a rotation.
+    /// It opens, in a legacy format where tokens are written: no affair of a rotation.
     Unmigrated,
 }
 
@@ -85,7 +85,7 @@ pub(super) struct Converter<'a> {
     /// Whether a deep rotation seals tokens again that are under the primary key already.
     afresh: bool,
     sealer: Option<Sealer>,
-    foreign: Option<&'a Keyring<ForeignKey>>,
+    legacy: Option<&'a Keyring<LegacyKey>>,
 }
 
 /// A value that was opened.
@@ -98,7 +98,7 @@ impl<'a> Converter<'a> {
     pub(super) fn new(spec: &'a ColumnSpec, keys: &'a ColumnKeys, job: &'a Job) -> Self {
         // What an application sealed under a raised limit must still move.
         let sealer = keys.sealer.clone().map(|sealer| sealer.with_limit(HARD_LIMIT));
-        Self { spec, job, afresh: false, sealer, foreign: keys.foreign.as_ref() }
+        Self { spec, job, afresh: false, sealer, legacy: keys.legacy.as_ref() }
     }
 
     /// The same for the pass of a deep rotation that leaves no token as it is.
@@ -130,7 +130,7 @@ impl<'a> Converter<'a> {
 
     /// The key that values are under when the job is done.
     pub(super) fn target(&self) -> Result<KeyId> {
-        if self.goal() == Format::Vs1 { self.sealer()?.primary() } else { Ok(self.foreign()?.primary()?.kid()) }
+        if self.goal() == Format::Vs1 { self.sealer()?.primary() } else { Ok(self.legacy()?.primary()?.kid()) }
     }
 
     pub(super) fn convert(&self, row: &Row) -> Outcome {
@@ -152,7 +152,7 @@ impl<'a> Converter<'a> {
                 sealer.rewrap_key(&wrapped)?;
                 Ok(Recognised { format: Format::Vs1, kid: Some(wrapped.kid()) })
             }
-            Shape::Other => self.open_foreign(row, true).map(|opened| opened.recognised),
+            Shape::Other => self.open_legacy(row, true).map(|opened| opened.recognised),
         }
     }
 
@@ -169,28 +169,28 @@ impl<'a> Converter<'a> {
             (Shape::Token, goal) => {
                 if !matches!(self.job, Job::Migrate(_)) {
                     return Err(Error::Malformed {
-                        what: "value: a token in a column that writes a foreign format; migrate it",
+                        what: "value: a token in a column that writes a legacy format; migrate it",
                     });
                 }
                 let secret = self.sealer()?.open(&row.context(&self.spec.context)?, &token(value)?)?;
-                self.write_foreign(goal, row, &secret).map(Outcome::Rewrite)
+                self.write_legacy(goal, row, &secret).map(Outcome::Rewrite)
             }
             (Shape::Other, Format::Vs1) => match self.job {
                 Job::Migrate(_) => {
-                    let opened = self.open_foreign(row, true)?;
+                    let opened = self.open_legacy(row, true)?;
                     let token =
                         self.sealer()?.seal(&row.context(&self.spec.context)?, opened.secret.expose_secret())?;
                     Ok(Outcome::Rewrite(token.text()))
                 }
                 Job::Reseal(_) => Err(Error::Malformed { what: "value: not a token; migrate the column first" }),
-                Job::Rotate | Job::RotateDeep => self.open_foreign(row, true).map(|_| Outcome::Unmigrated),
+                Job::Rotate | Job::RotateDeep => self.open_legacy(row, true).map(|_| Outcome::Unmigrated),
             },
             (Shape::Other, goal) => {
-                let opened = self.open_foreign(row, matches!(self.job, Job::Migrate(_)))?;
+                let opened = self.open_legacy(row, matches!(self.job, Job::Migrate(_)))?;
                 if opened.recognised == (Recognised { format: goal, kid: Some(self.target()?) }) {
                     return Ok(Outcome::Current);
                 }
-                self.write_foreign(goal, row, &opened.secret).map(Outcome::Rewrite)
+                self.write_legacy(goal, row, &opened.secret).map(Outcome::Rewrite)
             }
         }
     }
@@ -225,21 +225,21 @@ impl<'a> Converter<'a> {
         }
     }
 
-    fn write_foreign(&self, goal: Format, row: &Row, secret: &SecretBytes) -> Result<String> {
-        let owner = foreign::owner(row.value.as_bytes()).map(|uid| uid.to_string());
+    fn write_legacy(&self, goal: Format, row: &Row, secret: &SecretBytes) -> Result<String> {
+        let owner = legacy::owner(row.value.as_bytes()).map(|uid| uid.to_string());
         let context = row.context(&self.spec.context)?;
         let tenant = owner.as_deref().or(context.tenant_value());
-        foreign::seal(goal, self.foreign()?.primary()?, tenant, secret.expose_secret())
+        legacy::seal(goal, self.legacy()?.primary()?, tenant, secret.expose_secret())
     }
 
     /// Opens a value that names no key: the formats that the column reads are tried in order where
     /// the syntax fits, under the keys of its keyring with the target first, and the format's MAC
     /// decides. Plain text is read last, and only where the caller asks for it.
-    fn open_foreign(&self, row: &Row, plaintext: bool) -> Result<Opened> {
+    fn open_legacy(&self, row: &Row, plaintext: bool) -> Result<Opened> {
         let value = row.value.as_bytes();
         let mut failure = None;
         let formats = self.spec.reads.iter().copied();
-        for format in formats.filter(|format| format.is_foreign() && format.fits(value)) {
+        for format in formats.filter(|format| format.is_legacy() && format.fits(value)) {
             let opened = if format.authenticated() {
                 self.open_authenticated(format, row)
             } else {
@@ -282,8 +282,8 @@ impl<'a> Converter<'a> {
     fn open_authenticated(&self, format: Format, row: &Row) -> Result<Opened> {
         let mut failure = Error::Corrupt { what: "value" };
         let context = row.context(&self.spec.context)?;
-        for key in self.foreign()?.opening_keys() {
-            match foreign::open(format, key, context.tenant_value(), row.value.as_bytes()) {
+        for key in self.legacy()?.opening_keys() {
+            match legacy::open(format, key, context.tenant_value(), row.value.as_bytes()) {
                 Ok(secret) => return Ok(Opened { secret, recognised: Recognised { format, kid: Some(key.kid()) } }),
                 Err(Error::Corrupt { .. }) => {}
                 Err(other) => failure = other,
@@ -296,12 +296,12 @@ impl<'a> Converter<'a> {
     /// result. The target, under which such values are never written, is asked only where it is
     /// the only key.
     fn open_unauthenticated(&self, format: Format, row: &Row) -> Result<Opened> {
-        let keyring = self.foreign()?;
+        let keyring = self.legacy()?;
         let target = keyring.primary_kid();
         let only_key = keyring.opening_keys().count() == 1;
         let mut found = None;
         for key in keyring.opening_keys().filter(|key| only_key || key.kid() != target) {
-            if let Ok(secret) = foreign::open(format, key, None, row.value.as_bytes()) {
+            if let Ok(secret) = legacy::open(format, key, None, row.value.as_bytes()) {
                 if found.is_some() {
                     return Err(Error::Corrupt { what: "value, under two keys of which no MAC tells the right one," });
                 }
@@ -315,8 +315,8 @@ impl<'a> Converter<'a> {
         self.sealer.as_ref().ok_or(Error::KeyMissing { place: "the column has no keyring of kind \"kek\"".to_owned() })
     }
 
-    fn foreign(&self) -> Result<&'a Keyring<ForeignKey>> {
-        self.foreign.ok_or(Error::KeyMissing { place: "the column has no keyring of kind \"text\"".to_owned() })
+    fn legacy(&self) -> Result<&'a Keyring<LegacyKey>> {
+        self.legacy.ok_or(Error::KeyMissing { place: "the column has no keyring of kind \"text\"".to_owned() })
     }
 }
 

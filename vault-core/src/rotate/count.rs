@@ -32,9 +32,9 @@ pub struct ColumnCount {
     /// The first thousand of these, and why.
     pub failures: Vec<(RowKey, String)>,
     /// Values that a rotation has to move: tokens under a key that is not primary, and in a
-    /// column that writes a foreign format whatever is not in it under the primary key.
+    /// column that writes a legacy format whatever is not in it under the primary key.
     pub stale: u64,
-    /// Values in a foreign format in a column that writes tokens.
+    /// Values in a legacy format in a column that writes tokens.
     pub unmigrated: u64,
     /// Whether the rows may never be updated, so that stale ones keep their key.
     pub immutable: bool,
@@ -92,7 +92,7 @@ impl Verification {
         !self.columns.is_empty() && self.columns.iter().all(clean)
     }
 
-    /// Values in a foreign format in columns that write tokens: each opens, and has to be migrated.
+    /// Values in a legacy format in columns that write tokens: each opens, and has to be migrated.
     #[must_use]
     pub fn unmigrated(&self) -> u64 {
         self.columns.iter().map(|column| column.unmigrated).sum()
@@ -106,7 +106,7 @@ impl Verification {
     /// the key before its values were counted.
     pub fn retired(&self, kid: KeyId) -> Result<Retired> {
         let keyring_id = self.unneeded(kid)?;
-        // No database can tell which key a value of a foreign format is under.
+        // No database can tell which key a value of a legacy format is under.
         let open = |column: &&ColumnCount| column.has_fence && kid.letter() != 'f' && !column.fenced.contains(&kid);
         if let Some(column) = self.columns.iter().find(open) {
             return Err(Error::Refused {

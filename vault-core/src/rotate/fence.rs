@@ -11,7 +11,7 @@ impl Rotation<'_> {
     /// Makes the databases refuse every write of a value under a key that was replaced, or beside
     /// what they refuse already only under `kid`.
     ///
-    /// Columns in foreign formats and immutable ones have no fence. Returns the columns that are
+    /// Columns in legacy formats and immutable ones have no fence. Returns the columns that are
     /// fenced now.
     ///
     /// # Errors
@@ -149,7 +149,7 @@ impl Target {
         Ok(self.column.fenced()?.into_iter().partition(|kid| !retired.contains(kid)))
     }
 
-    /// Whether the column can have a fence. A value of a foreign format does not say which key it
+    /// Whether the column can have a fence. A value of a legacy format does not say which key it
     /// is under, and a store takes no token that is not under the primary key as it is.
     pub(super) fn has_fence(&self) -> bool {
         let spec = self.column.spec();

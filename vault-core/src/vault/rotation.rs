@@ -83,7 +83,7 @@ impl Vault {
                 guarded.push(name.clone());
                 match self.keyrings.get(name) {
                     Some(AnyKeyring::Kek(keyring)) => keys.sealer = Some(Sealer::new(keyring.clone())),
-                    Some(AnyKeyring::Text(keyring)) => keys.foreign = Some(keyring.clone()),
+                    Some(AnyKeyring::Text(keyring)) => keys.legacy = Some(keyring.clone()),
                     None => {}
                 }
             }
@@ -104,7 +104,7 @@ impl Vault {
             }
         {
             guarded.push(MAIN.to_owned());
-            let keys = ColumnKeys { sealer: Some(self.sealer()?.clone()), foreign: None };
+            let keys = ColumnKeys { sealer: Some(self.sealer()?.clone()), legacy: None };
             targets.push(Target { column: Box::new(StoreColumn::new(Arc::clone(store))), keys });
         }
         let generation = match scope {

@@ -55,16 +55,16 @@ class Face:
     def encrypt_column_data(self, plaintext: str | bytes) -> bytes:
         """What a column holds for a value."""
         secret = encoded(plaintext) if isinstance(plaintext, str) else plaintext
-        return self._vault.seal_foreign(self._keyring, "face-column", secret).encode()
+        return self._vault.seal_legacy(self._keyring, "face-column", secret).encode()
 
     def decrypt_column_data(self, ciphertext: bytes) -> str:
         """The value of what a column holds. Raises CorruptError for another key or damage."""
-        return decoded(self._vault.open_foreign(self._keyring, "face-column", ciphertext))
+        return decoded(self._vault.open_legacy(self._keyring, "face-column", ciphertext))
 
     def encrypt_json_metadata(self, data: dict[str, Any]) -> bytes:
         """What a column holds for an object, in one layer."""
         text = json.dumps(data, ensure_ascii=False, default=str)
-        return self._vault.seal_foreign(self._keyring, "face-json", encoded(text)).encode()
+        return self._vault.seal_legacy(self._keyring, "face-json", encoded(text)).encode()
 
     def decrypt_json_metadata(self, ciphertext: bytes) -> dict[str, Any]:
         """The object of what a column holds, in one layer or, as the application wrote its rows, in two.
@@ -72,9 +72,9 @@ class Face:
         Raises CorruptError for another key or damage.
         """
         try:
-            opened = self._vault.open_foreign(self._keyring, "face-json", ciphertext)
+            opened = self._vault.open_legacy(self._keyring, "face-json", ciphertext)
         except MalformedError:
-            opened = self._vault.open_foreign(self._keyring, "face-json-double", ciphertext)
+            opened = self._vault.open_legacy(self._keyring, "face-json-double", ciphertext)
         found = json.loads(opened)
         if not isinstance(found, dict):
             raise MalformedError("malformed face-json value: it holds no object")

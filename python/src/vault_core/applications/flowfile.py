@@ -28,7 +28,7 @@ from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_core import Context, Error, ForeignKey, KeyMissingError, MalformedError, NotFoundError, Vault
+from vault_core import Context, Error, LegacyKey, KeyMissingError, MalformedError, NotFoundError, Vault
 from vault_core.text import decoded, encoded
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Flowfile:
         """The value to store for a user's secret."""
         if self._writes == "vs1":
             return self._vault.seal(_context(user_id), encoded(secret_value))
-        return self._vault.seal_foreign(self._keyring, "flowfile-v1", encoded(secret_value), tenant=_decimal(user_id))
+        return self._vault.seal_legacy(self._keyring, "flowfile-v1", encoded(secret_value), tenant=_decimal(user_id))
 
     def decrypt_secret(self, encrypted_value: str, user_id: int | None = None) -> SecretStr:
         """The secret of a stored value.
@@ -95,11 +95,11 @@ class Flowfile:
                 raise ValueError("a token needs the user_id that it is bound to")
             return self._vault.open(_context(user_id), value)
         if value.startswith("$ffsec$"):
-            return self._vault.open_foreign(self._keyring, "flowfile-v1", value)
+            return self._vault.open_legacy(self._keyring, "flowfile-v1", value)
         if user_id is not None:
             tenant = _decimal(user_id)
-            return self._vault.open_foreign(self._keyring, "flowfile-legacy-user", value, tenant=tenant)
-        return self._vault.open_foreign(self._keyring, "flowfile-legacy-master", value)
+            return self._vault.open_legacy(self._keyring, "flowfile-legacy-user", value, tenant=tenant)
+        return self._vault.open_legacy(self._keyring, "flowfile-legacy-master", value)
 
 
 class SecureStorage:
@@ -132,8 +132,8 @@ class SecureStorage:
         if store.pop(username, None) is not None:
             self._write(service_name, store)
 
-    def _key(self) -> ForeignKey:
-        return ForeignKey.from_key_file(self.key_path, "flowfile-store")
+    def _key(self) -> LegacyKey:
+        return LegacyKey.from_key_file(self.key_path, "flowfile-store")
 
     def _store(self, service_name: str) -> Path:
         if service_name != Path(service_name).name:

@@ -5,7 +5,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use crate::column::{Cell, ColumnSpec, Page, Selection};
 use crate::database::sqlite::{literal, quoted};
 
-use super::check::Table;
+use super::table::Table;
 
 /// The parts of statements that depend on the declaration and on the table's structure.
 ///

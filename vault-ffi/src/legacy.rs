@@ -2,7 +2,7 @@
 
 use core::ffi::c_char;
 
-use vault_core::{Format, HARD_LIMIT, foreign};
+use vault_core::{Format, HARD_LIMIT, legacy};
 
 use crate::boundary::{self, Failure, MAX_TEXT, guard, out};
 use crate::buf::Buf;
@@ -11,12 +11,12 @@ use crate::handle::{Handle, Loaded};
 use crate::status::Status;
 use crate::token;
 
-/// Opens a value in a foreign format, as in "flowfile-v1". `keyring` names a keyring of key texts in
+/// Opens a value in a legacy format, as in "flowfile-v1". `keyring` names a keyring of key texts in
 /// `vault.toml`, and is NULL for a vault of one text key file. `tenant` is the decimal user id where
 /// the format needs one and the value does not carry it, else NULL. Where the keyring has several
 /// keys, each that may open is tried: such values name no key.
 ///
-/// Fails with VAULT_UNSUPPORTED for a format that is not known or not foreign; VAULT_TOO_LARGE;
+/// Fails with VAULT_UNSUPPORTED for a format that is not known or not legacy; VAULT_TOO_LARGE;
 /// VAULT_MALFORMED if the syntax does not fit; VAULT_CORRUPT for a wrong key or an altered value;
 /// VAULT_CONFIG for a keyring that is not declared or holds master keys; VAULT_USAGE.
 ///
@@ -25,7 +25,7 @@ use crate::token;
 /// The rules of the header.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn vault_foreign_open(
+pub unsafe extern "C" fn vault_legacy_open(
     vault: *const Handle,
     keyring: *const c_char,
     keyring_len: usize,
@@ -50,8 +50,8 @@ pub unsafe extern "C" fn vault_foreign_open(
         // SAFETY: the rules of the header.
         let value = unsafe { boundary::elements(value, value_len, "value", HARD_LIMIT)? };
         let opened = match (&*vault.loaded(), keyring) {
-            (Loaded::Declared { vault, .. }, Some(keyring)) => vault.open_foreign(keyring, format, tenant, value)?,
-            (Loaded::TextKeyFile(key), None) => foreign::open(format, key, tenant, value)?,
+            (Loaded::Declared { vault, .. }, Some(keyring)) => vault.open_legacy(keyring, format, tenant, value)?,
+            (Loaded::TextKeyFile(key), None) => legacy::open(format, key, tenant, value)?,
             (loaded, _) => return Err(wrong_keyring(loaded)),
         };
         secret.give(Buf::secret(&opened));
@@ -61,8 +61,8 @@ pub unsafe extern "C" fn vault_foreign_open(
     unsafe { guard(error, call) }
 }
 
-/// Writes a value in a foreign format under the primary key of a keyring of key texts. The
-/// parameters are those of vault_foreign_open; `*value` becomes a text.
+/// Writes a value in a legacy format under the primary key of a keyring of key texts. The
+/// parameters are those of vault_legacy_open; `*value` becomes a text.
 ///
 /// Fails as there, and with VAULT_CANNOT_SEAL for a weak or published key, for a key text that is
 /// not of the format's kind, and for formats that are never written.
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn vault_foreign_open(
 /// The rules of the header.
 #[must_use]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn vault_foreign_seal(
+pub unsafe extern "C" fn vault_legacy_seal(
     vault: *const Handle,
     keyring: *const c_char,
     keyring_len: usize,
@@ -97,8 +97,8 @@ pub unsafe extern "C" fn vault_foreign_seal(
         // SAFETY: the rules of the header.
         let secret = unsafe { boundary::elements(secret, secret_len, "secret", HARD_LIMIT)? };
         let sealed = match (&*vault.loaded(), keyring) {
-            (Loaded::Declared { vault, .. }, Some(keyring)) => vault.seal_foreign(keyring, format, tenant, secret)?,
-            (Loaded::TextKeyFile(key), None) => foreign::seal(format, key, tenant, secret)?,
+            (Loaded::Declared { vault, .. }, Some(keyring)) => vault.seal_legacy(keyring, format, tenant, secret)?,
+            (Loaded::TextKeyFile(key), None) => legacy::seal(format, key, tenant, secret)?,
             (loaded, _) => return Err(wrong_keyring(loaded)),
         };
         value.give(Buf::text(sealed));
@@ -112,6 +112,6 @@ fn wrong_keyring(loaded: &Loaded) -> Failure {
     Failure::Usage(match loaded {
         Loaded::Declared { .. } => "a vault of a vault.toml needs the name of a keyring",
         Loaded::TextKeyFile(_) => "a vault of one text key file has no keyrings by name",
-        Loaded::InMemory { .. } | Loaded::KeyFile(_) => "the vault has no key texts, which foreign formats need",
+        Loaded::InMemory { .. } | Loaded::KeyFile(_) => "the vault has no key texts, which legacy formats need",
     })
 }

@@ -25,8 +25,8 @@ fn text(value: &Value) -> &[u8] {
     value.as_str().unwrap().as_bytes()
 }
 
-fn key(text: &str) -> ForeignKey {
-    ForeignKey::new(TextKey::parse(text.as_bytes(), Trim::Nothing).unwrap())
+fn key(text: &str) -> LegacyKey {
+    LegacyKey::new(TextKey::parse(text.as_bytes(), Trim::Nothing).unwrap())
 }
 
 #[test]

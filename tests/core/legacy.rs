@@ -3,13 +3,13 @@
 use std::str::FromStr;
 
 use proptest::prelude::*;
-use vault_core::foreign::{ForeignKey, MAX_VALUE, identify, open, owner, seal};
+use vault_core::legacy::{LegacyKey, MAX_VALUE, identify, open, owner, seal};
 use vault_core::{Error, Format, Kind, TextKey, Trim};
 
 use crate::{cases, hex, text, vector_file};
 
-fn key(text: &str, trim: Trim) -> ForeignKey {
-    ForeignKey::new(TextKey::parse(text.as_bytes(), trim).unwrap())
+fn key(text: &str, trim: Trim) -> LegacyKey {
+    LegacyKey::new(TextKey::parse(text.as_bytes(), trim).unwrap())
 }
 
 /// A strong Fernet key for writing: most of the recorded keys are weak on purpose.
@@ -231,8 +231,8 @@ fn layers_of_the_face_columns_are_told_apart() {
     }
 
     let other = key("another key text altogether", Trim::Nothing);
-    let foreign_inner = seal(Format::FaceJson, &other, None, json).unwrap();
-    let mixed = seal(Format::FaceColumn, &own, None, format!("\"b'{foreign_inner}'\"").as_bytes()).unwrap();
+    let legacy_inner = seal(Format::FaceJson, &other, None, json).unwrap();
+    let mixed = seal(Format::FaceColumn, &own, None, format!("\"b'{legacy_inner}'\"").as_bytes()).unwrap();
     let opened = open(Format::FaceJsonDouble, &own, None, mixed.as_bytes());
     assert!(matches!(opened, Err(Error::Corrupt { .. })), "one key opens every layer");
 }
@@ -339,7 +339,7 @@ fn values_without_a_mac_give_printable_text_or_nothing() {
 fn what_is_written_is_read_and_needs_its_key_and_its_user() {
     let own = key(STRONG, Trim::Python);
     let other = key("k9m0xR2vWqYb7LcTzNf3HsJdPgUe5AoIiK1B4C6D8Es=", Trim::Python);
-    for format in Format::ALL.into_iter().filter(|format| format.is_foreign() && format.writable()) {
+    for format in Format::ALL.into_iter().filter(|format| format.is_legacy() && format.writable()) {
         let secret: &[u8] = if matches!(format, Format::FaceJson | Format::FaceJsonDouble | Format::FlowfileStore) {
             br#"{"a": "b", "n": [1, 2]}"#
         } else {
@@ -440,7 +440,7 @@ fn a_tenant_is_a_user_id() {
 fn what_is_too_long_is_neither_read_nor_written() {
     let own = key(STRONG, Trim::Python);
     let long = vec![b'0'; MAX_VALUE + 1];
-    for format in Format::ALL.into_iter().filter(|format| format.is_foreign()) {
+    for format in Format::ALL.into_iter().filter(|format| format.is_legacy()) {
         assert!(matches!(open(format, &own, Some("1"), &long), Err(Error::TooLarge { .. })), "{format}");
         if format.writable() {
             assert!(matches!(seal(format, &own, Some("1"), &long), Err(Error::TooLarge { .. })), "{format}");
@@ -488,7 +488,7 @@ fn names_of_formats_read_back() {
 }
 
 thread_local! {
-    static OWN: ForeignKey = key(STRONG, Trim::Python);
+    static OWN: LegacyKey = key(STRONG, Trim::Python);
 }
 
 /// Opens what `near` gives in every format: an answer or an error, and no panic.
@@ -515,7 +515,7 @@ fn secret_for(format: Format, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn writable_format() -> impl Strategy<Value = Format> {
-    let formats: Vec<_> = Format::ALL.into_iter().filter(|f| f.is_foreign() && f.writable()).collect();
+    let formats: Vec<_> = Format::ALL.into_iter().filter(|f| f.is_legacy() && f.writable()).collect();
     assert_eq!(formats.len(), 10);
     proptest::sample::select(formats)
 }

@@ -1,5 +1,5 @@
 //! Formats that applications invented: read exactly, written exactly, until their values move to
-//! tokens (docs/FORMAT.md, "Foreign formats").
+//! tokens (docs/FORMAT.md, "Legacy formats").
 
 mod face;
 mod fernet;
@@ -31,7 +31,7 @@ pub const MAX_VALUE: usize = HARD_LIMIT;
 /// Each derivation is done at its first use and kept: the slow ones (PBKDF2, scrypt) for good,
 /// those of single users up to a bound. All of it is wiped when the key is dropped. May be shared
 /// between threads.
-pub struct ForeignKey {
+pub struct LegacyKey {
     // In boxes, so that moving the key leaves no copies behind.
     own: Made<Option<Cipher>>,
     face: Made<Cipher>,
@@ -42,7 +42,7 @@ pub struct ForeignKey {
     text: TextKey,
 }
 
-impl ForeignKey {
+impl LegacyKey {
     /// Takes over a key text.
     #[must_use]
     pub fn new(text: TextKey) -> Self {
@@ -152,13 +152,13 @@ impl<T> Default for Made<T> {
     }
 }
 
-impl core::fmt::Debug for ForeignKey {
+impl core::fmt::Debug for LegacyKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("ForeignKey").field("kid", &self.kid()).finish_non_exhaustive()
+        f.debug_struct("LegacyKey").field("kid", &self.kid()).finish_non_exhaustive()
     }
 }
 
-/// Opens a value in a foreign format.
+/// Opens a value in a legacy format.
 ///
 /// `tenant` is the decimal user id where the format needs one and the value does not carry it.
 /// White space around a value that is a bare Fernet token is ignored; every other format is read
@@ -168,11 +168,11 @@ impl core::fmt::Debug for ForeignKey {
 ///
 /// [`Error::TooLarge`]; [`Error::Malformed`] if the syntax does not fit, the key text is not of
 /// the format's kind, the tenant is no user id, or what was opened is not the JSON that the format
-/// holds; [`Error::Corrupt`] for a wrong key or an altered value, which no foreign format can tell
-/// apart; [`Error::Unsupported`] for formats that are not foreign.
-pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]) -> Result<SecretBytes> {
-    if !format.is_foreign() {
-        return Err(Error::Unsupported { what: "format: it is not a foreign one" });
+/// holds; [`Error::Corrupt`] for a wrong key or an altered value, which no legacy format can tell
+/// apart; [`Error::Unsupported`] for formats that are not legacy.
+pub fn open(format: Format, key: &LegacyKey, tenant: Option<&str>, value: &[u8]) -> Result<SecretBytes> {
+    if !format.is_legacy() {
+        return Err(Error::Unsupported { what: "format: it is not a legacy one" });
     }
     if value.len() > MAX_VALUE {
         return Err(Error::TooLarge { what: value_name(format), limit: MAX_VALUE });
@@ -196,7 +196,7 @@ pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]
         Format::SocialCbcLegacy => social::open_legacy(&key.social_legacy(), value),
         Format::SocialGcm16 => social::open(&key.social(), value, 16),
         Format::SocialV1 => social::open(&key.social(), value.strip_prefix(b"v1:").unwrap_or_default(), 12),
-        Format::Plaintext | Format::Vs1 => Err(Error::Unsupported { what: "format: it is not a foreign one" }),
+        Format::Plaintext | Format::Vs1 => Err(Error::Unsupported { what: "format: it is not a legacy one" }),
     };
     opened.map_err(|error| match error {
         Error::Corrupt { .. } => Error::Corrupt { what: value_name(format) },
@@ -204,7 +204,7 @@ pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]
     })
 }
 
-/// Writes a value in a foreign format.
+/// Writes a value in a legacy format.
 ///
 /// `tenant` is the decimal user id where the format has one key for each user.
 ///
@@ -214,8 +214,8 @@ pub fn open(format: Format, key: &ForeignKey, tenant: Option<&str>, value: &[u8]
 /// weak or published key, for a key text that is not of the format's kind, and for formats that are
 /// never written; [`Error::Malformed`] if the tenant is no user id, or the plaintext is not the JSON
 /// that the format holds.
-pub fn seal(format: Format, key: &ForeignKey, tenant: Option<&str>, plaintext: &[u8]) -> Result<String> {
-    if !format.is_foreign() || !format.writable() {
+pub fn seal(format: Format, key: &LegacyKey, tenant: Option<&str>, plaintext: &[u8]) -> Result<String> {
+    if !format.is_legacy() || !format.writable() {
         return Err(Error::CannotSeal { why: "nothing is ever written in this format here" });
     }
     if plaintext.len() > MAX_VALUE {
@@ -260,7 +260,7 @@ pub fn seal(format: Format, key: &ForeignKey, tenant: Option<&str>, plaintext: &
 /// open; [`Error::Corrupt`] where a format without authentication gives a plausible secret under two
 /// keys.
 pub fn open_under(
-    keyring: &Keyring<ForeignKey>,
+    keyring: &Keyring<LegacyKey>,
     format: Format,
     tenant: Option<&str>,
     value: &[u8],

@@ -374,7 +374,7 @@ impl Reader<'_> {
         let same_kind =
             |name: &&Text| manifest.keyrings.get(name.get_ref()).is_some_and(|keyring| keyring.kind == wanted);
         if let Some(other) = raw.reads_keyring.as_ref().filter(same_kind) {
-            let reason = "`reads_keyring` is of the same kind as `keyring` and would never be used; a column has one keyring for tokens and one for foreign formats";
+            let reason = "`reads_keyring` is of the same kind as `keyring` and would never be used; a column has one keyring for tokens and one for legacy formats";
             return Err(self.wrong(other, reason));
         }
         for (format, written) in spec.reads.iter().rev().zip(raw.reads.get_ref().iter().rev()) {
@@ -391,7 +391,7 @@ impl Reader<'_> {
     fn trim(&self, manifest: &mut Manifest, raw: &text::File) -> Result<()> {
         let mut trims: BTreeMap<String, Trim> = BTreeMap::new();
         for (spec, written) in manifest.columns.iter().zip(&raw.column) {
-            for format in spec.reads.iter().filter(|format| format.is_foreign()) {
+            for format in spec.reads.iter().filter(|format| format.is_legacy()) {
                 let Ok(keyring) = manifest.pick(spec, *format) else { continue };
                 if *trims.entry(keyring.name.clone()).or_insert(format.trim()) != format.trim() {
                     let reason = "its formats trim key texts differently than others of the same keyring; give them a keyring of their own";
