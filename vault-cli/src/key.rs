@@ -1,5 +1,8 @@
 //! `key`: the life cycle of keys.
 
+#[cfg(feature = "os-keyring")]
+mod store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -50,7 +53,7 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
         }
         #[cfg(feature = "os-keyring")]
         KeyCommand::Store { file, service, account, replace, dry_run } => {
-            crate::os_keyring::store(file, service, account, *replace, *dry_run, output)
+            store::store(file, service, account, *replace, *dry_run, output)
         }
         KeyCommand::Promote { kid, change, all_nodes_loaded } => {
             let vault = input::vault(global)?;

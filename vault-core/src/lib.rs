@@ -102,7 +102,7 @@ pub use format::Format;
 pub use generate::Generate;
 #[cfg(feature = "foreign")]
 pub use key::TextKey;
-pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MasterKey, Trim, Weakness};
+pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MalformedKeyId, MasterKey, Trim, Weakness};
 pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, Retired};
 #[cfg(feature = "foreign")]
 pub use manifest::{

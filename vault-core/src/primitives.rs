@@ -17,8 +17,11 @@ use zeroize::Zeroize;
 #[cfg(feature = "foreign")]
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
 use crate::secret::wipe;
+
+/// Why nothing can be sealed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CannotSeal(pub(crate) &'static str);
 
 /// Length of a GCM tag and of a synthetic IV.
 pub(crate) const TAG: usize = 16;
@@ -123,13 +126,13 @@ impl WrapKey {
     }
 
     /// Synthetic IV and encrypted key: 48 bytes.
-    pub(crate) fn wrap(&self, associated: [&[u8]; 2], key: &[u8; 32]) -> Result<[u8; 48]> {
+    pub(crate) fn wrap(&self, associated: [&[u8]; 2], key: &[u8; 32]) -> Result<[u8; 48], CannotSeal> {
         let mut out = [0; 48];
         let (iv, body) = out.split_at_mut(TAG);
         body.copy_from_slice(key);
         let tag = self
             .with_siv(|siv| siv.encrypt_inout_detached(associated, (&mut *body).into()))
-            .map_err(|_| Error::CannotSeal { why: "the key wrap failed" })?;
+            .map_err(|_| CannotSeal("the key wrap failed"))?;
         iv.copy_from_slice(&tag);
         Ok(out)
     }
@@ -346,14 +349,14 @@ pub(crate) use payload::sha256;
 ///
 /// The OS is asked for a few KiB at a time into a buffer of this thread; what is handed out is
 /// wiped there, and a buffer that a forked child inherits is dropped.
-pub(crate) fn random() -> Result<Key32> {
+pub(crate) fn random() -> Result<Key32, CannotSeal> {
     POOL.with_borrow_mut(Pool::take)
 }
 
 /// Encrypts `data` in place and returns the tag. The nonce is twelve zero bytes, so a key must
 /// encrypt one message only.
-pub(crate) fn gcm_seal(single_use_key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG]> {
-    payload::seal(single_use_key, aad, data).ok_or(Error::CannotSeal { why: "the payload cipher refused its input" })
+pub(crate) fn gcm_seal(single_use_key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG], CannotSeal> {
+    payload::seal(single_use_key, aad, data).ok_or(CannotSeal("the payload cipher refused its input"))
 }
 
 /// Decrypts `data` in place; `None` if anything was altered.
@@ -375,11 +378,10 @@ struct Pool {
 }
 
 impl Pool {
-    fn take(&mut self) -> Result<Key32> {
+    fn take(&mut self) -> Result<Key32, CannotSeal> {
         let process = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
         if self.process != process || self.left < 32 {
-            payload::random(&mut self.bytes)
-                .ok_or(Error::CannotSeal { why: "the operating system gave no randomness" })?;
+            payload::random(&mut self.bytes).ok_or(CannotSeal("the operating system gave no randomness"))?;
             self.left = POOL_SIZE;
             self.process = process;
         }

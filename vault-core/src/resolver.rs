@@ -13,6 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+use crate::database::PostgresUrl;
 use crate::error::{Error, Kind, Place, Result};
 use crate::file;
 use crate::glob;
@@ -23,8 +25,9 @@ use crate::os_keyring::OsKeyring;
 use crate::secret::SecretBytes;
 
 use environment::Environment;
-use lookup::{Asked, Lookup, is_absence, read_if_there};
-use preset::{Failure, Rules, rules};
+use lookup::{Asked, read_if_there};
+use preset::{Refusal, Rules, rules};
+use source::{Lookup, is_absence};
 
 pub use source::{Explanation, Note, Resolved, Shadowed, Source};
 
@@ -226,6 +229,18 @@ impl Resolver {
         Ok(found)
     }
 
+    /// The URL of a server that a secret holds. It is never looked for in the store.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres_url(&self, name: &SecretName) -> Result<PostgresUrl> {
+        let found = self.secret(name)?;
+        let wrong = |reason: &str| Error::Database {
+            action: format!("read the URL in secret {name}"),
+            reason: reason.to_owned(),
+        };
+        let text = core::str::from_utf8(found.value.expose_secret()).map_err(|_| wrong("it is not UTF-8 text"))?;
+        PostgresUrl::parse(text).map_err(wrong)
+    }
+
     fn key(&self, name: &SecretName, kind: KeyringKind) -> Result<Resolved> {
         let rules = match kind {
             KeyringKind::Text => self.rules(name),
@@ -274,7 +289,7 @@ impl Resolver {
     fn find(&self, name: &SecretName, cap: usize, store: Stored<'_>, rules: &Rules) -> Result<Found> {
         self.refuse_other_spelling(name)?;
         if rules.exclusive {
-            self.refuse_two(name).map_err(|error| rules.say(Failure::Both, name, error))?;
+            self.refuse_two(name).map_err(|error| rules.say(Refusal::Both, name, error))?;
         }
         let mut looked = Vec::new();
         let mut notes = Vec::new();
@@ -289,7 +304,7 @@ impl Resolver {
                 Err(error) if rules.passes_over(*place, &error) => {
                     notes.push(Note::PassedOver(error.to_string()));
                 }
-                Err(error) => return Err(rules.say(Failure::Unreadable(*place), name, error)),
+                Err(error) => return Err(rules.say(Refusal::Unreadable(*place), name, error)),
             }
         }
         if let Some(default) = self.declared.get(name).and_then(|spec| spec.default.as_ref()) {
@@ -299,7 +314,7 @@ impl Resolver {
         }
         let passed = notes.iter().map(|note| format!("; {note}")).collect::<String>();
         let error = Error::NotFound { what: format!("secret {name} (looked for {}{passed})", looked.join(", ")) };
-        Err(rules.say(Failure::Missing, name, error))
+        Err(rules.say(Refusal::Missing, name, error))
     }
 
     /// A name that differs from a declared one only in how it is written has the same file and

@@ -33,8 +33,6 @@ use crate::secret::SecretBytes;
 use crate::store::Store;
 use crate::token::Token;
 
-#[cfg(feature = "postgres")]
-pub(crate) use databases::postgres_url;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use rotation::Scope;
 

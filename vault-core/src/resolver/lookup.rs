@@ -13,7 +13,7 @@ use crate::os_keyring::OsKeyringItem;
 use crate::secret::SecretBytes;
 
 use super::preset::Rules;
-use super::source::{Resolved, Source};
+use super::source::{Lookup, Resolved, Source, is_absence};
 use super::{Resolver, Stored, file_variable};
 
 /// What a source says of a secret.
@@ -29,20 +29,6 @@ impl Asked {
     fn found(value: SecretBytes, source: Source) -> Self {
         Self::Found(Resolved { value, source, notes: Vec::new() })
     }
-}
-
-/// A source. In which order they are asked is in the rules of each preset.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Lookup {
-    Credential,
-    Declared,
-    EnvironmentFile,
-    Mount,
-    NamedFile,
-    OsKeyring,
-    StackMount,
-    Store,
-    Variable,
 }
 
 impl Resolver {
@@ -211,8 +197,4 @@ pub(super) fn read_if_there(path: &Path, cap: usize) -> Result<Option<SecretByte
         Err(other) => Err(other),
         Ok(content) => Ok(Some(content)),
     }
-}
-
-pub(super) fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound)
 }

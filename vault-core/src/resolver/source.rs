@@ -1,12 +1,27 @@
 //! What is told of a secret that was found.
 
 use core::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::Preset;
 use crate::name::SecretName;
 use crate::os_keyring::OsKeyringItem;
 use crate::secret::SecretBytes;
+
+/// A source. In which order they are asked is in the rules of each preset.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Lookup {
+    Credential,
+    Declared,
+    EnvironmentFile,
+    Mount,
+    NamedFile,
+    OsKeyring,
+    StackMount,
+    Store,
+    Variable,
+}
 
 /// A secret and where it was found.
 #[derive(Debug)]
@@ -171,4 +186,8 @@ impl fmt::Display for Shadowed {
             Self::Unreadable(reason) => write!(f, "what cannot be read: {reason}"),
         }
     }
+}
+
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound)
 }

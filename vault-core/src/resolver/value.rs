@@ -8,9 +8,8 @@ use crate::manifest::{Piece, Preset, SecretKind, pieces};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
-use super::lookup::Lookup;
-use super::preset::{Failure, Rules};
-use super::source::{Note, Resolved, Source};
+use super::preset::{Refusal, Rules};
+use super::source::{Lookup, Note, Resolved, Source};
 use super::{Found, Resolver, Stored};
 
 impl Resolver {
@@ -68,7 +67,7 @@ impl Resolver {
         if value.is_empty() {
             // social-publisher takes an empty variable for a value until the value is required.
             if rules.preset == Preset::SocialPublisher && place == Some(Lookup::Variable) && self.required(name) {
-                return Err(rules.say(Failure::Missing, name, empty(&source)));
+                return Err(rules.say(Refusal::Missing, name, empty(&source)));
             }
             notes.push(Note::Empty);
         }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use crate::column::Finding;
+use crate::column::ColumnFinding;
 use crate::database::Access;
 use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};
@@ -240,7 +240,7 @@ impl Store for SqliteStore {
         self.guard.exists(&self.path)
     }
 
-    fn check(&self) -> Result<Vec<Finding>> {
+    fn check(&self) -> Result<Vec<ColumnFinding>> {
         let told: String =
             self.reading(|connection| connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)))?;
         if told != "ok" {
