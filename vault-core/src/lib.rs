@@ -70,6 +70,7 @@ mod manifest;
 mod name;
 #[cfg(feature = "foreign")]
 mod os_keyring;
+mod permissions;
 mod primitives;
 #[cfg(feature = "foreign")]
 mod registry;
@@ -96,7 +97,7 @@ pub use database::sqlite::SqliteDatabase;
 #[cfg(feature = "foreign")]
 pub use database::{DatabaseLocation, PostgresUrl};
 pub use error::{Error, Kind, Place, Result};
-pub use file::create_file;
+pub use file::{append_to, create_directory, create_file};
 pub use format::Format;
 #[cfg(feature = "foreign")]
 pub use generate::Generate;
@@ -112,6 +113,8 @@ pub use manifest::{
 pub use name::{SecretName, Version};
 #[cfg(feature = "foreign")]
 pub use os_keyring::{OsKeyring, OsKeyringItem};
+#[cfg(feature = "foreign")]
+pub use permissions::{Allowed, Permissions, replaced_by_strangers};
 #[cfg(feature = "foreign")]
 pub use registry::Heartbeat;
 #[cfg(feature = "foreign")]

@@ -64,7 +64,7 @@ impl Resolver {
             path: manifest.path().to_owned(),
             preset: manifest.preset(),
             stack: manifest.stack().map(str::to_owned),
-            needed_by_store: manifest.needed_by_store().map(SecretName::variable).collect(),
+            needed_by_store: manifest.needed_by_store().map(SecretName::folded).collect(),
             ..Self::from_environment()
         }
     }
@@ -300,6 +300,10 @@ impl Resolver {
                     return Ok(Found { place: Some(*place), resolved });
                 }
                 Ok(Asked::Absent(place)) => looked.push(place),
+                Ok(Asked::Misspelled(place, other)) => {
+                    looked.push(place);
+                    notes.push(Note::OtherSpelling(other));
+                }
                 Ok(Asked::Nowhere) => {}
                 Err(error) if rules.passes_over(*place, &error) => {
                     notes.push(Note::PassedOver(error.to_string()));
@@ -323,8 +327,8 @@ impl Resolver {
         if self.declared.contains_key(name) {
             return Ok(());
         }
-        let variable = name.variable();
-        match self.declared.keys().find(|declared| declared.variable() == variable) {
+        let folded = name.folded();
+        match self.declared.keys().find(|declared| declared.folded() == folded) {
             None => Ok(()),
             Some(declared) => Err(Error::Config {
                 place: Place::file(&self.path),
@@ -334,22 +338,23 @@ impl Resolver {
     }
 
     fn refuse_two(&self, name: &SecretName) -> Result<()> {
-        let (variable, file_variable) = (name.variable(), file_variable(name));
-        if self.environment.is_set(&variable) && self.environment.is_set(&file_variable) {
-            return Err(Error::Config {
+        match self.set_twice(name) {
+            Some((variable, file_variable)) => Err(Error::Config {
                 place: Place::file(format!("environment {variable}")),
                 reason: format!("{file_variable} is set too; unset one of them"),
-            });
+            }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
 /// What a check asks.
 impl Resolver {
-    /// Whether a variable is set and not empty.
-    pub(crate) fn is_set(&self, variable: &str) -> bool {
-        self.environment.is_set(variable)
+    /// The variable that holds the secret and the one that names a file, where both are set.
+    pub(crate) fn set_twice(&self, name: &SecretName) -> Option<(String, String)> {
+        let variable = name.variables().find(|variable| self.environment.is_set(variable))?;
+        let mut files = name.variables().map(|variable| file_variable(&variable));
+        Some((variable, files.find(|variable| self.environment.is_set(variable))?))
     }
 
     /// What each source has of a secret, unaltered, in the order in which they are asked; then what
@@ -392,8 +397,8 @@ struct Found {
     resolved: Resolved,
 }
 
-fn file_variable(name: &SecretName) -> String {
-    format!("{}_FILE", name.variable())
+fn file_variable(variable: &str) -> String {
+    format!("{variable}_FILE")
 }
 
 /// Reads a regular file of at most `cap` bytes, following links only under its directory.

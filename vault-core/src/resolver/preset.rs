@@ -181,10 +181,10 @@ impl Rules {
     }
 
     fn words(&self, refusal: Refusal, name: &SecretName) -> Option<String> {
-        let variable = name.variable();
+        let variable = name.folded();
         match (self.preset, refusal) {
             (Preset::DockerLibrary, Refusal::Both) => {
-                Some(format!("both {variable} and {} are set (but are exclusive)", file_variable(name)))
+                Some(format!("both {variable} and {} are set (but are exclusive)", file_variable(&variable)))
             }
             (Preset::Face, Refusal::Missing) if variable == "DB_ENCRYPTION_KEY" => Some(format!(
                 "{variable} environment variable is required. For production, use a cryptographically secure 32+ character key."
@@ -211,10 +211,10 @@ impl Rules {
                     .to_owned(),
             ),
             (Preset::Raqeem, Refusal::Unreadable(Lookup::NamedFile)) => {
-                Some(format!("Failed to read secret from file: {}", file_variable(name)))
+                Some(format!("Failed to read secret from file: {}", file_variable(&variable)))
             }
             (Preset::Raqeem, Refusal::Missing) => {
-                Some(format!("Secret not found: {variable} or {}", file_variable(name)))
+                Some(format!("Secret not found: {variable} or {}", file_variable(&variable)))
             }
             (Preset::SocialPublisher, Refusal::Missing) => {
                 Some(format!("Required secret '{variable}' is not configured"))
@@ -256,7 +256,7 @@ impl Rules {
             Reader::Shell | Reader::Strict => (Zeroizing::new(bytes.to_vec()), None),
         };
         let value = strip.apply(&text);
-        let is_key = kind == SecretKind::FernetKey || name.variable() == FLOWFILE_KEY;
+        let is_key = kind == SecretKind::FernetKey || name.folded() == FLOWFILE_KEY;
         let reason = match self.preset {
             Preset::FlowfileCore | Preset::FlowfileWorker if is_key && !is_fernet_key(value) => {
                 Some("it is not base64 of 32 bytes")

@@ -137,6 +137,8 @@ pub enum Note {
     /// It is empty, which the preset's application takes as a value, or which is no error because
     /// it need not exist.
     Empty,
+    /// A file or a variable has the name in another spelling, and is not read.
+    OtherSpelling(String),
     /// A source exists and cannot be read, and the preset's application looks further.
     PassedOver(String),
     /// Its bytes are no UTF-8, and the preset's application puts U+FFFD in their place.
@@ -148,6 +150,7 @@ impl fmt::Display for Note {
         match self {
             Self::Default => f.write_str("no source has it, so it is the default that vault.toml states; set it"),
             Self::Empty => f.write_str("it is empty"),
+            Self::OtherSpelling(place) => write!(f, "{place} has its name in another spelling, and is not read"),
             Self::PassedOver(reason) => write!(f, "the application passes over what it cannot read: {reason}"),
             Self::Replaced => f.write_str("it is not UTF-8, and the application replaces what it cannot read"),
         }

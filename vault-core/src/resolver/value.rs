@@ -81,7 +81,7 @@ impl Resolver {
         let bytes = value.expose_secret();
         let text = match source {
             Source::Composed { .. } | Source::Default | Source::Store { .. } => bytes,
-            _ => bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n")).unwrap_or(bytes),
+            _ => SecretKind::Text.secret_in(bytes),
         };
         if text.contains(&0) {
             return Err(wrong(&source, "it holds a NUL byte, and is declared as text"));

@@ -1,9 +1,7 @@
 //! A store in an SQLite database of its own.
 
 use core::time::Duration;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
@@ -195,7 +193,7 @@ impl Store for SqliteStore {
 
     fn create(&self) -> Result<()> {
         let path = self.path.as_path();
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        match file::write_new(path, b"", 0o600) {
             // An interrupted run may have left an empty one.
             Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(Error::io("create", path, source));

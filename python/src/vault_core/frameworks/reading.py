@@ -2,7 +2,7 @@
 
 ::
 
-    SealedText(vault, context, reads=(partial(vault.open_foreign, "face", "face-column"), plaintext))
+    SealedText(vault, context, reads=(partial(vault.open_legacy, "face", "face-column"), plaintext))
 
 A value that begins as a token does is a token, and never read as anything else.
 """
