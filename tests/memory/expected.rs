@@ -1,11 +1,13 @@
 //! What the library derives from a key, computed with other code.
 
+use aes::cipher::BlockCipherEncrypt;
 use aes_siv::KeyInit;
 use aes_siv::siv::Aes256Siv;
 use base64::Engine as _;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use cbc::cipher::block_padding::Pkcs7;
 use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
+use cmac::{Cmac, Mac};
 use hkdf::Hkdf;
 use md5::Md5;
 use sha2::{Digest, Sha256};
@@ -52,6 +54,7 @@ impl Master {
         mac_key(&format!("{name}: keyring MAC state"), &state, needles);
         let key_wrap = expand(&hkdf, &[b"vault-core/wrap/v1\0"]);
         needles.add(&format!("{name}: wrap key"), &key_wrap);
+        siv(name, &key_wrap, &format!("vs1.{kid}."), needles);
         Self { name: name.to_owned(), key_wrap }
     }
 
@@ -77,6 +80,63 @@ impl Master {
     }
 }
 
+/// What a key of AES-SIV is expanded to: the round keys of both halves, the subkeys of CMAC, and what S2V
+/// makes of no string and of the one that comes first in every token.
+fn siv(name: &str, key: &[u8; 64], label: &str, needles: &mut Needles) {
+    for (half, round_keys) in [("MAC", round_keys(&key[..32])), ("stream", round_keys(&key[32..]))] {
+        needles.add(&format!("{name}: {half} round keys"), &round_keys);
+        // As a processor without AES instructions keeps them is not searched for.
+    }
+    let mac = |message: &[u8]| -> u128 {
+        let mac = Cmac::<aes::Aes256>::new_from_slice(&key[..32]).unwrap().chain_update(message).finalize();
+        u128::from_be_bytes(mac.into_bytes().into())
+    };
+    let double = |block: u128| block << 1 ^ if block >> 127 == 1 { 0x87 } else { 0 };
+    let encrypted_zeros = {
+        let mut block = aes::Block::default();
+        aes::Aes256::new_from_slice(&key[..32]).unwrap().encrypt_block(&mut block);
+        u128::from_be_bytes(block.into())
+    };
+    let start = mac(&[0; 16]);
+    for (what, value) in [
+        ("K1 of CMAC", double(encrypted_zeros)),
+        ("K2 of CMAC", double(double(encrypted_zeros))),
+        ("CMAC of zeros", start),
+        ("label", double(start) ^ mac(label.as_bytes())),
+    ] {
+        needles.add(&format!("{name}: {what}"), &value.to_be_bytes());
+    }
+}
+
+/// The round keys of AES-256 behind the key itself (FIPS 197, 5.2), with an S-box that is computed.
+fn round_keys(key: &[u8]) -> Vec<u8> {
+    let double = |x: u8| x << 1 ^ if x & 0x80 == 0 { 0 } else { 0x1b };
+    let times =
+        |x: u8, y: u8| (0..8).fold((0, x), |(sum, x), bit| (sum ^ if y >> bit & 1 == 1 { x } else { 0 }, double(x))).0;
+    let substitute = |x: u8| {
+        let inverse = (0..=255).find(|y| times(x, *y) == 1).unwrap_or(0);
+        (0..5).fold(0x63, |sum, turn| sum ^ inverse.rotate_left(turn))
+    };
+    let mut words: Vec<[u8; 4]> = key.as_chunks().0.to_vec();
+    let mut round = 1;
+    while words.len() < 60 {
+        let mut word = words[words.len() - 1];
+        match words.len() % 8 {
+            0 => {
+                word.rotate_left(1);
+                word = word.map(substitute);
+                word[0] ^= round;
+                round = double(round);
+            }
+            4 => word = word.map(substitute),
+            _ => {}
+        }
+        let before = words[words.len() - 8];
+        words.push(core::array::from_fn(|at| word[at] ^ before[at]));
+    }
+    words.split_off(8).concat()
+}
+
 /// A key text and everything that the legacy formats derive from it.
 pub(crate) fn text_key(text: &str, users: &[u64], needles: &mut Needles) {
     let add = |name: &str, key: &[u8], needles: &mut Needles| {
@@ -93,6 +153,9 @@ pub(crate) fn text_key(text: &str, users: &[u64], needles: &mut Needles) {
     needles.add("text key: id PRK", &id);
     mac_key("text key: id PRK state", &id, needles);
     let hkdf = Hkdf::from_prk(&id).unwrap();
+    let nonces: [u8; 32] = expand(&hkdf, &[b"vault-core/nonce/v1\0"]);
+    needles.add("text key: nonce key", &nonces);
+    mac_key("text key: nonce key state", &nonces, needles);
     let state: [u8; 32] = expand(&hkdf, &[b"vault-core/keyring-mac/v1\0", kid(b'f', &hkdf).as_bytes()]);
     needles.add("text key: keyring MAC key", &state);
     mac_key("text key: keyring MAC state", &state, needles);

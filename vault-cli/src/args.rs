@@ -27,12 +27,8 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
 
-    /// Print which configuration would be used, its application and its databases, and do nothing
-    #[arg(long, global = true)]
-    pub(crate) which_config: bool,
-
     #[command(subcommand)]
-    pub(crate) command: Option<Command>,
+    pub(crate) command: Command,
 }
 
 const EXAMPLES: &str = "\

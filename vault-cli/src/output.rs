@@ -139,7 +139,7 @@ impl Output {
 }
 
 /// Where what a child prints goes on to.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Stream {
     Out,
     Err,

@@ -91,18 +91,18 @@ impl Context {
     }
 
     /// The encoding that is hashed: injective, so that two contexts never share a token.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Result<Encoding> {
         let fixed = [(TENANT, &self.tenant), (NAME, &self.name), (PURPOSE, &self.purpose)];
         let count = fixed.iter().filter(|(_, value)| value.is_some()).count() + self.extra.len();
         if count > MAX_FIELDS {
             return Err(Error::TooLarge { what: "context with its number of fields", limit: MAX_FIELDS });
         }
-        let mut out = Vec::with_capacity(256);
+        let mut out = Encoding::new();
         out.extend_from_slice(LABEL);
         out.extend_from_slice(&u16::try_from(count).unwrap_or(u16::MAX).to_be_bytes());
         for (tag, value) in fixed {
             if let Some(value) = value {
-                out.push(tag);
+                out.extend_from_slice(&[tag]);
                 push(&mut out, value)?;
             }
         }
@@ -110,22 +110,55 @@ impl Context {
             if key.is_empty() {
                 return Err(Error::Malformed { what: "context: an extra key is empty" });
             }
-            out.push(EXTRA);
+            out.extend_from_slice(&[EXTRA]);
             push(&mut out, key)?;
             push(&mut out, value)?;
         }
-        if out.len() > MAX_ENCODING {
+        if out.bytes().len() > MAX_ENCODING {
             return Err(Error::TooLarge { what: "encoded context", limit: MAX_ENCODING });
         }
         Ok(out)
     }
 
     pub(crate) fn hash(&self) -> Result<[u8; 32]> {
-        Ok(primitives::sha256(&self.encode()?))
+        Ok(primitives::sha256(self.encode()?.bytes()))
     }
 }
 
-fn push(out: &mut Vec<u8>, value: &str) -> Result<()> {
+/// An encoding, on the stack as long as it is short, as nearly every one is.
+pub(crate) struct Encoding {
+    short: [u8; 256],
+    length: usize,
+    long: Vec<u8>,
+}
+
+impl Encoding {
+    fn new() -> Self {
+        Self { short: [0; 256], length: 0, long: Vec::new() }
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if self.long.is_empty() { self.short.get(..self.length).unwrap_or_default() } else { &self.long }
+    }
+
+    fn extend_from_slice(&mut self, part: &[u8]) {
+        let end = self.length + part.len();
+        match self.short.get_mut(self.length..end) {
+            Some(place) if self.long.is_empty() => {
+                place.copy_from_slice(part);
+                self.length = end;
+            }
+            _ => {
+                if self.long.is_empty() {
+                    self.long = self.bytes().to_vec();
+                }
+                self.long.extend_from_slice(part);
+            }
+        }
+    }
+}
+
+fn push(out: &mut Encoding, value: &str) -> Result<()> {
     if value.len() > MAX_FIELD {
         return Err(Error::TooLarge { what: "context value", limit: MAX_FIELD });
     }

@@ -5,7 +5,7 @@ use zeroize::Zeroize;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, MasterKey};
-use crate::primitives::{self, Key32, Prk, TAG};
+use crate::primitives::{self, Key32, Label, Prk, TAG};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
 use crate::token::{PAD_BLOCK, PADDED, PREAMBLE, SUITE, Token, WrappedKey};
@@ -43,12 +43,10 @@ fn seal_with(
         body.push(0x80);
         body.resize(PREAMBLE + payload, 0);
     }
-    let wrapped = primitives::gcm_seal(&payload_key, &aad, body.get_mut(PREAMBLE..).unwrap_or_default())
-        .and_then(|tag| {
-            body.extend_from_slice(&tag);
-            key.wrap().wrap([&wrap_label(b"vs1.", key.kid()), &*commitment], &dek)
-        })
+    let tag = primitives::gcm_seal(&payload_key, &aad, body.get_mut(PREAMBLE..).unwrap_or_default())
         .inspect_err(|_| body.zeroize())?;
+    body.extend_from_slice(&tag);
+    let wrapped = key.wrap().wrap(key.token_label(), &*commitment, &dek);
     Ok(Token::from_parts(key.kid(), wrapped, body))
 }
 
@@ -74,7 +72,7 @@ pub(crate) fn verify(key: &MasterKey, token: &Token) -> Result<()> {
 #[inline(never)]
 pub(crate) fn rewrap(from: &MasterKey, to: &MasterKey, token: &Token) -> Result<Token> {
     let Authentic { dek, .. } = authenticate(from, token)?;
-    let wrapped = to.wrap().wrap([&wrap_label(b"vs1.", to.kid()), token.commitment()], &dek)?;
+    let wrapped = to.wrap().wrap(to.token_label(), token.commitment(), &dek);
     Ok(token.with_wrap(to.kid(), wrapped))
 }
 
@@ -89,7 +87,7 @@ pub(crate) fn wrap_key(wrapping: &MasterKey, key: &MasterKey, tenant: Option<&st
 
 fn wrap_key_at(wrapping: &MasterKey, key: &MasterKey, tenant: Option<&str>, created: u32) -> Result<WrappedKey> {
     let body = WrappedKey::body_of(created, key.kid(), &key_context(key.kid(), tenant)?.hash()?);
-    let wrapped = wrapping.wrap().wrap([&wrap_label(b"vk1.", wrapping.kid()), &body], key.bytes())?;
+    let wrapped = wrapping.wrap().wrap(&key_label(wrapping), &body, key.bytes());
     Ok(WrappedKey::from_parts(wrapping.kid(), wrapped, body, key.kid()))
 }
 
@@ -106,20 +104,25 @@ pub(crate) fn unwrap_key(wrapping: &MasterKey, wrapped: &WrappedKey, tenant: Opt
 /// The same wrapped key under another wrapping key.
 pub(crate) fn rewrap_key(from: &MasterKey, to: &MasterKey, wrapped: &WrappedKey) -> Result<WrappedKey> {
     let key = unwrap_any(from, wrapped)?;
-    let again = to.wrap().wrap([&wrap_label(b"vk1.", to.kid()), wrapped.body()], key.bytes())?;
+    let again = to.wrap().wrap(&key_label(to), wrapped.body(), key.bytes());
     Ok(wrapped.with_wrap(to.kid(), again))
 }
 
 fn unwrap_any(wrapping: &MasterKey, wrapped: &WrappedKey) -> Result<MasterKey> {
     let bytes = wrapping
         .wrap()
-        .unwrap([&wrap_label(b"vk1.", wrapping.kid()), wrapped.body()], wrapped.wrapped())
+        .unwrap(&key_label(wrapping), wrapped.body(), wrapped.wrapped())
         .ok_or(Error::Corrupt { what: "wrapped key" })?;
     let key = match wrapped.inner().letter() {
         't' => MasterKey::tenant(&bytes),
         _ => MasterKey::from_raw(&bytes),
     };
     if key.kid() == wrapped.inner() { Ok(key) } else { Err(Error::ContextMismatch) }
+}
+
+/// What binds a wrapped key to the id of its wrapping key.
+fn key_label(wrapping: &MasterKey) -> Label {
+    wrapping.wrap().label(&wrapping.kid().wrap_label(*b"vk1."))
 }
 
 fn key_context(inner: KeyId, tenant: Option<&str>) -> Result<Context> {
@@ -139,10 +142,7 @@ struct Authentic {
 
 fn authenticate(key: &MasterKey, token: &Token) -> Result<Authentic> {
     let corrupt = || Error::Corrupt { what: "token" };
-    let dek = key
-        .wrap()
-        .unwrap([&wrap_label(b"vs1.", key.kid()), token.commitment()], token.wrapped())
-        .ok_or_else(corrupt)?;
+    let dek = key.wrap().unwrap(key.token_label(), token.commitment(), token.wrapped()).ok_or_else(corrupt)?;
     let prk = Prk::from_uniform(&dek);
     let payload_key = payload_key(&prk, token.header());
     let (ciphertext, tag) = token.payload();
@@ -178,15 +178,6 @@ fn payload_aad(preamble: &[u8]) -> [u8; 3 + PREAMBLE] {
         *place = *byte;
     }
     aad
-}
-
-/// `magic || kid || "."`.
-fn wrap_label(magic: &[u8; 4], kid: KeyId) -> [u8; 22] {
-    let mut label = [b'.'; 22];
-    for (place, byte) in label.iter_mut().zip(magic.iter().chain(kid.as_str().as_bytes())) {
-        *place = *byte;
-    }
-    label
 }
 
 #[cfg(test)]
@@ -242,7 +233,7 @@ mod tests {
             let sealed_at = u32::try_from(case["sealed_at"].as_u64().unwrap()).unwrap();
 
             assert_eq!(key.kid().as_str(), case["kid"], "{id}");
-            assert_eq!(context.encode().unwrap(), hex(&case["context_encoding"]), "{id}");
+            assert_eq!(context.encode().unwrap().bytes(), hex(&case["context_encoding"]), "{id}");
             let hash = context.hash().unwrap();
             assert_eq!(hash.to_vec(), hex(&case["context_hash"]), "{id}");
             let dek =
@@ -289,6 +280,62 @@ mod tests {
         let moved = rewrap_key(&master, &other, &wrapped).unwrap();
         assert_eq!(moved.body(), wrapped.body());
         assert_eq!(rewrap_key(&other, &master, &moved).unwrap(), wrapped);
+    }
+
+    /// The body is authentic and says another id than that of the key inside.
+    #[test]
+    fn the_id_of_a_wrapped_key_is_computed_again() {
+        let [wrapping, key, other] = [(); 3].map(|()| MasterKey::generate().unwrap());
+        let body = WrappedKey::body_of(1, other.kid(), &Context::new("kek-export").hash().unwrap());
+        let wrap = wrapping.wrap().wrap(&key_label(&wrapping), &body, key.bytes());
+        let wrapped = WrappedKey::from_parts(wrapping.kid(), wrap, body, other.kid());
+        assert!(matches!(unwrap_key(&wrapping, &wrapped, None), Err(Error::ContextMismatch)));
+        assert!(matches!(rewrap_key(&wrapping, &other, &wrapped), Err(Error::ContextMismatch)));
+        let good = wrap_key_at(&wrapping, &key, None, 1).unwrap();
+        assert_eq!(unwrap_key(&wrapping, &good, None).unwrap().bytes(), key.bytes());
+    }
+
+    /// What pads is 80 00*, one block of it at most, as only a holder of the key could make it otherwise.
+    #[test]
+    fn padding_is_one_mark_and_zeros_of_one_block_at_most() {
+        for (payload, plaintext) in [
+            ([&b"secret\x80"[..], &[0; 25]].concat(), Some(&b"secret"[..])),
+            ([&[b's'; 31][..], b"\x80"].concat(), Some(&[b's'; 31][..])),
+            ([&[0x80][..], &[0; 31]].concat(), Some(b"")),
+            ([&[b's'; 32][..], &[0x80], &[0; 31]].concat(), Some(&[b's'; 32][..])),
+            // Not marked, or marked with another byte.
+            (vec![0; 32], None),
+            (vec![b's'; 32], None),
+            ([&b"secret\x81"[..], &[0; 25]].concat(), None),
+            // The mark and more than 31 zeros.
+            ([&b"secret\x80"[..], &[0; 57]].concat(), None),
+            ([&[0x80][..], &[0; 63]].concat(), None),
+        ] {
+            assert_eq!(unpadded(&payload), plaintext, "{payload:02x?}");
+            let key = MasterKey::generate().unwrap();
+            let token = sealed_payload(&key, &payload);
+            match (open(&key, &Context::none(), &token), plaintext) {
+                (Ok(opened), Some(plaintext)) => assert_eq!(opened.expose_secret(), plaintext),
+                (Err(Error::Corrupt { .. }), None) => {}
+                (other, _) => panic!("{payload:02x?}: {other:?}"),
+            }
+        }
+    }
+
+    /// An authentic token whose flags say that it is padded, of a payload as it is.
+    fn sealed_payload(key: &MasterKey, payload: &[u8]) -> Token {
+        let hash = Context::none().hash().unwrap();
+        let dek = key.hedge().mac(&[&[7; 32], &hash, payload]);
+        let prk = Prk::from_uniform(&dek);
+        let mut body = vec![SUITE, PADDED, 0, 0, 0, 1];
+        let payload_key = payload_key(&prk, &body);
+        let commitment = commitment(&prk, &body, &hash);
+        body.extend_from_slice(&*commitment);
+        let aad = payload_aad(&body);
+        body.extend_from_slice(payload);
+        let tag = primitives::gcm_seal(&payload_key, &aad, &mut body[PREAMBLE..]).unwrap();
+        body.extend_from_slice(&tag);
+        Token::from_parts(key.kid(), key.wrap().wrap(key.token_label(), &*commitment, &dek), body)
     }
 
     /// With randomness that repeats, as after a fork or a restored snapshot, every other plaintext

@@ -4,6 +4,7 @@
 mod face;
 mod fernet;
 mod flowfile;
+mod nonce;
 mod social;
 
 use std::collections::VecDeque;
@@ -16,13 +17,13 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::format::{self, Format};
 use crate::key::{KeyId, KeyTextError, TextKey};
-use crate::keyring::sealed::Sealed;
-use crate::keyring::{Keyring, KeyringKind, Material, state_mac};
+use crate::keyring::Keyring;
 use crate::primitives::{EvpKey, Key32, Prk, on_wiped_stack, wipe_stack_at_thread_end};
 use crate::secret::SecretBytes;
 use crate::token::HARD_LIMIT;
 
 use self::fernet::Cipher;
+use self::nonce::Nonces;
 
 /// Longest value that is opened, and longest that is written.
 pub const MAX_VALUE: usize = HARD_LIMIT;
@@ -38,6 +39,7 @@ pub struct LegacyKey {
     face: Made<Cipher>,
     social: Made<Key32>,
     social_legacy: Made<EvpKey>,
+    nonces: Made<Nonces>,
     users: Mutex<VecDeque<(u64, Arc<Cipher>)>>,
     // Dropped last, as it wipes the stack.
     text: TextKey,
@@ -52,6 +54,7 @@ impl LegacyKey {
             face: Made::default(),
             social: Made::default(),
             social_legacy: Made::default(),
+            nonces: Made::default(),
             users: Mutex::default(),
             text,
         }
@@ -130,6 +133,10 @@ impl LegacyKey {
     fn social_legacy(&self) -> Arc<EvpKey> {
         self.social_legacy.get(|| social::legacy_key(self.exact_text()))
     }
+
+    fn nonces(&self) -> Arc<Nonces> {
+        self.nonces.get(|| Nonces::of(self.prk()))
+    }
 }
 
 /// What is derived when it is first needed, and kept. Threads that need it at the same time each derive
@@ -156,28 +163,6 @@ impl<T> Default for Made<T> {
 impl core::fmt::Debug for LegacyKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("LegacyKey").field("kid", &self.kid()).finish_non_exhaustive()
-    }
-}
-
-impl Sealed for LegacyKey {
-    const KIND: KeyringKind = KeyringKind::Text;
-
-    fn mac(&self, canonical: &[u8]) -> [u8; 32] {
-        state_mac(canonical, self.kid(), self.prk())
-    }
-
-    fn exact_text(&self) -> &[u8] {
-        self.exact_text()
-    }
-}
-
-impl Material for LegacyKey {
-    fn kid(&self) -> KeyId {
-        self.kid()
-    }
-
-    fn flaw(&self) -> Option<KeyTextError> {
-        self.flaw()
     }
 }
 
@@ -251,19 +236,20 @@ pub fn seal(format: Format, key: &LegacyKey, tenant: Option<&str>, plaintext: &[
         return Err(Error::CannotSeal { why: NOT_A_FERNET_KEY });
     }
     wipe_stack_at_thread_end();
+    let nonces = &key.nonces();
     let value = match format {
-        Format::FaceColumn => key.face().seal(plaintext)?,
-        Format::FaceJson => face::seal_json(&key.face(), plaintext)?,
-        Format::FaceJsonDouble => face::seal_double(&key.face(), plaintext)?,
-        Format::Fernet | Format::FlowfileLegacyMaster => key.own(|own| own.seal(plaintext))?,
-        Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.seal(plaintext)?,
-        Format::FlowfileStore => key.own(|own| flowfile::seal_store(own, plaintext))?,
+        Format::FaceColumn => key.face().seal(nonces, plaintext)?,
+        Format::FaceJson => face::seal_json(&key.face(), nonces, plaintext)?,
+        Format::FaceJsonDouble => face::seal_double(&key.face(), nonces, plaintext)?,
+        Format::Fernet | Format::FlowfileLegacyMaster => key.own(|own| own.seal(nonces, plaintext))?,
+        Format::FlowfileLegacyUser => key.user(user_id(tenant)?)?.seal(nonces, plaintext)?,
+        Format::FlowfileStore => key.own(|own| flowfile::seal_store(own, nonces, plaintext))?,
         Format::FlowfileV1 => {
             let uid = user_id(tenant)?;
-            format!("$ffsec$1${uid}${}", key.user(uid)?.seal(plaintext)?)
+            format!("$ffsec$1${uid}${}", key.user(uid)?.seal(nonces, plaintext)?)
         }
-        Format::SocialGcm16 => social::seal::<16>(&key.social(), plaintext)?,
-        Format::SocialV1 => format!("v1:{}", social::seal::<12>(&key.social(), plaintext)?),
+        Format::SocialGcm16 => social::seal::<16>(&key.social(), nonces, plaintext)?,
+        Format::SocialV1 => format!("v1:{}", social::seal::<12>(&key.social(), nonces, plaintext)?),
         Format::Plaintext | Format::SocialCbcLegacy | Format::Vs1 => {
             return Err(Error::CannotSeal { why: "nothing is ever written in this format here" });
         }

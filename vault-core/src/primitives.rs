@@ -1,27 +1,26 @@
 //! The only file that names cipher, hash and random crates.
 //!
-//! Key side (RFC 2104, RFC 5869, RFC 5297): crates that wipe their state. Payload side
-//! (AES-256-GCM, SHA-256 of public data, OS randomness): ring, or without it RustCrypto, with
-//! equal bytes.
+//! Key side (HMAC, AES): crates that wipe their state, composed here to HKDF (RFC 5869) and AES-SIV
+//! (RFC 5297). Payload side (AES-256-GCM): ring, or without it RustCrypto, with equal bytes.
 
-use core::cell::RefCell;
-use std::sync::Mutex;
+mod siv;
 
-use aes_siv::KeyInit;
-use aes_siv::siv::Aes256Siv;
-use hkdf::Hkdf;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
+use aes::Aes256Enc;
+use aes::cipher::KeyInit;
+use aes::cipher::array::Array;
+use aes::cipher::consts::{U32, U64};
+use hmac::block_api::HmacCore;
+use sha2::digest::block_api::{Buffer, FixedOutputCore, UpdateCore};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 #[cfg(feature = "foreign")]
 use zeroize::Zeroizing;
 
+use crate::error::{Error, Result};
 use crate::secret::wipe;
 
-/// Why nothing can be sealed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CannotSeal(pub(crate) &'static str);
+use self::siv::{S2v, Siv};
 
 /// Length of a GCM tag and of a synthetic IV.
 pub(crate) const TAG: usize = 16;
@@ -59,102 +58,112 @@ impl<const N: usize> Drop for Wiped<N> {
 }
 
 /// A pseudorandom key of HKDF-SHA-256.
-pub(crate) struct Prk(Hkdf<Sha256>);
+pub(crate) struct Prk(MacKey);
 
 impl Prk {
     /// `Extract(salt, ikm)`.
     pub(crate) fn extract(salt: &[u8], ikm: &[u8]) -> Self {
-        Self(Hkdf::new(Some(salt), ikm))
+        Self::from_uniform(&MacKey::of(salt).mac(&[ikm]))
     }
 
     /// Uniform bytes need no extract step (RFC 5869, 3.3).
     pub(crate) fn from_uniform(key: &[u8; 32]) -> Self {
-        // 32 bytes are the least that `from_prk` takes; the other branch cannot be reached.
-        Self(Hkdf::from_prk(key).unwrap_or_else(|_| Hkdf::new(None, key)))
+        Self(MacKey::new(key))
     }
 
-    /// `Expand(self, info, out.len())`, with `info` in parts.
+    /// `Expand(self, info, N)`, with `info` in parts.
     pub(crate) fn expand<const N: usize>(&self, info: &[&[u8]]) -> Wiped<N> {
         const { assert!(N <= 255 * 32, "longer than HKDF-SHA-256 gives") };
         let mut out = Wiped::default();
-        if self.0.expand_multi_info(info, &mut *out).is_err() {
-            out.zeroize();
-        }
+        self.expand_into(info, &mut *out);
         out
+    }
+
+    fn expand_into(&self, info: &[&[u8]], out: &mut [u8]) {
+        let mut last = None;
+        for (place, count) in out.chunks_mut(32).zip(1..=255_u8) {
+            let before = last.as_deref().map_or(&[][..], <[u8; 32]>::as_slice);
+            let block = self.0.mac_of([before].iter().chain(info).chain(&[&[count][..]]));
+            place.iter_mut().zip(&*block).for_each(|(place, byte)| *place = *byte);
+            last = Some(block);
+        }
     }
 }
 
 /// A key of HMAC-SHA-256, kept as its two inner states.
-pub(crate) struct MacKey(Hmac<Sha256>);
+pub(crate) struct MacKey(HmacCore<Sha256>);
 
 impl MacKey {
     pub(crate) fn new(key: &[u8; 32]) -> Self {
-        Self(keyed(key))
+        Self::of(key)
+    }
+
+    /// From a key of any length.
+    fn of(key: &[u8]) -> Self {
+        // HMAC takes keys of every length; the other branch cannot be reached.
+        Self(HmacCore::new_from_slice(key).unwrap_or_else(|_| HmacCore::new(&Array::default())))
     }
 
     /// `HMAC-SHA-256(self, parts)`, with the message in parts.
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> Key32 {
-        let mut mac = self.0.clone();
+        self.mac_of(parts.iter().copied())
+    }
+
+    /// On the states alone: a hasher of the crate has a buffer that would be copied and wiped with them.
+    fn mac_of(&self, parts: impl Iterator<Item = impl AsRef<[u8]>>) -> Key32 {
+        let mut states = self.0.clone();
+        let mut buffer = Buffer::<HmacCore<Sha256>>::default();
         for part in parts {
-            mac.update(part);
+            buffer.digest_blocks(part.as_ref(), |blocks| states.update_blocks(blocks));
         }
-        Wiped(mac.finalize().into_bytes().into())
+        let mut out = Key32::default();
+        states.finalize_fixed_core(&mut buffer, (&mut *out).into());
+        out
     }
 }
 
 /// `HMAC-SHA-256(key, message)`, for keys of other lengths.
 #[cfg(feature = "foreign")]
 pub(crate) fn hmac(key: &[u8], message: &[u8]) -> Key32 {
-    MacKey(keyed(key)).mac(&[message])
-}
-
-fn keyed(key: &[u8]) -> Hmac<Sha256> {
-    // HMAC takes keys of every length; the other branch cannot be reached.
-    Hmac::new_from_slice(key).unwrap_or_else(|_| Hmac::new(&hmac::digest::Key::<Hmac<Sha256>>::default()))
+    MacKey::of(key).mac(&[message])
 }
 
 /// A key of AES-256-SIV, used as a deterministic key wrap.
-pub(crate) struct WrapKey {
-    key: Wiped<64>,
-    /// The key as the cipher expands it, for one thread at a time.
-    expanded: Mutex<Aes256Siv>,
-}
+pub(crate) struct WrapKey(Siv<Aes256Enc>);
+
+/// The first associated string of a wrap, as its key sees it.
+pub(crate) struct Label(S2v);
 
 impl WrapKey {
-    pub(crate) fn new(key: Wiped<64>) -> Self {
-        Self { expanded: Mutex::new(Aes256Siv::new((&*key).into())), key }
+    /// Whoever calls this wipes the stack: the expanded key is moved.
+    pub(crate) fn new(key: &Wiped<64>) -> Self {
+        let key: &Array<u8, U64> = (&**key).into();
+        let (mac, stream) = key.split_ref::<U32>();
+        Self(Siv::new(Aes256Enc::new(mac), Aes256Enc::new(stream)))
+    }
+
+    pub(crate) fn label(&self, text: &[u8]) -> Label {
+        Label(self.0.first(text))
     }
 
     /// Synthetic IV and encrypted key: 48 bytes.
-    pub(crate) fn wrap(&self, associated: [&[u8]; 2], key: &[u8; 32]) -> Result<[u8; 48], CannotSeal> {
+    pub(crate) fn wrap(&self, label: &Label, associated: &[u8], key: &[u8; 32]) -> [u8; 48] {
+        wipe_stack_at_thread_end();
         let mut out = [0; 48];
         let (iv, body) = out.split_at_mut(TAG);
         body.copy_from_slice(key);
-        let tag = self
-            .with_siv(|siv| siv.encrypt_inout_detached(associated, (&mut *body).into()))
-            .map_err(|_| CannotSeal("the key wrap failed"))?;
-        iv.copy_from_slice(&tag);
-        Ok(out)
+        iv.copy_from_slice(&self.0.seal(&self.0.next(&label.0, associated), body));
+        out
     }
 
     /// The wrapped key, or `None` if anything was altered.
-    pub(crate) fn unwrap(&self, associated: [&[u8]; 2], wrapped: &[u8; 48]) -> Option<Key32> {
-        let (iv, body) = wrapped.split_at(TAG);
+    pub(crate) fn unwrap(&self, label: &Label, associated: &[u8], wrapped: &[u8; 48]) -> Option<Key32> {
+        wipe_stack_at_thread_end();
+        let (iv, body) = wrapped.split_first_chunk()?;
         let mut out = Key32::default();
         out.copy_from_slice(body);
-        let tag = aes_siv::Tag::try_from(iv).ok()?;
-        self.with_siv(|siv| siv.decrypt_inout_detached(associated, (&mut out[..]).into(), &tag)).ok()?;
+        self.0.open(&self.0.next(&label.0, associated), iv, &mut *out)?;
         Some(out)
-    }
-
-    /// Nobody waits: while another thread uses the expanded key, and for ever where one did when the
-    /// process forked, the key is expanded again.
-    fn with_siv<T>(&self, work: impl FnOnce(&mut Aes256Siv) -> T) -> T {
-        wipe_stack_at_thread_end();
-        match self.expanded.try_lock() {
-            Ok(mut siv) => work(&mut siv),
-            Err(_) => work(&mut Aes256Siv::new((&*self.key).into())),
-        }
     }
 }
 
@@ -343,62 +352,27 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// SHA-256 of public data.
-pub(crate) use payload::sha256;
+pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
+    Sha256::digest(data).into()
+}
 
-/// 32 bytes of OS randomness.
-///
-/// The OS is asked for a few KiB at a time into a buffer of this thread; what is handed out is
-/// wiped there, and a buffer that a forked child inherits is dropped.
-pub(crate) fn random() -> Result<Key32, CannotSeal> {
-    POOL.with_borrow_mut(Pool::take)
+/// 32 bytes of OS randomness, from the operating system at every call: what is kept for later can be
+/// handed out twice, by a child of a fork or by a machine that was restored.
+pub(crate) fn random() -> Result<Key32> {
+    let mut out = Key32::default();
+    getrandom::fill(&mut *out).map_err(|_| Error::CannotSeal { why: "the operating system gave no randomness" })?;
+    Ok(out)
 }
 
 /// Encrypts `data` in place and returns the tag. The nonce is twelve zero bytes, so a key must
 /// encrypt one message only.
-pub(crate) fn gcm_seal(single_use_key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG], CannotSeal> {
-    payload::seal(single_use_key, aad, data).ok_or(CannotSeal("the payload cipher refused its input"))
+pub(crate) fn gcm_seal(single_use_key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG]> {
+    payload::seal(single_use_key, aad, data).ok_or(Error::CannotSeal { why: "the payload cipher refused its input" })
 }
 
 /// Decrypts `data` in place; `None` if anything was altered.
 pub(crate) fn gcm_open(key: &[u8; 32], aad: &[u8], data: &mut [u8], tag: &[u8; TAG]) -> Option<()> {
     payload::open(key, aad, data, tag)
-}
-
-const POOL_SIZE: usize = 4_096;
-
-thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL_SIZE], left: 0, process: 0 }) };
-}
-
-struct Pool {
-    bytes: [u8; POOL_SIZE],
-    /// Bytes not handed out yet, at the front.
-    left: usize,
-    process: u32,
-}
-
-impl Pool {
-    fn take(&mut self) -> Result<Key32, CannotSeal> {
-        let process = rustix::process::getpid().as_raw_nonzero().get().unsigned_abs();
-        if self.process != process || self.left < 32 {
-            payload::random(&mut self.bytes).ok_or(CannotSeal("the operating system gave no randomness"))?;
-            self.left = POOL_SIZE;
-            self.process = process;
-        }
-        let mut out = Key32::default();
-        self.left -= 32;
-        if let Some(taken) = self.bytes.get_mut(self.left..self.left + 32) {
-            out.copy_from_slice(taken);
-            wipe(taken);
-        }
-        Ok(out)
-    }
-}
-
-impl Drop for Pool {
-    fn drop(&mut self) {
-        wipe(&mut self.bytes);
-    }
 }
 
 #[cfg(feature = "ring")]
@@ -409,7 +383,6 @@ use with_rustcrypto as payload;
 #[cfg(feature = "ring")]
 mod with_ring {
     use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-    use ring::rand::{SecureRandom, SystemRandom};
 
     use super::TAG;
 
@@ -427,16 +400,6 @@ mod with_ring {
             .map(drop)
     }
 
-    pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
-        let mut out = [0; 32];
-        out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, data).as_ref());
-        out
-    }
-
-    pub(super) fn random(out: &mut [u8]) -> Option<()> {
-        SystemRandom::new().fill(out).ok()
-    }
-
     fn cipher(key: &[u8; 32]) -> Option<LessSafeKey> {
         Some(LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).ok()?))
     }
@@ -445,7 +408,6 @@ mod with_ring {
 #[cfg(any(not(feature = "ring"), all(test, any(feature = "foreign", feature = "rustcrypto"))))]
 mod with_rustcrypto {
     use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
-    use sha2::{Digest, Sha256};
 
     use super::TAG;
 
@@ -456,15 +418,6 @@ mod with_rustcrypto {
 
     pub(crate) fn open(key: &[u8; 32], aad: &[u8], data: &mut [u8], tag: &[u8; TAG]) -> Option<()> {
         Aes256Gcm::new(key.into()).decrypt_inout_detached(&Nonce::default(), aad, data.into(), &Tag::from(*tag)).ok()
-    }
-
-    pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
-        Sha256::digest(data).into()
-    }
-
-    #[cfg(not(feature = "ring"))]
-    pub(super) fn random(out: &mut [u8]) -> Option<()> {
-        getrandom::fill(out).ok()
     }
 }
 

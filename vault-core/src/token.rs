@@ -67,15 +67,19 @@ impl Token {
         if text.len() > 87 + (4 * (86 + limit)).div_ceil(3) {
             return Err(Error::TooLarge { what: "token", limit });
         }
-        let [kid, wrapped, body] = segments(text, MAGIC, "vs")?;
-        let kid = KeyId::parse(kid)?;
-        let wrapped = decode(wrapped)?;
-        let body = decode(body)?;
+        let (kid, wrapped, body) = match usual(text) {
+            Some((kid, wrapped, body)) => (kid, Some(wrapped), body),
+            None => {
+                let [kid, wrapped, body] = segments(text, MAGIC, "vs")?;
+                (KeyId::parse(kid)?, decode(wrapped)?.try_into().ok(), decode(body)?)
+            }
+        };
         if !matches!(kid.letter(), 'k' | 't') {
             return Err(Error::Unsupported { what: "key type of the token" });
         }
-        let wrapped =
-            wrapped.try_into().map_err(|_| Error::Malformed { what: "token: its wrapped key is not 48 bytes" })?;
+        let Some(wrapped) = wrapped else {
+            return Err(Error::Malformed { what: "token: its wrapped key is not 48 bytes" });
+        };
         let (Some([suite, flags]), Some(payload)) = (body.first_chunk(), body.len().checked_sub(PREAMBLE + TAG)) else {
             return Err(Error::Malformed { what: "token: its body is cut short" });
         };
@@ -287,6 +291,23 @@ impl core::fmt::Debug for WrappedKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("WrappedKey").field("kid", &self.kid).field("inner", &self.inner).finish_non_exhaustive()
     }
+}
+
+/// The parts of a text whose segments have the right lengths, alphabets and encodings. Of any other, the
+/// long way says what is wrong with it.
+fn usual(text: &str) -> Option<(KeyId, [u8; 48], Vec<u8>)> {
+    let (head, rest) = text.as_bytes().split_at_checked(22)?;
+    let (wrap, body) = rest.split_at_checked(64)?;
+    let kid = KeyId::from_bytes(head.strip_prefix(b"vs1.")?.strip_suffix(b".")?)?;
+    let body = body.strip_prefix(b".")?;
+    let mut wrapped = [0; 48];
+    let mut decoded = vec![0; base64::decoded_len_estimate(body.len())];
+    BASE64.with(|engine| {
+        (engine.decode_slice(wrap, &mut wrapped).ok()? == wrapped.len()).then_some(())?;
+        let length = engine.decode_slice(body, &mut decoded).ok()?;
+        decoded.truncate(length);
+        Some((kid, wrapped, decoded))
+    })
 }
 
 /// The three segments behind the magic.

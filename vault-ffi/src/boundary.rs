@@ -1,4 +1,4 @@
-//! Where pointers cross.
+//! Where pointers cross, and where panics stop.
 
 use core::ffi::c_char;
 use core::ptr::NonNull;
@@ -6,10 +6,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use vault_core::Kind;
 
+use crate::error::Error;
+use crate::status::{Status, VAULT_OK};
+
 /// Why a call fails.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum CallFailure {
+pub enum Failure {
     /// What the library says.
     Core(vault_core::Error),
     /// The library has a bug: it panicked.
@@ -18,10 +21,33 @@ pub enum CallFailure {
     Usage(&'static str),
 }
 
-impl From<vault_core::Error> for CallFailure {
+impl From<vault_core::Error> for Failure {
     fn from(error: vault_core::Error) -> Self {
         Self::Core(error)
     }
+}
+
+/// Runs one call. Its failure becomes a status and, unless `error` is null, an object there. A panic
+/// ends here.
+///
+/// # Safety
+///
+/// `error` is null or valid for the write of a pointer.
+pub unsafe fn guard(error: *mut *mut Error, call: impl FnOnce() -> Result<(), Failure>) -> Status {
+    // What a call shares with others are immutable values behind atomic pointers and locks whose
+    // poison is ignored, so nothing half-changed is seen after a panic.
+    let failure = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(())) => return VAULT_OK,
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure::Panic,
+    };
+    let failure = Error::new(&failure);
+    let status = failure.status();
+    if let Some(error) = NonNull::new(error) {
+        // SAFETY: it is not null, and the caller says that it may be written.
+        unsafe { error.write(Box::into_raw(Box::new(failure))) };
+    }
+    status
 }
 
 /// A place for a result. Nothing is written there unless the call succeeds.
@@ -32,13 +58,13 @@ pub struct Out<T>(NonNull<T>);
 ///
 /// # Errors
 ///
-/// [`CallFailure::Usage`] for a null pointer.
+/// [`Failure::Usage`] for a null pointer.
 ///
 /// # Safety
 ///
 /// `place` is null or valid for a write until the call returns.
-pub unsafe fn out<T>(place: *mut T) -> Result<Out<T>, CallFailure> {
-    NonNull::new(place).map(Out).ok_or(CallFailure::Usage("a place for a result is NULL"))
+pub unsafe fn out<T>(place: *mut T) -> Result<Out<T>, Failure> {
+    NonNull::new(place).map(Out).ok_or(Failure::Usage("a place for a result is NULL"))
 }
 
 impl<T> Out<T> {
@@ -61,9 +87,9 @@ impl<T> Out<*mut T> {
 ///
 /// `object` is null or came from [`Out::give`], was not freed, and stays so while the result is
 /// used.
-pub(crate) unsafe fn object<'a, T>(object: *const T, null: &'static str) -> Result<&'a T, CallFailure> {
+pub(crate) unsafe fn object<'a, T>(object: *const T, null: &'static str) -> Result<&'a T, Failure> {
     // SAFETY: as the caller says.
-    unsafe { object.as_ref() }.ok_or(CallFailure::Usage(null))
+    unsafe { object.as_ref() }.ok_or(Failure::Usage(null))
 }
 
 /// The same for objects that may be null where no failure can be told.
@@ -81,9 +107,9 @@ pub(crate) unsafe fn view<T, R>(object: *const T, look: impl FnOnce(&T) -> R, nu
 /// # Safety
 ///
 /// As [`object`], and no other call uses it meanwhile.
-pub(crate) unsafe fn object_mut<'a, T>(object: *mut T, null: &'static str) -> Result<&'a mut T, CallFailure> {
+pub(crate) unsafe fn object_mut<'a, T>(object: *mut T, null: &'static str) -> Result<&'a mut T, Failure> {
     // SAFETY: as the caller says.
-    unsafe { object.as_mut() }.ok_or(CallFailure::Usage(null))
+    unsafe { object.as_mut() }.ok_or(Failure::Usage(null))
 }
 
 /// Takes an object back and drops it. Null is nothing.
@@ -111,13 +137,13 @@ pub(crate) unsafe fn elements<'a, T>(
     len: usize,
     what: &'static str,
     limit: usize,
-) -> Result<&'a [T], CallFailure> {
+) -> Result<&'a [T], Failure> {
     if len > limit {
         return Err(vault_core::Error::TooLarge { what, limit }.into());
     }
     match (NonNull::new(data.cast_mut()), len) {
         (_, 0) => Ok(&[]),
-        (None, _) => Err(CallFailure::Usage("a pointer is NULL and its length is not 0")),
+        (None, _) => Err(Failure::Usage("a pointer is NULL and its length is not 0")),
         // SAFETY: it is not null, the caller says that it may be read, and no limit is near
         // `isize::MAX`.
         (Some(data), _) => Ok(unsafe { core::slice::from_raw_parts(data.as_ptr(), len) }),
@@ -134,7 +160,7 @@ pub(crate) unsafe fn text<'a>(
     len: usize,
     what: &'static str,
     limit: usize,
-) -> Result<&'a str, CallFailure> {
+) -> Result<&'a str, Failure> {
     // SAFETY: as the caller says.
     let bytes = unsafe { elements(data.cast::<u8>(), len, what, limit)? };
     core::str::from_utf8(bytes).map_err(|_| vault_core::Error::Malformed { what: "text: it is not UTF-8" }.into())
@@ -150,7 +176,7 @@ pub(crate) unsafe fn optional_text<'a>(
     len: usize,
     what: &'static str,
     limit: usize,
-) -> Result<Option<&'a str>, CallFailure> {
+) -> Result<Option<&'a str>, Failure> {
     if data.is_null() && len == 0 {
         return Ok(None);
     }
@@ -158,7 +184,7 @@ pub(crate) unsafe fn optional_text<'a>(
     unsafe { text(data, len, what, limit) }.map(Some)
 }
 
-impl CallFailure {
+impl Failure {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Core(error) => error.kind(),

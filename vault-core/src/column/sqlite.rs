@@ -1,7 +1,6 @@
 //! Columns of SQLite databases.
 
 mod fence;
-mod findings;
 mod runs;
 mod sql;
 mod table;
@@ -16,7 +15,7 @@ use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 
-use super::{Cell, Column, ColumnFinding, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
+use super::{Cell, Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
 
 use sql::Sql;
 use table::Table;
@@ -131,7 +130,7 @@ impl Column for SqliteColumn {
         self.database.path()
     }
 
-    fn check(&mut self) -> Result<Vec<ColumnFinding>> {
+    fn check(&mut self) -> Result<Vec<Finding>> {
         let connection = self.database.lock();
         self.table = Table::new(&connection, &self.spec)?;
         self.sql = Sql::new(&self.spec, &self.table);

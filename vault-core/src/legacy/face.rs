@@ -7,6 +7,7 @@ use crate::secret::SecretBytes;
 
 use super::fernet::Cipher;
 use super::is_json;
+use super::nonce::Nonces;
 
 pub(super) fn key(text: &[u8]) -> Key32 {
     primitives::pbkdf2(text, b"homomorphic_face_salt", 100_000)
@@ -25,14 +26,14 @@ pub(super) fn open_json(cipher: &Cipher, token: &[u8]) -> Result<SecretBytes> {
     Ok(json)
 }
 
-pub(super) fn seal_json(cipher: &Cipher, json: &[u8]) -> Result<String> {
+pub(super) fn seal_json(cipher: &Cipher, nonces: &Nonces, json: &[u8]) -> Result<String> {
     if inner_token(json).is_some() {
         return Err(Error::Malformed { what: "secret: it is an encrypted value already" });
     }
     if !is_json(json) {
         return Err(Error::Malformed { what: "secret: a face-json value holds JSON" });
     }
-    cipher.seal(json)
+    cipher.seal(nonces, json)
 }
 
 pub(super) fn open_double(cipher: &Cipher, token: &[u8]) -> Result<SecretBytes> {
@@ -44,9 +45,9 @@ pub(super) fn open_double(cipher: &Cipher, token: &[u8]) -> Result<SecretBytes> 
 
 /// As the application's rows are: it hands bytes that are encrypted already to a column type that
 /// takes their notation for the text to encrypt.
-pub(super) fn seal_double(cipher: &Cipher, json: &[u8]) -> Result<String> {
-    let inner = seal_json(cipher, json)?;
-    cipher.seal(format!("\"b'{inner}'\"").as_bytes())
+pub(super) fn seal_double(cipher: &Cipher, nonces: &Nonces, json: &[u8]) -> Result<String> {
+    let inner = seal_json(cipher, nonces, json)?;
+    cipher.seal(nonces, format!("\"b'{inner}'\"").as_bytes())
 }
 
 /// The token in a JSON string that holds Python's notation `b'…'` of one, or one alone, which the

@@ -9,6 +9,8 @@ use crate::primitives::{self, Key32};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
 
+use super::nonce::Nonces;
+
 /// 32 bytes from a Fernet key text: base64 of either alphabet, canonical, within white space.
 pub(super) fn key(text: &[u8]) -> Option<Key32> {
     let mut out = Key32::default();
@@ -41,10 +43,9 @@ impl Cipher {
     }
 
     /// A token of this second, with padding.
-    pub(super) fn seal(&self, plaintext: &[u8]) -> Result<String> {
+    pub(super) fn seal(&self, nonces: &Nonces, plaintext: &[u8]) -> Result<String> {
         let (signing, encryption) = self.halves();
-        let random = primitives::random()?;
-        let (iv, _) = random.split_first_chunk().ok_or(REFUSED)?;
+        let iv = &nonces.fresh::<16>(plaintext)?;
         let mut token = vec![VERSION];
         token.extend_from_slice(&Timestamp::now().0.to_be_bytes());
         token.extend_from_slice(iv);

@@ -6,6 +6,7 @@ use crate::secret::SecretBytes;
 
 use super::fernet::Cipher;
 use super::is_json;
+use super::nonce::Nonces;
 
 /// HKDF over the text of the master key, never over its decoded bytes.
 pub(super) fn user_key(master_key_text: &[u8], uid: u64) -> Key32 {
@@ -23,9 +24,9 @@ pub(super) fn open_store(cipher: &Cipher, token: &[u8]) -> Result<SecretBytes> {
 
 /// The application takes a store that it cannot read for an empty one and replaces it, so that
 /// nothing else may be written.
-pub(super) fn seal_store(cipher: &Cipher, json: &[u8]) -> Result<String> {
+pub(super) fn seal_store(cipher: &Cipher, nonces: &Nonces, json: &[u8]) -> Result<String> {
     if is_object(json) {
-        cipher.seal(json)
+        cipher.seal(nonces, json)
     } else {
         Err(Error::Malformed { what: "secret: a flowfile-store value holds one JSON object" })
     }

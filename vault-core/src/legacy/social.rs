@@ -7,6 +7,8 @@ use crate::format;
 use crate::primitives::{self, EvpKey, Key32, TAG};
 use crate::secret::SecretBytes;
 
+use super::nonce::Nonces;
+
 pub(super) fn key(text: &[u8]) -> Key32 {
     primitives::scrypt(text, b"salt")
 }
@@ -28,15 +30,14 @@ pub(super) fn open(key: &Key32, value: &[u8], nonce_length: usize) -> Result<Sec
     Ok(SecretBytes::from_zeroizing(data))
 }
 
-/// Writes `<nonce>:<tag>:<ciphertext>` with a random nonce of `N` bytes, as the application does.
-pub(super) fn seal<const N: usize>(key: &Key32, plaintext: &[u8]) -> Result<String> {
+/// Writes `<nonce>:<tag>:<ciphertext>` with a nonce of `N` bytes.
+pub(super) fn seal<const N: usize>(key: &Key32, nonces: &Nonces, plaintext: &[u8]) -> Result<String> {
     const { assert!(N == 12 || N == 16, "the nonce lengths of the application") };
-    let random = primitives::random()?;
-    let nonce = random.get(..N).unwrap_or_default();
+    let nonce = nonces.fresh::<N>(plaintext)?;
     let mut data = Zeroizing::new(plaintext.to_vec());
-    let tag = primitives::gcm_seal_with_nonce(key, nonce, &mut data)
+    let tag = primitives::gcm_seal_with_nonce(key, &nonce, &mut data)
         .ok_or(Error::CannotSeal { why: "the cipher refused its input" })?;
-    Ok([nonce, &tag, &data].map(primitives::hex).join(":"))
+    Ok([&nonce[..], &tag, &data].map(primitives::hex).join(":"))
 }
 
 /// Without a MAC: valid padding and printable text are all there is to check.

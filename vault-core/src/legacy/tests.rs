@@ -66,7 +66,7 @@ fn keys_of_users_are_kept_up_to_a_bound() {
     }
     assert_eq!(key.users.lock().unwrap().len(), MAX_USERS);
     assert!(!Arc::ptr_eq(&first, &key.user(0).unwrap()), "the oldest has gone");
-    let token = first.seal(b"x").unwrap();
+    let token = first.seal(&key.nonces(), b"x").unwrap();
     let opened = open(Format::FlowfileLegacyUser, &key, Some("0"), token.as_bytes());
     assert_eq!(opened.unwrap().expose_secret(), b"x", "and comes back the same");
 }
@@ -79,7 +79,8 @@ fn a_lock_that_nobody_gives_back_is_not_waited_for() {
     let held = key.users.lock().unwrap();
     let derived = key.user(7).unwrap();
     assert!(!Arc::ptr_eq(&kept, &derived));
-    let opened = open(Format::FlowfileLegacyUser, &key, Some("7"), derived.seal(b"x").unwrap().as_bytes());
+    let opened =
+        open(Format::FlowfileLegacyUser, &key, Some("7"), derived.seal(&key.nonces(), b"x").unwrap().as_bytes());
     assert_eq!(opened.unwrap().expose_secret(), b"x");
     drop(held);
     assert!(Arc::ptr_eq(&kept, &key.user(7).unwrap()));
@@ -116,7 +117,7 @@ fn errors_name_the_format() {
 fn no_time_is_too_late() {
     let key = key("5I7ARqW4n3bZ0kcdBhU2xX1fYtGmVsLpQeJr9uTaOio=");
     let cipher = Cipher::new(fernet::key(key.exact_text()).unwrap());
-    let mut token = URL_SAFE.decode(cipher.seal(b"x").unwrap()).unwrap();
+    let mut token = URL_SAFE.decode(cipher.seal(&key.nonces(), b"x").unwrap()).unwrap();
     token[1..9].copy_from_slice(&[0xff; 8]);
     assert!(matches!(cipher.open(&token), Err(Error::Corrupt { .. })), "the time is signed");
     let end = token.len() - 32;

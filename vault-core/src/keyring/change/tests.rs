@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::key::MasterKey;
-use crate::keyring::{Found, Retired};
+use crate::keyring::Found;
 
 /// A directory whose files `kek_*` are the keyring's keys.
 struct Machine {
