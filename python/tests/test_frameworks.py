@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import pickle
 import subprocess
 import sys
@@ -13,12 +14,33 @@ import pytest
 from flask import Flask, session
 from pydantic import AliasChoices, AliasPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from sqlalchemy import create_engine, select, text
+from sqlalchemy import (
+    Column as SQLColumn,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    bindparam,
+    case,
+    cast,
+    create_engine,
+    func,
+    insert,
+    literal,
+    literal_column,
+    null,
+    select,
+    text,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
-from vault_core import Context, ContextMismatchError, MalformedError, NotFoundError, Vault
+from vault_core import Context, ContextMismatchError, Error as VaultError, MalformedError, NotFoundError, Vault
 from vault_core.frameworks.flask import configure
 from vault_core.frameworks.pydantic import VaultSettingsSource
+from vault_core.frameworks.reading import plaintext
 from vault_core.frameworks.sqlalchemy import SealedBytes, SealedText
 from vault_core_testing import TestVault
 
@@ -137,6 +159,125 @@ def test_sqlalchemy_gives_nothing_that_does_not_open(tmp_path: Path) -> None:
                 session.flush()
             assert "s3cret" not in str(raised.value)
             pickle.loads(pickle.dumps(raised.value))
+    engine.dispose()
+
+
+SEALED = SealedText(VAULT, Context("user-secret", name="account.api_key"))
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        literal("s3cret"),
+        literal("s3cret", String),
+        literal("s3cret", SealedText(VAULT, Context("user-secret", name="another"))),
+        bindparam("given", "s3cret", type_=String),
+        func.lower("S3CRET"),
+        func.lower("S3CRET", type_=SEALED),
+        literal_column("'s3cret'", SEALED),
+        cast(literal("s3cret"), SEALED),
+        case((Account.id > 0, "s3cret"), else_=None),
+        select(literal("s3cret")).scalar_subquery(),
+        Account.seed,
+        text("'s3cret'"),
+    ],
+)
+def test_sqlalchemy_stores_no_expression_in_clear(expression: Any) -> None:
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    table: Any = Account.__table__
+    with Session(engine) as session:
+        session.add(Account(id=1, api_key="sk-1"))
+        session.commit()
+        changed: Any = update(table).values(api_key=expression).returning(table.c.id).cte()
+        statements: list[Any] = [
+            update(Account).values(api_key=expression),
+            update(Account).ordered_values((Account.api_key, expression)),
+            insert(Account).values(id=2, api_key=expression),
+            insert(table).values([{"id": 2, "api_key": expression}, {"id": 3, "api_key": "sk-3"}]),
+            sqlite_insert(table).values(id=1).on_conflict_do_update(index_elements=["id"], set_={"api_key": expression}),
+            select(changed),
+        ]
+        for statement in statements:
+            with pytest.raises(TypeError, match="api_key takes values and no expressions"):
+                session.execute(statement)
+            session.rollback()
+        for account in (Account(id=4, api_key=expression), session.get(Account, 1)):
+            assert account is not None
+            account.api_key = expression
+            session.add(account)
+            with pytest.raises(TypeError, match="api_key takes values and no expressions"):
+                session.flush()
+            session.rollback()
+        with pytest.raises(TypeError, match="api_key takes values and no expressions"):
+            session.execute(insert(table).from_select(["id", "api_key"], select(literal(5), literal("s3cret"))))
+        session.rollback()
+        stored = session.execute(text("SELECT api_key FROM account")).scalars().all()
+        assert len(stored) == 1 and stored[0].startswith("vs1.")
+    engine.dispose()
+
+
+def test_sqlalchemy_stores_what_is_sealed() -> None:
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    table: Any = Account.__table__
+    with Session(engine) as session:
+        session.execute(insert(Account), [{"id": 1, "api_key": "sk-1"}, {"id": 2, "api_key": "sk-2"}])
+        session.execute(insert(table).values([{"id": 3, "api_key": "sk-3"}, {"id": 4, "api_key": None}]))
+        session.execute(update(Account).where(Account.id == 3).values(api_key=literal("sk-33", SEALED)))
+        session.execute(update(Account).where(Account.id == 4).values(api_key=type_coerce("sk-44", SEALED)))
+        session.execute(update(Account).where(Account.id == 1).values(api_key=null(), seed=b"seed"))
+        session.execute(update(Account), [{"id": 2, "api_key": "sk-22"}])
+        copied = select(table.c.id + 4, table.c.api_key).where(table.c.id == 2)
+        session.execute(insert(table).from_select(["id", "api_key"], copied))
+        upsert = sqlite_insert(table).values(id=3, api_key="sk-333")
+        session.execute(upsert.on_conflict_do_update(index_elements=["id"], set_={"api_key": upsert.excluded.api_key}))
+        session.commit()
+        assert session.execute(select(Account.id, Account.api_key).order_by(Account.id)).all() == [
+            (1, None), (2, "sk-22"), (3, "sk-333"), (4, "sk-44"), (6, "sk-22"),
+        ]
+    engine.dispose()
+
+
+def test_sqlalchemy_refuses_defaults_of_the_database() -> None:
+    made = [
+        Table("d", MetaData(), SQLColumn("id", Integer, primary_key=True), SQLColumn("v", SEALED, **default))
+        for default in ({"server_default": "s3cret"}, {"default": func.lower("S3CRET")})
+    ]
+    for table in made:
+        engine = create_engine("sqlite://")
+        table.metadata.create_all(engine)
+        with engine.begin() as connection, pytest.raises(TypeError, match="v takes values and no expressions"):
+            connection.execute(insert(table).values(id=1))
+        engine.dispose()
+
+
+def test_sqlalchemy_reads_a_column_that_is_being_migrated() -> None:
+    def rotated(value: str) -> bytes:
+        if not value.startswith("rot13:"):
+            raise MalformedError("malformed value: it is not rot13")
+        return codecs.decode(value.removeprefix("rot13:"), "rot13").encode()
+
+    column = SealedText(VAULT, Context("user-secret", name="account.api_key"), reads=(rotated, plaintext))
+    table = Table("m", MetaData(), SQLColumn("id", Integer, primary_key=True), SQLColumn("v", column))
+    engine = create_engine("sqlite://")
+    table.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(insert(table), [{"id": 1, "v": "sk-1"}])
+        token = connection.execute(text("SELECT v FROM m")).scalar_one()
+        assert token.startswith("vs1.")
+        damaged = ["vs1" + token[3:-4], "ws1." + token[4:], f"'{token}'", f"b'{token}'", "$ffsec$1$2$gAAAA"]
+        stored = ["plain", "rot13:frperg", *damaged]
+        for number, value in enumerate(stored, 2):
+            connection.execute(text("INSERT INTO m VALUES (:id, :v)"), {"id": number, "v": value})
+        read = connection.execute(select(table.c.v).where(table.c.id < 4).order_by(table.c.id)).scalars().all()
+        assert read == ["sk-1", "plain", "secret"]
+        for number in range(4, 4 + len(damaged)):
+            with pytest.raises(VaultError):
+                connection.execute(select(table.c.v).where(table.c.id == number)).scalar_one()
+        # What is written is a token whatever is read.
+        connection.execute(update(table).values(v="sk-2"))
+        assert connection.execute(text("SELECT count(*) FROM m WHERE v LIKE 'vs1.%'")).scalar_one() == len(stored) + 1
     engine.dispose()
 
 

@@ -552,7 +552,8 @@ fn the_doctor_looks_at_the_files_of_secrets() {
     set(&tree.directory.path("mounts"), 0o755);
     // A directory further up, in which the one with the file can be replaced.
     set(tree.directory.home.path(), 0o777);
-    assert_eq!(codes("doctor --json"), (21, vec!["directory-of-all".to_owned()]));
+    tree.vault("doctor --json").fails(23);
+    assert_eq!(codes("doctor --config vault.toml --json"), (21, vec!["directory-of-all".to_owned()]));
     set(tree.directory.home.path(), 0o700);
     let told: Value = serde_json::from_str(&tree.vault("doctor --json").out).unwrap();
     let notes: Vec<_> = told["findings"].as_array().unwrap().iter().map(|finding| finding["code"].clone()).collect();

@@ -15,9 +15,11 @@ mod conformance_list;
 mod crash;
 mod documents;
 mod faults;
+mod files;
 mod integration;
 mod integration_example;
 mod key;
+mod names;
 mod nodes;
 #[cfg(feature = "os-keyring")]
 mod os_keyring;

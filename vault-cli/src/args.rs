@@ -27,8 +27,12 @@ pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
 
+    /// Print which configuration would be used, its application and its databases, and do nothing
+    #[arg(long, global = true)]
+    pub(crate) which_config: bool,
+
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Option<Command>,
 }
 
 const EXAMPLES: &str = "\

@@ -119,5 +119,6 @@ impl<'a> EnvFile<'a> {
 
 /// Every reader takes the last of a name.
 fn last<'a>(entries: &'a [dotenv::Entry], name: &SecretName) -> Option<&'a dotenv::Entry> {
-    entries.iter().rev().find(|entry| entry.name == name.variable())
+    let names = [name.variable(), name.folded()];
+    entries.iter().rev().find(|entry| names.contains(&entry.name))
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use vault_core::check::Severity;
 use vault_core::{
-    Access, KeyState, Kind, Manifest, Resolver, Scope, SecretKind, Source, StateLocation, StoreLocation, Vault,
+    Access, KeyState, Kind, Manifest, Note, Permissions, Resolver, Scope, SecretKind, Shadowed, Source, StateLocation,
+    StoreLocation, Vault,
 };
 
 use crate::args::{DoctorArgs, Global};
@@ -95,17 +95,31 @@ impl Files {
     /// The files from which declared secrets come.
     fn of_secrets(&mut self, vault: &Vault, findings: &mut Findings) {
         for (name, spec) in vault.manifest().secrets() {
-            match vault.sources(name) {
-                Ok(sources) => {
-                    for path in sources.iter().filter_map(Source::path) {
-                        if spec.kind == SecretKind::PemPublicKey {
-                            self.writable(path, findings);
-                        } else {
-                            self.secret(path, "secret", findings);
-                        }
-                    }
+            let explained = match vault.explain(name) {
+                Ok(explained) => explained,
+                Err(error) if error.kind() == Kind::NotFound => continue,
+                Err(error) => {
+                    findings.error(&error);
+                    continue;
                 }
-                Err(error) => findings.error(&error),
+            };
+            let shadowed = explained.shadowed.iter().filter_map(|shadowed| match shadowed {
+                Shadowed::Has(source) => Some(source),
+                _ => None,
+            });
+            for path in [&explained.source].into_iter().chain(shadowed).filter_map(Source::path) {
+                if spec.kind == SecretKind::PemPublicKey {
+                    self.writable(path, findings);
+                } else {
+                    self.secret(path, "secret", findings);
+                }
+            }
+            for note in explained.notes.iter().filter(|note| matches!(note, Note::OtherSpelling(_))) {
+                findings.warning(
+                    "other-spelling",
+                    format!("{name}: {note}"),
+                    "remove it, or give it the name of the one that is read",
+                );
             }
         }
     }
@@ -136,11 +150,11 @@ impl Files {
 
     /// A file that nobody else should change. Returns whether it is there and was not seen before.
     fn writable(&mut self, path: &Path, findings: &mut Findings) -> bool {
-        let Ok(metadata) = fs::metadata(path) else { return false };
+        let Ok(permissions) = Permissions::of(path) else { return false };
         if !self.seen.insert(path.to_owned()) {
             return false;
         }
-        others_can_write(path, &metadata, findings);
+        others_can_write(path, &permissions, findings);
         true
     }
 
@@ -150,53 +164,72 @@ impl Files {
         let directories: BTreeSet<PathBuf> =
             files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned).collect::<Vec<_>>()).collect();
         for directory in directories {
-            let Ok(metadata) = fs::metadata(&directory) else { continue };
-            let mode = metadata.mode();
+            let Ok(permissions) = Permissions::of(&directory) else { continue };
             // In a directory with the sticky bit only the owner of a file replaces it.
-            if mode & 0o1000 != 0 {
+            if permissions.sticky {
                 continue;
             }
-            if mode & 0o002 != 0 {
+            if permissions.of_others.write {
                 findings.failure(
                     "directory-of-all",
                     format!("every user can replace files in {}", directory.display()),
                     format!("chmod o-w {}", directory.display()),
                 );
-            } else if mode & 0o020 != 0 {
+            } else if permissions.of_group.write && !permissions.has_list {
                 findings.warning(
                     "directory-of-group",
-                    format!("group {} can replace files in {}", metadata.gid(), directory.display()),
+                    format!("group {} can replace files in {}", permissions.group, directory.display()),
                     format!("chmod g-w {}", directory.display()),
+                );
+            } else if permissions.of_group.write || permissions.of_named.write {
+                findings.warning(
+                    "directory-of-group",
+                    format!("the access control list of {} lets others replace files in it", directory.display()),
+                    format!("`getfacl {}` shows whom, `setfacl -m` and `-x` change it", directory.display()),
                 );
             }
         }
     }
 }
 
-fn others_can_write(path: &Path, metadata: &fs::Metadata, findings: &mut Findings) {
-    let mode = metadata.mode();
-    if mode & 0o002 != 0 {
-        findings.failure(
-            "written-by-all",
-            format!("every user can change {}", path.display()),
-            format!("chmod o-w {}", path.display()),
-        );
-    } else if mode & 0o020 != 0 {
+fn others_can_write(path: &Path, permissions: &Permissions, findings: &mut Findings) {
+    let path = path.display();
+    if permissions.of_others.write {
+        findings.failure("written-by-all", format!("every user can change {path}"), format!("chmod o-w {path}"));
+    } else if permissions.of_group.write && !permissions.has_list {
         findings.warning(
             "written-by-group",
-            format!("group {} can change {}", metadata.gid(), path.display()),
-            format!("chmod g-w {}", path.display()),
+            format!("group {} can change {path}", permissions.group),
+            format!("chmod g-w {path}"),
+        );
+    } else if permissions.of_group.write || permissions.of_named.write {
+        findings.warning(
+            "written-by-group",
+            format!("the access control list of {path} lets others change it"),
+            format!("`getfacl {path}` shows whom, `setfacl -m` and `-x` change it"),
         );
     }
 }
 
 fn others_can_read(path: &Path, what: &str, private: bool, findings: &mut Findings) {
-    let Ok(metadata) = fs::metadata(path) else { return };
-    if metadata.mode() & 0o044 == 0 {
+    let Ok(mut file) = Permissions::of(path) else { return };
+    if let Some(directory) = path.parent().filter(|directory| is_credentials(directory))
+        && let Ok(directory) = Permissions::of(directory)
+    {
+        // systemd keeps a service's credentials in a directory that nobody else can enter.
+        file.of_others.read &= directory.of_others.search;
+        file.of_group.read &= directory.of_group.search;
+        file.of_named.read &= directory.of_named.search;
+    }
+    if !(file.of_others.read || file.of_group.read || file.of_named.read) {
         return;
     }
-    let told = format!("others than user {} can read the {what} in {}", metadata.uid(), path.display());
-    let remedy = format!("chmod 0400 {}; a mount of Swarm is told its mode where it is mounted", path.display());
+    let told = format!("others than user {} can read the {what} in {}", file.owner, path.display());
+    let remedy = match file.has_list {
+        // The mode's group bits are the list's mask: 0400 takes the access of all whom it names.
+        true => format!("`getfacl {0}` shows whom, `chmod o-r` and `setfacl -x` take it away", path.display()),
+        false => format!("chmod 0400 {}; a mount of Swarm is told its mode where it is mounted", path.display()),
+    };
     if private {
         findings.failure("read-by-others", told, remedy);
     } else {
@@ -288,6 +321,12 @@ fn memory(findings: &mut Findings) {
 fn core_files(limits: &str) -> bool {
     let limit = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
     limit.and_then(|limit| limit.split_whitespace().next()).is_some_and(|soft| soft != "0")
+}
+
+/// Whether systemd gives a service its credentials there.
+#[expect(clippy::disallowed_methods, reason = "a directory, and no secret")]
+fn is_credentials(directory: &Path) -> bool {
+    std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|of_service| directory == Path::new(&of_service))
 }
 
 fn directory_of(path: &Path) -> PathBuf {

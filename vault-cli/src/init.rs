@@ -1,18 +1,18 @@
 //! `init`: a configuration, a key and a store, where there is nothing yet.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::json;
-use vault_core::{Config, EntryName, Error, Kind, MasterKey, Vault, create_file};
+use vault_core::{Config, EntryName, Error, Kind, MasterKey, Vault, append_to, create_directory, create_file};
 
 use crate::args::{Global, InitArgs};
 use crate::failure::{Failure, Outcome};
 use crate::input;
 use crate::output::Output;
-use crate::transfer::{self, Secrets};
+use crate::transfer::{self, Imported, Secrets};
 
 const CONFIG: &str = "vault.toml";
 const KEYS: &str = "keys";
@@ -39,7 +39,12 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
         return Err(Failure::usage(format!("{} is no directory; make it first", directory.display())));
     }
     let imported = match &args.import {
-        Some(file) => transfer::read(file, args.format, &[])?,
+        Some(file) => {
+            let Imported { secrets, notes } = transfer::read(file, args.format, &[], &[])?;
+            notes.iter().for_each(|note| output.note(note));
+            refuse_one_variable(&secrets)?;
+            secrets
+        }
         None => Secrets::new(),
     };
     if let Some(name) = args.store.strip_prefix("secret:")
@@ -91,6 +96,17 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
     Ok(0)
 }
 
+/// Declarations cannot differ in spelling only.
+fn refuse_one_variable(secrets: &Secrets) -> Result<(), Failure> {
+    let mut names = BTreeMap::new();
+    for name in secrets.keys() {
+        if let Some(other) = names.insert(name.folded(), name) {
+            return Err(Failure::usage(format!("{name} and {other} differ in spelling only; rename one of them")));
+        }
+    }
+    Ok(())
+}
+
 /// The store of a configuration that was written by hand.
 fn store_only(args: &InitArgs, global: &Global, output: &mut Output) -> Outcome {
     let vault = input::vault(global)?;
@@ -134,23 +150,16 @@ fn exists(what: &str) -> Failure {
 
 /// Says that what is made from now on is ours, so that an interrupted run can be typed again.
 fn begin() -> Result<(), Error> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(MARKER) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-            Err(Error::Io { action: "create", path: MARKER.into(), source })
-        }
-        _ => Ok(()),
-    }
+    append_to(Path::new(MARKER), 0o600).map(drop).map_err(|source| Error::Io {
+        action: "create",
+        path: MARKER.into(),
+        source,
+    })
 }
 
 fn first_key() -> Result<String, Error> {
     let (directory, path) = (Path::new(KEYS), Path::new(FIRST_KEY));
-    if !directory.is_dir() {
-        DirBuilder::new().mode(0o700).create(directory).map_err(|source| Error::Io {
-            action: "create",
-            path: directory.to_owned(),
-            source,
-        })?;
-    }
+    create_directory(directory)?;
     if path.symlink_metadata().is_err() {
         create_file(path, MasterKey::generate()?.text().expose_secret(), 0o600)?;
     }
@@ -183,7 +192,7 @@ fn ignore(store: &str) -> Result<(), Error> {
         return Ok(());
     }
     let separator = if now.is_empty() || now.ends_with('\n') { "" } else { "\n" };
-    let mut file = OpenOptions::new().append(true).create(true).open(IGNORED).map_err(fail)?;
+    let mut file = append_to(Path::new(IGNORED), 0o644).map_err(fail)?;
     file.write_all(format!("{separator}{}\n", missing.join("\n")).as_bytes()).map_err(fail)?;
     file.sync_all().map_err(fail)
 }

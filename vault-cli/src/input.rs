@@ -1,13 +1,20 @@
 //! What comes from standard input, and where the configuration is.
 
 use core::ops::ControlFlow;
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::sync::OnceLock;
 
-use vault_core::{Config, Error, HARD_LIMIT, Kind, Result, SecretBytes, SecretName, SecretSpec, Vault, check};
+use serde_json::json;
+use vault_core::{
+    Config, DatabaseLocation, Error, HARD_LIMIT, Kind, Manifest, Result, SecretBytes, SecretName, SecretSpec,
+    StoreLocation, Vault, check,
+};
 use zeroize::Zeroizing;
 
 use crate::args::Global;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
+use crate::output::Output;
 
 /// Longest input of one value: a token around the longest secret.
 const MAX_INPUT: usize = 2 * HARD_LIMIT;
@@ -87,6 +94,8 @@ pub(crate) fn key_file(path: &std::path::Path) -> Result<SecretBytes> {
 /// The configuration that the arguments, the environment or the directory name.
 pub(crate) fn config(global: &Global) -> Result<Config> {
     let config = find_config(global)?.without_heartbeats();
+    // The first is the one that was asked for; a command that loads it again asks for the same.
+    let _ = MEANT.set(meant(config.manifest()).replace(char::is_control, "?"));
     #[cfg(feature = "os-keyring")]
     let config = config.with_os_keyring(std::sync::Arc::new(crate::os_keyring::SecretService));
     Ok(config)
@@ -106,6 +115,59 @@ fn find_config(global: &Global) -> Result<Config> {
             }
         }
     }
+}
+
+/// What the configuration is for, which every question says: a command that is typed in the wrong
+/// directory works on another application's secrets.
+static MEANT: OnceLock<String> = OnceLock::new();
+
+/// A line in front of every question.
+pub(crate) fn about() -> String {
+    MEANT.get().map(|meant| format!("vault: {meant}:\n")).unwrap_or_default()
+}
+
+/// The file, the application and the databases of a configuration.
+fn meant(manifest: &Manifest) -> String {
+    let mut text = manifest.path().display().to_string();
+    if let Some(app) = manifest.app() {
+        text.push_str(&format!(", application {app}"));
+    }
+    for database in databases(manifest) {
+        text.push_str(&format!(", {database}"));
+    }
+    text
+}
+
+/// Every database and store file that a configuration works on.
+fn databases(manifest: &Manifest) -> BTreeSet<String> {
+    let of_secret = |name: &SecretName| format!("the database of secret {name}");
+    let columns = manifest.columns().iter().filter_map(|column| match &column.database {
+        DatabaseLocation::Postgres(url) => Some(url.to_string()),
+        DatabaseLocation::Secret(name) => Some(of_secret(name)),
+        DatabaseLocation::Sqlite(path) => Some(format!("sqlite:{}", path.display())),
+        _ => None,
+    });
+    let store = manifest.store().and_then(|store| match &store.location {
+        StoreLocation::File(path) => Some(format!("file:{}", path.display())),
+        StoreLocation::Postgres(url) => Some(url.to_string()),
+        StoreLocation::Secret(name) => Some(of_secret(name)),
+        StoreLocation::Sqlite(path) => Some(format!("sqlite:{}", path.display())),
+        _ => None,
+    });
+    columns.chain(store).collect()
+}
+
+/// `--which-config`: which configuration a command would use, and what it is for.
+pub(crate) fn which_config(global: &Global, output: &mut Output) -> Outcome {
+    let config = config(global)?;
+    let manifest = config.manifest();
+    let databases = databases(manifest);
+    let mut lines = vec![manifest.path().display().to_string()];
+    lines.extend(manifest.app().map(|app| format!("application {app}")));
+    lines.extend(databases.iter().cloned());
+    let object = json!({ "config": manifest.path(), "app": manifest.app(), "databases": databases });
+    output.result(&lines.join("\n"), object)?;
+    Ok(0)
 }
 
 /// The vault of that configuration.
@@ -134,7 +196,7 @@ pub(crate) fn ask(question: &str) -> Option<bool> {
         return None;
     }
     let mut answer = String::new();
-    let asked =
-        write!(io::stderr(), "vault: {question} [y/N] ").and_then(|()| io::stdin().lock().read_line(&mut answer));
+    let asked = write!(io::stderr(), "{}vault: {question} [y/N] ", about())
+        .and_then(|()| io::stdin().lock().read_line(&mut answer));
     Some(asked.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }

@@ -1,8 +1,10 @@
 //! `key`: the life cycle of keys.
 
+#[cfg(feature = "os-keyring")]
+mod store;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::IsTerminal;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,7 +52,7 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
         }
         #[cfg(feature = "os-keyring")]
         KeyCommand::Store { file, service, account, replace, dry_run } => {
-            crate::os_keyring::store(file, service, account, *replace, *dry_run, output)
+            store::store(file, service, account, *replace, *dry_run, output)
         }
         KeyCommand::Promote { kid, change, all_nodes_loaded } => {
             let vault = input::vault(global)?;
@@ -345,16 +347,7 @@ fn generate(out: Option<&Path>, dry_run: bool, global: &Global, output: &mut Out
 
 /// Writes a key to a file that must not exist and that only its owner can read.
 fn write_new(path: &Path, key: &MasterKey) -> Result<(), Error> {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(key.text().expose_secret())?;
-            file.sync_all()
-        })
-        .map_err(|source| Error::Io { action: "create", path: path.to_owned(), source })
+    vault_core::create_file(path, key.text().expose_secret(), 0o600)
 }
 
 fn list(keyring: &str, global: &Global, output: &mut Output) -> Outcome {

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage(error),
     };
-    let core_limit = hide_memory(matches!(cli.command, Command::Run(_)));
+    let core_limit = hide_memory(matches!(cli.command, Some(Command::Run(_))));
     let mut output = Output::new(cli.global.json);
     match run(&cli, core_limit, &mut output) {
         Ok(code) => ExitCode::from(code),
@@ -48,7 +48,13 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, core_limit: Rlimit, output: &mut Output) -> Outcome {
     let global = &cli.global;
-    match &cli.command {
+    if cli.which_config {
+        return input::which_config(global, output);
+    }
+    let Some(command) = &cli.command else {
+        return Err(Failure::usage("no command is given").with_hint("`vault --help` lists them"));
+    };
+    match command {
         Command::Init(args) => init::run(args, global, output),
         Command::Set(args) => secret::set(args, global, output),
         Command::Get(args) => secret::get(args, global, output),

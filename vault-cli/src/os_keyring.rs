@@ -1,18 +1,12 @@
 //! The keyring of the desktop, by the Secret Service of D-Bus.
 
 use std::io;
-use std::path::Path;
 
 use dbus_secret_service_keyring_store::Store;
 use keyring_core::api::CredentialStoreApi;
 use keyring_core::{Entry, Error as Failed};
-use serde_json::json;
-use vault_core::{Error, MasterKey, OsKeyring, Result, SecretBytes};
+use vault_core::{Error, OsKeyring, Result, SecretBytes};
 use zeroize::Zeroizing;
-
-use crate::failure::Outcome;
-use crate::input;
-use crate::output::Output;
 
 /// Connects anew for every item: nothing is held open between them, or across a fork.
 #[derive(Debug)]
@@ -28,59 +22,18 @@ impl OsKeyring for SecretService {
     }
 }
 
-/// `vault key store`.
-pub(crate) fn store(
-    file: &Path,
-    service: &str,
-    account: &str,
-    replace: bool,
-    dry_run: bool,
-    output: &mut Output,
-) -> Outcome {
-    let content = input::key_file(file)?;
-    let place = || file.display().to_string();
-    let key =
-        MasterKey::parse(content.expose_secret()).map_err(|reason| Error::KeyMalformed { place: place(), reason })?;
-    // A source is written SERVICE/ACCOUNT, and ends the service at the first stroke.
-    if service.is_empty() || account.is_empty() || service.contains('/') {
-        return Err(crate::failure::Failure::usage("a service has no / in it, and neither it nor an account is empty"));
-    }
-    let item = format!("OS keyring {service}/{account}");
-    let present = SecretService.read(service, account)?;
-    let same = present.as_ref().is_some_and(|present| present.expose_secret() == content.expose_secret());
-    if present.is_some() && !same && !replace {
-        return Err(Error::Refused {
-            reason: format!("{item} holds something else, which would be lost"),
-            remedy: "choose another account, or add --replace".to_owned(),
-        }
-        .into());
-    }
-    if !dry_run && !same {
+impl SecretService {
+    /// Writes an item, and reads it back.
+    pub(crate) fn write(service: &str, account: &str, content: &SecretBytes) -> Result<()> {
         entry(service, account)
             .and_then(|entry| entry.set_secret(content.expose_secret()))
             .map_err(|error| failed("write", service, account, error))?;
         // What was stored must be what will be read, before anybody removes the file.
-        let stored = SecretService.read(service, account)?;
-        if stored.is_none_or(|stored| stored.expose_secret() != content.expose_secret()) {
-            return Err(failed(
-                "write",
-                service,
-                account,
-                Failed::BadStoreFormat("it reads back otherwise".to_owned()),
-            )
-            .into());
+        match Self.read(service, account)? {
+            Some(stored) if stored.expose_secret() == content.expose_secret() => Ok(()),
+            _ => Err(failed("write", service, account, Failed::BadStoreFormat("it reads back otherwise".to_owned()))),
         }
     }
-    let kid = key.kid();
-    let text = match dry_run {
-        true => format!("key {kid} would be stored in {item}; nothing was changed"),
-        false => format!("key {kid} is stored in {item}; a source for it is \"keyring:{service}/{account}\""),
-    };
-    output.result(
-        &text,
-        json!({ "action": "store", "kid": kid.as_str(), "service": service, "account": account, "dry_run": dry_run }),
-    )?;
-    Ok(0)
 }
 
 fn entry(service: &str, account: &str) -> core::result::Result<Entry, Failed> {

@@ -139,7 +139,7 @@ impl Output {
 }
 
 /// Where what a child prints goes on to.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stream {
     Out,
     Err,

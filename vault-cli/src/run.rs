@@ -1,7 +1,9 @@
 //! `run`: a command that gets its secrets in its environment, or as files in memory.
 
 mod files;
+mod forms;
 mod mask;
+mod steering;
 mod supervise;
 
 use std::collections::BTreeSet;
@@ -21,6 +23,7 @@ use crate::output::Output;
 
 use files::Files;
 use mask::Mask;
+use steering::steers;
 use supervise::{Signals, supervise};
 
 /// A secret that the command gets.
@@ -63,13 +66,13 @@ pub(crate) fn run(args: &RunCommandArgs, global: &Global, core_limit: Rlimit, ou
     let mut command = Command::new(program);
     command.args(arguments);
     inherit(&mut command, args.pristine);
-    for key in master_keys(vault.manifest()) {
-        command.env_remove(key.variable()).env_remove(file_variable(&key.variable()));
+    let keys = master_keys(vault.manifest());
+    for name in keys.chain(secrets.iter().map(|secret| &secret.name)) {
+        for variable in [name.variable(), name.folded()] {
+            command.env_remove(&variable).env_remove(file_variable(&variable));
+        }
     }
     drop(vault);
-    for secret in &secrets {
-        command.env_remove(&secret.variable).env_remove(secret.file_variable());
-    }
     if !args.files {
         refuse_nul(&secrets)?;
         for secret in &secrets {
@@ -132,7 +135,19 @@ fn resolve(args: &RunCommandArgs, vault: &Vault) -> Result<Vec<Delivered>, Failu
         return Err(Failure::from(error).with_hint("nothing was started"));
     }
     refuse_clashes(&secrets)?;
+    if args.only.is_empty() {
+        refuse_steering(&secrets, args.files)?;
+    }
     Ok(secrets)
+}
+
+/// A declaration alone gives no program its code: who wants that names the secret.
+fn refuse_steering(secrets: &[Delivered], files: bool) -> Result<(), Failure> {
+    let delivered = |secret: &Delivered| if files { secret.file_variable() } else { secret.variable.clone() };
+    let Some(secret) = secrets.iter().find(|secret| steers(&delivered(secret))) else { return Ok(()) };
+    let reason = format!("secret {} would be {}, by which programs run other code", secret.name, delivered(secret));
+    let remedy = "if that is meant, name every secret that the command is to get with --only".to_owned();
+    Err(Error::Refused { reason, remedy }.into())
 }
 
 /// Declared secrets cannot clash; those that `--only` names can.

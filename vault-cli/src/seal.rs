@@ -3,8 +3,8 @@
 use serde_json::json;
 use vault_core::legacy::{self, LegacyKey};
 use vault_core::{
-    AnyKeyring, Context, Error, Format, HARD_LIMIT, KeyId, Keyring, MasterKey, Result, Sealer, SecretBytes, TextKey,
-    Token, WrappedKey,
+    AnyKeyring, Context, Error, Format, HARD_LIMIT, KeyId, Keyring, MasterKey, Result, Sealer, SecretBytes, SecretKind,
+    TextKey, Token, WrappedKey,
 };
 
 use crate::args::{ContextArgs, Global, InspectArgs, Keys, Lines, OpenArgs, SealArgs};
@@ -213,7 +213,7 @@ fn each_value(lines: &Lines, output: &mut Output, work: impl Fn(&[u8], &mut Outp
         })?;
     } else {
         let content = input::read_all()?;
-        work(if lines.raw { &content } else { input::without_line_break(&content) }, output)?;
+        work(if lines.raw { &content } else { SecretKind::Text.secret_in(&content) }, output)?;
     }
     Ok(0)
 }

@@ -226,7 +226,7 @@ fn value(args: &SetArgs, name: &SecretName, spec: Option<&SecretSpec>) -> Result
         None => (input::read_all()?, "standard input".to_owned()),
     };
     let text = !args.raw && kind.loses_line_break();
-    let value = if text { input::without_line_break(&content) } else { &content };
+    let value = if text { kind.secret_in(&content) } else { &content };
     if value.is_empty() {
         return Err(Failure::usage(format!("{place} is empty; nothing was set")));
     }
@@ -261,7 +261,7 @@ fn ask(name: &SecretName) -> Result<Zeroizing<Vec<u8>>, Failure> {
             .map(|answer| Zeroizing::new(answer.into_bytes()))
             .map_err(|source| Failure::from(Error::Io { action: "read", path: "the terminal".into(), source }))
     };
-    let first = prompt(format!("value of {name}: "))?;
+    let first = prompt(format!("{}value of {name}: ", input::about()))?;
     if *prompt("again: ".to_owned())? != *first {
         return Err(Failure::usage("the two values differ; nothing was set"));
     }

@@ -4,14 +4,13 @@
 mod docker;
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use vault_core::{Context, Error, KeySource, SecretBytes, SecretName, Timestamp, Vault};
+use vault_core::{Context, Error, KeySource, SecretBytes, SecretName, Timestamp, Vault, append_to};
 
 use crate::args::{Global, SwarmArgs, SwarmCommand, SwarmTarget};
 use crate::failure::{Failure, Outcome};
@@ -429,8 +428,14 @@ struct Log<'a> {
 
 impl<'a> Log<'a> {
     fn open(path: &'a Path) -> Result<Self, Error> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        Ok(Self { path, file: file.map_err(|source| Error::Io { action: "open", path: path.to_owned(), source })? })
+        Ok(Self {
+            path,
+            file: append_to(path, 0o600).map_err(|source| Error::Io {
+                action: "open",
+                path: path.to_owned(),
+                source,
+            })?,
+        })
     }
 
     fn append(&mut self, stack: &str, mut object: Value) -> Result<(), Error> {

@@ -2,15 +2,15 @@
 
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::json;
 use vault_core::dotenv::{self, Dialect};
 use vault_core::{
-    EntryName, Error, Place, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version, create_file, read_file,
+    EntryName, Error, Place, SecretBytes, SecretName, SecretSpec, Vault, Version, create_directory, create_file,
+    read_file,
 };
 use zeroize::Zeroizing;
 
@@ -48,6 +48,13 @@ impl core::str::FromStr for Shape {
 /// Secrets that were read, in the order of their names.
 pub(crate) type Secrets = BTreeMap<SecretName, SecretBytes>;
 
+/// What was read, and what people should know about it.
+#[derive(Default)]
+pub(crate) struct Imported {
+    pub(crate) secrets: Secrets,
+    pub(crate) notes: Vec<String>,
+}
+
 /// What vault.toml says of a secret.
 type Declared = (SecretName, SecretSpec);
 
@@ -58,7 +65,14 @@ const MAX_IMPORT: usize = 16 << 20;
 pub(crate) fn import(args: &ImportArgs, global: &Global, output: &mut Output) -> Outcome {
     let vault = input::vault(global)?;
     let declared: Vec<Declared> = vault.manifest().secrets().map(|(name, spec)| (name.clone(), spec.clone())).collect();
-    let secrets = read(&args.file, args.format, &declared)?;
+    let mut known: Vec<SecretName> = declared.iter().map(|(name, _)| name.clone()).collect();
+    if let Ok(store) = vault.store()
+        && store.exists()?
+    {
+        known.extend(store.names()?.into_iter().filter(|name| name.tenant().is_none()).map(|name| name.name().clone()));
+    }
+    let Imported { secrets, notes } = read(&args.file, args.format, &declared, &known)?;
+    notes.iter().for_each(|note| output.note(note));
     for (name, spec) in &declared {
         if let Some(value) = secrets.get(name) {
             input::fits(name, spec, value.expose_secret())?;
@@ -83,23 +97,29 @@ pub(crate) fn import(args: &ImportArgs, global: &Global, output: &mut Output) ->
     Ok(0)
 }
 
-/// Reads secrets in a shape, or in the one that fits the file.
-pub(crate) fn read(file: &Path, shape: Option<Shape>, declared: &[Declared]) -> Result<Secrets, Failure> {
+/// Reads secrets in a shape, or in the one that fits the file. `known` are the names that there are.
+pub(crate) fn read(
+    file: &Path,
+    shape: Option<Shape>,
+    declared: &[Declared],
+    known: &[SecretName],
+) -> Result<Imported, Failure> {
     let shape = match shape {
         Some(shape) => shape,
         None if file.is_dir() => Shape::Dir,
         None if file.extension().is_some_and(|extension| extension == "json") => Shape::Json,
-        None => return read_env_of_any(file),
+        None => return read_env_of_any(file).map(|secrets| Imported { secrets, ..Imported::default() }),
     };
-    match shape {
-        Shape::Dir => read_directory(file, declared),
-        Shape::Json => read_json(file),
-        Shape::Env(dialect) => read_env(file, &text_of(file)?, dialect),
-    }
+    let secrets = match shape {
+        Shape::Dir => return read_directory(file, declared, known),
+        Shape::Json => read_json(file)?,
+        Shape::Env(dialect) => read_env(file, &text_of(file)?, dialect)?,
+    };
+    Ok(Imported { secrets, ..Imported::default() })
 }
 
-fn read_directory(directory: &Path, declared: &[Declared]) -> Result<Secrets, Failure> {
-    let mut secrets = Secrets::new();
+fn read_directory(directory: &Path, declared: &[Declared], known: &[SecretName]) -> Result<Imported, Failure> {
+    let Imported { mut secrets, mut notes } = Imported::default();
     let mut waiting = vec![directory.to_owned()];
     let root = real(directory)?;
     let mut seen = BTreeSet::new();
@@ -123,8 +143,11 @@ fn read_directory(directory: &Path, declared: &[Declared]) -> Result<Secrets, Fa
                 waiting.push(path);
                 continue;
             }
-            let name = name_of(path.strip_prefix(directory).unwrap_or(&path), declared)
+            let name = name_of(path.strip_prefix(directory).unwrap_or(&path), known)
                 .map_err(|error| wrong(&path, error.to_string()))?;
+            if !known.contains(&name) && !path.ends_with(name.as_str()) {
+                notes.push(format!("{} is secret {name}", path.display()));
+            }
             let content = read_file(&path, MAX_IMPORT)?;
             let kind = declared.iter().find(|(known, _)| *known == name).map(|(_, spec)| spec.kind);
             let value = match (kind, input::is_text(content.expose_secret())) {
@@ -133,14 +156,14 @@ fn read_directory(directory: &Path, declared: &[Declared]) -> Result<Secrets, Fa
                     return Err(wrong(&path, format!("{name} is declared as text, and it is none")).into());
                 }
                 (None, false) => content,
-                (_, true) => SecretBytes::copy_of(input::without_line_break(content.expose_secret())),
+                (_, true) => SecretBytes::copy_of(kind.unwrap_or_default().secret_in(content.expose_secret())),
             };
             if secrets.insert(name.clone(), not_empty(&path, &name, value)?).is_some() {
                 return Err(wrong(&path, format!("another file is secret {name} too")).into());
             }
         }
     }
-    Ok(secrets)
+    Ok(Imported { secrets, notes })
 }
 
 /// Where a path leads to.
@@ -148,14 +171,26 @@ fn real(path: &Path) -> Result<PathBuf, Error> {
     path.canonicalize().map_err(|source| Error::Io { action: "list", path: path.to_owned(), source })
 }
 
-/// The secret that a file holds: the declared one whose file this is, else its name in capitals,
-/// which is where a variable of it would be.
-fn name_of(file: &Path, declared: &[Declared]) -> Result<SecretName, Error> {
+/// The secret that a file holds: the known one whose file this is; else the file's name, in
+/// capitals where it has none of its own, because `db_password` is the file of DB_PASSWORD.
+fn name_of(file: &Path, known: &[SecretName]) -> Result<SecretName, Error> {
     let file = file.to_string_lossy();
-    match declared.iter().find(|(name, _)| name.file_name() == file || name.as_str() == file) {
-        Some((name, _)) => Ok(name.clone()),
+    let by_file = || {
+        let mut same = known.iter().filter(|name| file_of(name) == file);
+        same.next().filter(|_| same.next().is_none())
+    };
+    match known.iter().find(|name| name.as_str() == file).or_else(by_file) {
+        Some(name) => Ok(name.clone()),
+        None if file.contains(|c: char| c.is_ascii_uppercase()) => SecretName::parse(&file),
         None => SecretName::parse(&file.to_ascii_uppercase()),
     }
+}
+
+/// The name of a secret's file: in lower case, as it is mounted; as it is where it has capitals
+/// and small letters, because then lower case would lose which is which.
+fn file_of(name: &SecretName) -> String {
+    let mixed = name.as_str().contains(|c: char| c.is_ascii_lowercase());
+    if mixed { name.as_str().to_owned() } else { name.file_name() }
 }
 
 fn read_json(file: &Path) -> Result<Secrets, Failure> {
@@ -298,7 +333,18 @@ fn told(count: usize, out: &Path, output: &mut Output) -> Outcome {
 fn render(vault: &Vault, names: &[SecretName], shape: Shape) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let mut out = Zeroizing::new(Vec::new());
     let mut first = true;
+    let mut variables = BTreeMap::new();
     for name in names {
+        if matches!(shape, Shape::Env(_))
+            && let Some(other) = variables.insert(variable(name)?, name)
+            && other != name
+        {
+            return Err(Failure::usage(format!(
+                "{name} and {other} are both the variable {}, and a reader would take one of them",
+                name.variable()
+            ))
+            .with_hint("--format json keeps both names, and --only leaves one out"));
+        }
         let secret = vault.secret(name.as_str())?.value;
         let text = core::str::from_utf8(secret.expose_secret()).map_err(|_| {
             Failure::from(Error::Malformed { what: "secret for this format: it is not text" })
@@ -342,7 +388,7 @@ fn variable(name: &SecretName) -> Result<String, Failure> {
 fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<(), Failure> {
     let mut files: BTreeMap<PathBuf, &SecretName> = BTreeMap::new();
     for name in names {
-        if let Some(other) = files.insert(out.join(name.file_name()), name) {
+        if let Some(other) = files.insert(out.join(file_of(name)), name) {
             return Err(Failure::usage(format!("{name} and {other} have the same file name")));
         }
     }
@@ -356,8 +402,9 @@ fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<()
     for (path, name) in &files {
         let value = vault.secret(name.as_str())?.value;
         let kind = vault.manifest().secrets().find(|(known, _)| known == name).map(|(_, spec)| spec.kind);
-        let is_text = kind.map_or_else(|| input::is_text(value.expose_secret()), SecretKind::loses_line_break);
-        if is_text && value.expose_secret().ends_with(b"\n") {
+        let is_text = kind.is_some() || input::is_text(value.expose_secret());
+        let read = kind.unwrap_or_default().secret_in(value.expose_secret());
+        if is_text && read.len() != value.len() {
             let what = "text for a directory: who reads it removes the line break at its end";
             return Err(Failure::from(Error::Malformed { what }).with_hint(format!(
                 "it is {name}; declare it with type = \"binary\", or export it with --format json"
@@ -365,7 +412,7 @@ fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<()
         }
         values.push((path, value));
     }
-    directory(out)?;
+    create_directory(out)?;
     if fs::read_dir(out).map_err(|source| Error::Io { action: "list", path: out.to_owned(), source })?.next().is_some()
     {
         return Err(Error::Refused {
@@ -376,19 +423,11 @@ fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<()
     }
     for (path, value) in values {
         if let Some(parent) = path.parent() {
-            directory(parent)?;
+            create_directory(parent)?;
         }
         create_file(path, value.expose_secret(), 0o600)?;
     }
     Ok(())
-}
-
-fn directory(path: &Path) -> Result<(), Error> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| Error::Io {
-        action: "create",
-        path: path.to_owned(),
-        source,
-    })
 }
 
 fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {

@@ -108,7 +108,7 @@ pub fn judge(name: &SecretName, spec: &SecretSpec, value: &[u8]) -> Vec<Finding>
 }
 
 fn empty(name: &SecretName, spec: &SecretSpec) -> Finding {
-    if name.variable().contains("BETTER_AUTH") {
+    if name.folded().contains("BETTER_AUTH") {
         return Finding::failure(
             "empty-better-auth",
             "it is empty, and Better Auth then signs with its built-in secret, which everybody knows",
@@ -172,7 +172,7 @@ fn is_invisible(c: char) -> bool {
 /// What is short enough to be tried, by what its name says that it is. Who declares a length has
 /// thought about it.
 fn short(name: &SecretName, spec: &SecretSpec, text: &str) -> Option<Finding> {
-    let variable = name.variable();
+    let variable = name.folded();
     if spec.kind != SecretKind::Text || spec.min_length.is_some() || spec.bytes.is_some() {
         return None;
     }

@@ -47,7 +47,7 @@ pub trait Column: Send {
     /// # Errors
     ///
     /// [`Error::Refused`] or [`Error::Database`] where it could not be worked on safely.
-    fn check(&mut self) -> Result<Vec<Finding>>;
+    fn check(&mut self) -> Result<Vec<ColumnFinding>>;
 
     /// Counts values by what they begin with, in one pass.
     ///
@@ -464,13 +464,13 @@ impl Run {
 
 /// Something that people should know about a column.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Finding {
+pub struct ColumnFinding {
     text: String,
     /// What to do before anything can be written, where something is in the way.
     remedy: Option<String>,
 }
 
-impl Finding {
+impl ColumnFinding {
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), remedy: None }
     }
@@ -487,7 +487,7 @@ impl Finding {
     }
 }
 
-impl core::fmt::Display for Finding {
+impl core::fmt::Display for ColumnFinding {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(&self.text)?;
         match &self.remedy {

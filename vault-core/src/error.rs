@@ -6,7 +6,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::key::{KeyId, KeyTextError};
+use crate::key::{KeyId, KeyTextError, MalformedKeyId};
+use crate::primitives::CannotSeal;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = core::result::Result<T, E>;
@@ -279,6 +280,18 @@ impl Error {
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
         Self::Io { action, path: path.into(), source }
+    }
+}
+
+impl From<MalformedKeyId> for Error {
+    fn from(_: MalformedKeyId) -> Self {
+        Self::Malformed { what: MalformedKeyId::WHAT }
+    }
+}
+
+impl From<CannotSeal> for Error {
+    fn from(CannotSeal(why): CannotSeal) -> Self {
+        Self::CannotSeal { why }
     }
 }
 

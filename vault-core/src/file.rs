@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -132,15 +132,8 @@ impl Lock {
     /// must not stop all the others without a word.
     fn within(path: &Path, patience: Duration) -> Result<Self> {
         let lock = with_suffix(path, ".lock");
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(no_follow())
-            .open(&lock)
-            .map_err(|source| Error::io("lock", &lock, explain_replace(source)))?;
+        let file = open_or_create(&lock, 0o600).map_err(|source| Error::io("lock", &lock, explain_replace(source)))?;
+        own_as(&file, path);
         let deadline = Instant::now() + patience;
         loop {
             match file.try_lock() {
@@ -266,7 +259,14 @@ pub(crate) fn write_new(path: &Path, content: &[u8], mode: u32) -> io::Result<()
 
 /// As [`write_new`], with the owner of `like`.
 fn create(path: &Path, content: &[u8], mode: u32, like: Option<&Metadata>) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).custom_flags(no_follow()).open(path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(mode).custom_flags(no_follow()).open(path)?;
+    fill(file, content, mode, like).inspect_err(|_| {
+        // A part of a key or of a secret is worse than none.
+        let _ = fs::remove_file(path);
+    })
+}
+
+fn fill(mut file: File, content: &[u8], mode: u32, like: Option<&Metadata>) -> io::Result<()> {
     if let Some(like) = like {
         let own = file.metadata()?;
         if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
@@ -285,6 +285,73 @@ fn create(path: &Path, content: &[u8], mode: u32, like: Option<&Metadata>) -> io
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(content)?;
     file.sync_all()
+}
+
+/// Opens a file for reading and writing. One that it makes has this mode whatever the umask is.
+fn open_or_create(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(no_follow());
+    loop {
+        match options.clone().create_new(true).mode(mode).open(path) {
+            Ok(file) => {
+                file.set_permissions(fs::Permissions::from_mode(mode))?;
+                return Ok(file);
+            }
+            Err(source) if source.kind() != io::ErrorKind::AlreadyExists => return Err(source),
+            Err(_) => {}
+        }
+        match options.open(path) {
+            // It was removed in between.
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {}
+            other => return other,
+        }
+    }
+}
+
+/// Gives a file the owner of another, so that one command of the administrator does not keep the
+/// other's owner out for ever. Who may not do that has made none in another's place.
+fn own_as(file: &File, other: &Path) {
+    if let (Ok(own), Ok(other)) = (file.metadata(), fs::symlink_metadata(other))
+        && (own.uid(), own.gid()) != (other.uid(), other.gid())
+    {
+        let _ = fchown(file, Some(other.uid()), Some(other.gid()));
+    }
+}
+
+/// Makes a directory that only its owner can enter, and those above it that are missing, whatever
+/// the umask is. One that exists stays as it is.
+///
+/// # Errors
+///
+/// [`Error::Io`] if it cannot be made.
+pub fn create_directory(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
+        create_directory(parent)?;
+    }
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .create(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)))
+        .map_err(|source| Error::io("create", path, source))
+}
+
+/// Appends to a file, and makes one of this mode, whatever the umask is, where there is none.
+///
+/// # Errors
+///
+/// Why it cannot be written.
+pub fn append_to(path: &Path, mode: u32) -> io::Result<File> {
+    match OpenOptions::new().append(true).create_new(true).mode(mode).open(path) {
+        Ok(file) => {
+            file.set_permissions(fs::Permissions::from_mode(mode))?;
+            Ok(file)
+        }
+        Err(source) if source.kind() == io::ErrorKind::AlreadyExists => OpenOptions::new().append(true).open(path),
+        other => other,
+    }
 }
 
 fn no_follow() -> i32 {

@@ -1,12 +1,16 @@
 //! Master keys, key texts and their ids (docs/FORMAT.md, "Keys").
 
+mod flaw;
+mod id;
 mod text;
 
+pub use flaw::{KeyTextError, MAX_KEY_TEXT, Weakness};
+pub use id::{KeyId, MalformedKeyId};
 pub(crate) use text::decode;
 pub(crate) use text::flaw;
 #[cfg(feature = "foreign")]
 pub(crate) use text::published;
-pub use text::{KeyFormat, KeyTextError, Trim, Weakness};
+pub use text::{KeyFormat, Trim};
 
 use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
 use zeroize::Zeroizing;
@@ -17,95 +21,7 @@ use crate::error::{Error, Result};
 use crate::primitives::{self, Label, MacKey, Prk, WipesStack, WrapKey};
 use crate::secret::SecretBytes;
 
-/// Longest key text, in bytes.
-pub const MAX_KEY_TEXT: usize = 4_096;
-
-const KID_LENGTH: usize = 17;
 const KID_LABEL: &[u8] = b"vault-core/kid/v1\0";
-
-/// Names a key: 17 characters computed from the key itself.
-///
-/// The first letter is the type: `k` a local master key, `t` a tenant key, `f` the key text of a
-/// legacy format. It is public and may be logged.
-#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct KeyId([u8; KID_LENGTH]);
-
-impl KeyId {
-    /// Reads the 17 characters `[a-z][a-z2-7]{16}`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Malformed`] if the text has another form.
-    pub fn parse(text: &str) -> Result<Self> {
-        Self::from_bytes(text.as_bytes())
-            .ok_or(Error::Malformed { what: "key id: it has 17 characters, a letter and then letters or 2 to 7" })
-    }
-
-    pub(crate) fn from_bytes(text: &[u8]) -> Option<Self> {
-        let id: [u8; KID_LENGTH] = text.try_into().ok()?;
-        let (kind, rest) = id.split_first()?;
-        let good =
-            kind.is_ascii_lowercase() && rest.iter().all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(b));
-        good.then_some(Self(id))
-    }
-
-    /// An id that no key has.
-    pub(crate) fn none() -> Self {
-        Self(*b"aaaaaaaaaaaaaaaaa")
-    }
-
-    /// The 17 characters.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        // Every constructor allows ASCII only.
-        core::str::from_utf8(&self.0).unwrap_or_default()
-    }
-
-    /// The type letter.
-    #[must_use]
-    pub fn letter(&self) -> char {
-        char::from(self.0.first().copied().unwrap_or_default())
-    }
-
-    /// `magic || kid || "."`, which a wrap is bound to.
-    pub(crate) fn wrap_label(&self, magic: [u8; 4]) -> [u8; 22] {
-        let mut label = [b'.'; 22];
-        label.iter_mut().zip(magic.iter().chain(&self.0)).for_each(|(place, byte)| *place = *byte);
-        label
-    }
-
-    fn compute(letter: u8, prk: &Prk) -> Self {
-        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-        let hash = prk.expand::<10>(&[KID_LABEL, &[letter]]);
-        let bits = hash.iter().fold(0_u128, |bits, byte| bits << 8 | u128::from(*byte));
-        let mut id = [letter; KID_LENGTH];
-        for (place, character) in id.iter_mut().skip(1).enumerate() {
-            let index = usize::try_from(bits >> (75 - 5 * place) & 31).unwrap_or_default();
-            *character = ALPHABET.get(index).copied().unwrap_or_default();
-        }
-        Self(id)
-    }
-}
-
-impl core::fmt::Display for KeyId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl core::fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl core::str::FromStr for KeyId {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        Self::parse(text)
-    }
-}
 
 /// A 32-byte master key and the text that it was read from.
 ///
@@ -202,7 +118,7 @@ impl MasterKey {
         text: SecretBytes,
     ) -> Self {
         let prk = Prk::extract(b"vault-core/kek/v1", bytes.expose_secret());
-        let kid = KeyId::compute(letter, &prk);
+        let kid = kid(letter, &prk);
         let wrap = WrapKey::new(&prk.expand::<64>(&[b"vault-core/wrap/v1\0"]));
         Self {
             kid,
@@ -267,6 +183,11 @@ impl MasterKey {
     }
 }
 
+/// The id of a key of type `letter`.
+fn kid(letter: u8, prk: &Prk) -> KeyId {
+    KeyId::of_hash(letter, &prk.expand::<10>(&[KID_LABEL, &[letter]]))
+}
+
 fn boxed(bytes: &[u8; 32]) -> SecretBox<[u8; 32]> {
     SecretBox::init_with_mut(|own: &mut [u8; 32]| own.copy_from_slice(bytes))
 }
@@ -316,7 +237,7 @@ impl TextKey {
                 Err(_) => published(text.as_bytes()).then_some(KeyTextError::Published),
             };
             let text = SecretBytes::copy_of(text.as_bytes());
-            Self { kid: KeyId::compute(b'f', &prk), flaw, text, prk, _stack: WipesStack }
+            Self { kid: kid(b'f', &prk), flaw, text, prk, _stack: WipesStack }
         }))
     }
 

@@ -2,6 +2,7 @@
 
 mod change;
 mod place;
+mod retired;
 mod state;
 
 use std::collections::BTreeMap;
@@ -9,16 +10,16 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::key::{KeyId, KeyTextError, MasterKey};
-#[cfg(feature = "foreign")]
-use crate::legacy::LegacyKey;
 use crate::primitives;
 use crate::time::Timestamp;
 
-pub use change::Retired;
 #[cfg(feature = "foreign")]
 pub(crate) use change::{NewKey, add, change, check, check_addition, hidden};
 #[cfg(feature = "foreign")]
 pub(crate) use place::{StateFile, States, rendered};
+pub use retired::Retired;
+#[cfg(feature = "foreign")]
+pub(crate) use state::mac as state_mac;
 pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
 
 /// A key that a keyring can hold: [`MasterKey`] or `LegacyKey`.
@@ -30,8 +31,8 @@ pub trait Material: sealed::Sealed + Send + Sync {
     fn flaw(&self) -> Option<KeyTextError>;
 }
 
-mod sealed {
-    use crate::keyring::KeyringKind;
+pub(crate) mod sealed {
+    use super::KeyringKind;
 
     /// What only this crate may ask of a key.
     pub trait Sealed {
@@ -338,30 +339,6 @@ impl sealed::Sealed for MasterKey {
 }
 
 impl Material for MasterKey {
-    fn kid(&self) -> KeyId {
-        self.kid()
-    }
-
-    fn flaw(&self) -> Option<KeyTextError> {
-        self.flaw()
-    }
-}
-
-#[cfg(feature = "foreign")]
-impl sealed::Sealed for LegacyKey {
-    const KIND: KeyringKind = KeyringKind::Text;
-
-    fn mac(&self, canonical: &[u8]) -> [u8; 32] {
-        state::mac(canonical, self.kid(), self.prk())
-    }
-
-    fn exact_text(&self) -> &[u8] {
-        self.exact_text()
-    }
-}
-
-#[cfg(feature = "foreign")]
-impl Material for LegacyKey {
     fn kid(&self) -> KeyId {
         self.kid()
     }

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::file;
 use crate::format::{self, Format};
 use crate::key::{KeyId, KeyTextError, TextKey};
-use crate::keyring::Keyring;
+use crate::keyring::sealed::Sealed;
+use crate::keyring::{Keyring, KeyringKind, Material, state_mac};
 use crate::primitives::{EvpKey, Key32, Prk, on_wiped_stack, wipe_stack_at_thread_end};
 use crate::secret::SecretBytes;
 use crate::token::HARD_LIMIT;
@@ -163,6 +164,28 @@ impl<T> Default for Made<T> {
 impl core::fmt::Debug for LegacyKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("LegacyKey").field("kid", &self.kid()).finish_non_exhaustive()
+    }
+}
+
+impl Sealed for LegacyKey {
+    const KIND: KeyringKind = KeyringKind::Text;
+
+    fn mac(&self, canonical: &[u8]) -> [u8; 32] {
+        state_mac(canonical, self.kid(), self.prk())
+    }
+
+    fn exact_text(&self) -> &[u8] {
+        self.exact_text()
+    }
+}
+
+impl Material for LegacyKey {
+    fn kid(&self) -> KeyId {
+        self.kid()
+    }
+
+    fn flaw(&self) -> Option<KeyTextError> {
+        self.flaw()
     }
 }
 

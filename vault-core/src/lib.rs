@@ -70,6 +70,7 @@ mod manifest;
 mod name;
 #[cfg(feature = "foreign")]
 mod os_keyring;
+mod permissions;
 mod primitives;
 #[cfg(feature = "foreign")]
 mod registry;
@@ -96,13 +97,13 @@ pub use database::sqlite::SqliteDatabase;
 #[cfg(feature = "foreign")]
 pub use database::{DatabaseLocation, PostgresUrl};
 pub use error::{Error, Kind, Place, Result};
-pub use file::create_file;
+pub use file::{append_to, create_directory, create_file};
 pub use format::Format;
 #[cfg(feature = "foreign")]
 pub use generate::Generate;
 #[cfg(feature = "foreign")]
 pub use key::TextKey;
-pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MasterKey, Trim, Weakness};
+pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MalformedKeyId, MasterKey, Trim, Weakness};
 pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, Retired};
 #[cfg(feature = "foreign")]
 pub use manifest::{
@@ -112,6 +113,8 @@ pub use manifest::{
 pub use name::{SecretName, Version};
 #[cfg(feature = "foreign")]
 pub use os_keyring::{OsKeyring, OsKeyringItem};
+#[cfg(feature = "foreign")]
+pub use permissions::{Allowed, Permissions, replaced_by_strangers};
 #[cfg(feature = "foreign")]
 pub use registry::Heartbeat;
 #[cfg(feature = "foreign")]

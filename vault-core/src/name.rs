@@ -44,12 +44,33 @@ impl SecretName {
         self.0.to_ascii_lowercase()
     }
 
-    /// Its environment variable: upper case, with every other character than letters and digits
-    /// as `_`.
+    /// Its environment variable: the name itself where a variable can have it, because programs
+    /// tell `http_proxy` from `HTTP_PROXY`; else [`folded`](Self::folded).
     #[must_use]
     pub fn variable(&self) -> String {
-        self.0.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+        let plain = self.0.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if plain && !self.0.starts_with(|c: char| c.is_ascii_digit()) { self.0.clone() } else { self.folded() }
     }
+
+    /// The name in upper case, with every other character than letters and digits as `_`. Names
+    /// that are equal so differ in spelling only.
+    #[must_use]
+    pub fn folded(&self) -> String {
+        fold(&self.0)
+    }
+
+    /// The variables that may hold it, the first before the second: its own, and the name in upper
+    /// case.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = String> + use<> {
+        let (own, folded) = (self.variable(), self.folded());
+        let second = Some(folded).filter(|folded| *folded != own);
+        [own].into_iter().chain(second)
+    }
+}
+
+/// As [`SecretName::folded`], for a name that may be none.
+pub(crate) fn fold(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
 /// Which version of a secret is meant.
@@ -102,6 +123,11 @@ mod tests {
         let name = SecretName::parse("app/Db-password.v2").unwrap();
         assert_eq!(name.file_name(), "app/db-password.v2");
         assert_eq!(name.variable(), "APP_DB_PASSWORD_V2");
+        for (name, variable) in
+            [("TF_VAR_db", "TF_VAR_db"), ("http_proxy", "http_proxy"), ("my-key", "MY_KEY"), ("1a", "1A")]
+        {
+            assert_eq!(SecretName::parse(name).unwrap().variable(), variable);
+        }
         for wrong in ["", "/", "a/", "/a", ".", "..", "a/../b", "-a", ".a", "a b", "é", "a\n", &"a".repeat(129)] {
             assert!(SecretName::parse(wrong).is_err(), "{wrong}");
         }

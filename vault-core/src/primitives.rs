@@ -17,10 +17,13 @@ use zeroize::Zeroize;
 #[cfg(feature = "foreign")]
 use zeroize::Zeroizing;
 
-use crate::error::{Error, Result};
 use crate::secret::wipe;
 
 use self::siv::{S2v, Siv};
+
+/// Why nothing can be sealed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CannotSeal(pub(crate) &'static str);
 
 /// Length of a GCM tag and of a synthetic IV.
 pub(crate) const TAG: usize = 16;
@@ -358,16 +361,16 @@ pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
 
 /// 32 bytes of OS randomness, from the operating system at every call: what is kept for later can be
 /// handed out twice, by a child of a fork or by a machine that was restored.
-pub(crate) fn random() -> Result<Key32> {
+pub(crate) fn random() -> Result<Key32, CannotSeal> {
     let mut out = Key32::default();
-    getrandom::fill(&mut *out).map_err(|_| Error::CannotSeal { why: "the operating system gave no randomness" })?;
+    getrandom::fill(&mut *out).map_err(|_| CannotSeal("the operating system gave no randomness"))?;
     Ok(out)
 }
 
 /// Encrypts `data` in place and returns the tag. The nonce is twelve zero bytes, so a key must
 /// encrypt one message only.
-pub(crate) fn gcm_seal(single_use_key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG]> {
-    payload::seal(single_use_key, aad, data).ok_or(Error::CannotSeal { why: "the payload cipher refused its input" })
+pub(crate) fn gcm_seal(single_use_key: &[u8; 32], aad: &[u8], data: &mut [u8]) -> Result<[u8; TAG], CannotSeal> {
+    payload::seal(single_use_key, aad, data).ok_or(CannotSeal("the payload cipher refused its input"))
 }
 
 /// Decrypts `data` in place; `None` if anything was altered.

@@ -68,7 +68,7 @@ impl Heartbeat {
     }
 
     fn of_texts(node: String, kids: &str, generation: u64, beats: u64) -> Result<Self> {
-        let kids = kids.split_whitespace().map(KeyId::parse).collect::<Result<_>>()?;
+        let kids = kids.split_whitespace().map(KeyId::parse).collect::<Result<_, _>>()?;
         Ok(Self { node, kids, generation, beats })
     }
 }
@@ -88,7 +88,7 @@ pub(crate) fn open(
         #[cfg(feature = "postgres")]
         StoreLocation::Postgres(url) => Ok(Some(on_server(url.clone(), before))),
         #[cfg(feature = "postgres")]
-        StoreLocation::Secret(name) => Ok(Some(on_server(crate::vault::postgres_url(resolver, name)?, before))),
+        StoreLocation::Secret(name) => Ok(Some(on_server(resolver.postgres_url(name)?, before))),
         #[allow(unreachable_patterns, reason = "which engines there are depends on the features")]
         _ => Ok(None),
     }

@@ -13,6 +13,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+use crate::database::PostgresUrl;
 use crate::error::{Error, Kind, Place, Result};
 use crate::file;
 use crate::glob;
@@ -23,8 +25,9 @@ use crate::os_keyring::OsKeyring;
 use crate::secret::SecretBytes;
 
 use environment::Environment;
-use lookup::{Asked, Lookup, is_absence, read_if_there};
-use preset::{Failure, Rules, rules};
+use lookup::{Asked, read_if_there};
+use preset::{Refusal, Rules, rules};
+use source::{Lookup, is_absence};
 
 pub use source::{Explanation, Note, Resolved, Shadowed, Source};
 
@@ -61,7 +64,7 @@ impl Resolver {
             path: manifest.path().to_owned(),
             preset: manifest.preset(),
             stack: manifest.stack().map(str::to_owned),
-            needed_by_store: manifest.needed_by_store().map(SecretName::variable).collect(),
+            needed_by_store: manifest.needed_by_store().map(SecretName::folded).collect(),
             ..Self::from_environment()
         }
     }
@@ -226,6 +229,18 @@ impl Resolver {
         Ok(found)
     }
 
+    /// The URL of a server that a secret holds. It is never looked for in the store.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres_url(&self, name: &SecretName) -> Result<PostgresUrl> {
+        let found = self.secret(name)?;
+        let wrong = |reason: &str| Error::Database {
+            action: format!("read the URL in secret {name}"),
+            reason: reason.to_owned(),
+        };
+        let text = core::str::from_utf8(found.value.expose_secret()).map_err(|_| wrong("it is not UTF-8 text"))?;
+        PostgresUrl::parse(text).map_err(wrong)
+    }
+
     fn key(&self, name: &SecretName, kind: KeyringKind) -> Result<Resolved> {
         let rules = match kind {
             KeyringKind::Text => self.rules(name),
@@ -274,7 +289,7 @@ impl Resolver {
     fn find(&self, name: &SecretName, cap: usize, store: Stored<'_>, rules: &Rules) -> Result<Found> {
         self.refuse_other_spelling(name)?;
         if rules.exclusive {
-            self.refuse_two(name).map_err(|error| rules.say(Failure::Both, name, error))?;
+            self.refuse_two(name).map_err(|error| rules.say(Refusal::Both, name, error))?;
         }
         let mut looked = Vec::new();
         let mut notes = Vec::new();
@@ -285,11 +300,15 @@ impl Resolver {
                     return Ok(Found { place: Some(*place), resolved });
                 }
                 Ok(Asked::Absent(place)) => looked.push(place),
+                Ok(Asked::Misspelled(place, other)) => {
+                    looked.push(place);
+                    notes.push(Note::OtherSpelling(other));
+                }
                 Ok(Asked::Nowhere) => {}
                 Err(error) if rules.passes_over(*place, &error) => {
                     notes.push(Note::PassedOver(error.to_string()));
                 }
-                Err(error) => return Err(rules.say(Failure::Unreadable(*place), name, error)),
+                Err(error) => return Err(rules.say(Refusal::Unreadable(*place), name, error)),
             }
         }
         if let Some(default) = self.declared.get(name).and_then(|spec| spec.default.as_ref()) {
@@ -299,7 +318,7 @@ impl Resolver {
         }
         let passed = notes.iter().map(|note| format!("; {note}")).collect::<String>();
         let error = Error::NotFound { what: format!("secret {name} (looked for {}{passed})", looked.join(", ")) };
-        Err(rules.say(Failure::Missing, name, error))
+        Err(rules.say(Refusal::Missing, name, error))
     }
 
     /// A name that differs from a declared one only in how it is written has the same file and
@@ -308,8 +327,8 @@ impl Resolver {
         if self.declared.contains_key(name) {
             return Ok(());
         }
-        let variable = name.variable();
-        match self.declared.keys().find(|declared| declared.variable() == variable) {
+        let folded = name.folded();
+        match self.declared.keys().find(|declared| declared.folded() == folded) {
             None => Ok(()),
             Some(declared) => Err(Error::Config {
                 place: Place::file(&self.path),
@@ -319,22 +338,23 @@ impl Resolver {
     }
 
     fn refuse_two(&self, name: &SecretName) -> Result<()> {
-        let (variable, file_variable) = (name.variable(), file_variable(name));
-        if self.environment.is_set(&variable) && self.environment.is_set(&file_variable) {
-            return Err(Error::Config {
+        match self.set_twice(name) {
+            Some((variable, file_variable)) => Err(Error::Config {
                 place: Place::file(format!("environment {variable}")),
                 reason: format!("{file_variable} is set too; unset one of them"),
-            });
+            }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
 /// What a check asks.
 impl Resolver {
-    /// Whether a variable is set and not empty.
-    pub(crate) fn is_set(&self, variable: &str) -> bool {
-        self.environment.is_set(variable)
+    /// The variable that holds the secret and the one that names a file, where both are set.
+    pub(crate) fn set_twice(&self, name: &SecretName) -> Option<(String, String)> {
+        let variable = name.variables().find(|variable| self.environment.is_set(variable))?;
+        let mut files = name.variables().map(|variable| file_variable(&variable));
+        Some((variable, files.find(|variable| self.environment.is_set(variable))?))
     }
 
     /// What each source has of a secret, unaltered, in the order in which they are asked; then what
@@ -377,8 +397,8 @@ struct Found {
     resolved: Resolved,
 }
 
-fn file_variable(name: &SecretName) -> String {
-    format!("{}_FILE", name.variable())
+fn file_variable(variable: &str) -> String {
+    format!("{variable}_FILE")
 }
 
 /// Reads a regular file of at most `cap` bytes, following links only under its directory.

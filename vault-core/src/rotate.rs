@@ -17,7 +17,7 @@ mod select;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use crate::column::{Column, Finding, RowKey, Run};
+use crate::column::{Column, ColumnFinding, RowKey, Run};
 use crate::error::{Error, Result};
 
 use exclusive::run_exclusively;
@@ -121,7 +121,7 @@ pub struct Summary {
     /// Seconds taken.
     pub seconds: f64,
     /// What the database said about the column.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<ColumnFinding>,
     /// What the column holds, by format and key; of a dry run only.
     pub count: Option<ColumnCount>,
     /// How long the run would take, from how long it took to read and convert what it would write;

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use crate::column::Finding;
+use crate::column::ColumnFinding;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, MasterKey};
@@ -70,7 +70,7 @@ pub trait Store: core::fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// As every call.
-    fn check(&self) -> Result<Vec<Finding>>;
+    fn check(&self) -> Result<Vec<ColumnFinding>>;
 
     /// One version of a secret; none if there is no such version.
     ///
@@ -304,10 +304,10 @@ impl Guard {
     }
 
     /// What cannot be opened with the keys at hand, of so many entries under each key.
-    fn unreadable(&self, entries: &BTreeMap<KeyId, u64>) -> Vec<Finding> {
+    fn unreadable(&self, entries: &BTreeMap<KeyId, u64>) -> Vec<ColumnFinding> {
         let told = entries.iter().filter_map(|(kid, count)| {
             let error = self.keyring.opening(*kid).err()?;
-            Some(Finding::new(format!("{}: {count} values under key {kid} do not open: {error}", self.location)))
+            Some(ColumnFinding::new(format!("{}: {count} values under key {kid} do not open: {error}", self.location)))
         });
         told.collect()
     }

@@ -26,6 +26,7 @@ use crate::keyring::{
 use crate::legacy::LegacyKey;
 use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation};
 use crate::os_keyring::OsKeyring;
+use crate::permissions;
 use crate::registry::{self, RegisteredStates, Registry};
 use crate::resolver::{self, Resolver};
 use crate::sealer::Sealer;
@@ -33,8 +34,6 @@ use crate::secret::SecretBytes;
 use crate::store::Store;
 use crate::token::Token;
 
-#[cfg(feature = "postgres")]
-pub(crate) use databases::postgres_url;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use rotation::Scope;
 
@@ -80,9 +79,14 @@ impl Config {
     /// Reads the `vault.toml` that `VAULT_CORE_CONFIG` names, or the one in `start`, its parents
     /// or `/etc/vault`: what a command does.
     ///
+    /// What is found, and not named, decides which secrets a program gets and which databases are
+    /// written. So it and every directory on the way belong to root or to this process's user, and
+    /// nobody else can write them.
+    ///
     /// # Errors
     ///
-    /// [`Error::NotInitialised`] if there is none, else as [`from_file`](Self::from_file).
+    /// [`Error::NotInitialised`] if there is none; [`Error::Refused`] where somebody else can have
+    /// put it there; else as [`from_file`](Self::from_file).
     pub fn search(start: &Path) -> Result<Self> {
         if resolver::config_from_environment().is_some() {
             return Self::from_env();
@@ -90,6 +94,7 @@ impl Config {
         let path = resolver::find_config(start).ok_or_else(|| Error::NotInitialised {
             place: "here, in a parent directory, or in /etc/vault".to_owned(),
         })?;
+        permissions::refuse_strangers(&path)?;
         Self::from_file(path)
     }
 

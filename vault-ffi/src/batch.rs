@@ -3,11 +3,11 @@
 use core::ffi::c_char;
 use core::ptr;
 
-use crate::boundary::{self, Failure, guard, out};
+use crate::boundary::{self, CallFailure, out};
 use crate::buf::Buf;
 use crate::context::{self, Context};
-use crate::error::Error;
-use crate::handle::Handle;
+use crate::error::{Error, guard};
+use crate::handle::{Handle, vault_of};
 use crate::status::{Status, VAULT_OK, VAULT_USAGE};
 use crate::token;
 
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn vault_seal_batch(
 ) -> Status {
     let call = || {
         // SAFETY: the rules of the header.
-        let (vault, batch) = unsafe { (token::vault_of(vault)?, out(batch)?) };
+        let (vault, batch) = unsafe { (vault_of(vault)?, out(batch)?) };
         // SAFETY: the rules of the header.
         let items = unsafe { boundary::elements(items, items_len, "batch", MAX_ITEMS)? };
         let loaded = vault.loaded();
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn vault_open_batch(
 ) -> Status {
     let call = || {
         // SAFETY: the rules of the header.
-        let (vault, batch) = unsafe { (token::vault_of(vault)?, out(batch)?) };
+        let (vault, batch) = unsafe { (vault_of(vault)?, out(batch)?) };
         // SAFETY: the rules of the header.
         let items = unsafe { boundary::elements(items, items_len, "batch", MAX_ITEMS)? };
         let loaded = vault.loaded();
@@ -100,9 +100,9 @@ pub unsafe extern "C" fn vault_open_batch(
 }
 
 /// What is done to an item.
-trait Each: Fn(&Item, &vault_core::Context) -> Result<Buf, Failure> {}
+trait Each: Fn(&Item, &vault_core::Context) -> Result<Buf, CallFailure> {}
 
-impl<F: Fn(&Item, &vault_core::Context) -> Result<Buf, Failure>> Each for F {}
+impl<F: Fn(&Item, &vault_core::Context) -> Result<Buf, CallFailure>> Each for F {}
 
 impl Batch {
     /// Does items one after the other. Those that follow each other often share a context.

@@ -1,4 +1,4 @@
-//! Where pointers cross, and where panics stop.
+//! Where pointers cross.
 
 use core::ffi::c_char;
 use core::ptr::NonNull;
@@ -6,13 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use vault_core::Kind;
 
-use crate::error::Error;
-use crate::status::{Status, VAULT_OK};
-
 /// Why a call fails.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Failure {
+pub enum CallFailure {
     /// What the library says.
     Core(vault_core::Error),
     /// The library has a bug: it panicked.
@@ -21,33 +18,10 @@ pub enum Failure {
     Usage(&'static str),
 }
 
-impl From<vault_core::Error> for Failure {
+impl From<vault_core::Error> for CallFailure {
     fn from(error: vault_core::Error) -> Self {
         Self::Core(error)
     }
-}
-
-/// Runs one call. Its failure becomes a status and, unless `error` is null, an object there. A panic
-/// ends here.
-///
-/// # Safety
-///
-/// `error` is null or valid for the write of a pointer.
-pub unsafe fn guard(error: *mut *mut Error, call: impl FnOnce() -> Result<(), Failure>) -> Status {
-    // What a call shares with others are immutable values behind atomic pointers and locks whose
-    // poison is ignored, so nothing half-changed is seen after a panic.
-    let failure = match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(())) => return VAULT_OK,
-        Ok(Err(failure)) => failure,
-        Err(_) => Failure::Panic,
-    };
-    let failure = Error::new(&failure);
-    let status = failure.status();
-    if let Some(error) = NonNull::new(error) {
-        // SAFETY: it is not null, and the caller says that it may be written.
-        unsafe { error.write(Box::into_raw(Box::new(failure))) };
-    }
-    status
 }
 
 /// A place for a result. Nothing is written there unless the call succeeds.
@@ -58,13 +32,13 @@ pub struct Out<T>(NonNull<T>);
 ///
 /// # Errors
 ///
-/// [`Failure::Usage`] for a null pointer.
+/// [`CallFailure::Usage`] for a null pointer.
 ///
 /// # Safety
 ///
 /// `place` is null or valid for a write until the call returns.
-pub unsafe fn out<T>(place: *mut T) -> Result<Out<T>, Failure> {
-    NonNull::new(place).map(Out).ok_or(Failure::Usage("a place for a result is NULL"))
+pub unsafe fn out<T>(place: *mut T) -> Result<Out<T>, CallFailure> {
+    NonNull::new(place).map(Out).ok_or(CallFailure::Usage("a place for a result is NULL"))
 }
 
 impl<T> Out<T> {
@@ -87,9 +61,9 @@ impl<T> Out<*mut T> {
 ///
 /// `object` is null or came from [`Out::give`], was not freed, and stays so while the result is
 /// used.
-pub(crate) unsafe fn object<'a, T>(object: *const T, null: &'static str) -> Result<&'a T, Failure> {
+pub(crate) unsafe fn object<'a, T>(object: *const T, null: &'static str) -> Result<&'a T, CallFailure> {
     // SAFETY: as the caller says.
-    unsafe { object.as_ref() }.ok_or(Failure::Usage(null))
+    unsafe { object.as_ref() }.ok_or(CallFailure::Usage(null))
 }
 
 /// The same for objects that may be null where no failure can be told.
@@ -107,9 +81,9 @@ pub(crate) unsafe fn view<T, R>(object: *const T, look: impl FnOnce(&T) -> R, nu
 /// # Safety
 ///
 /// As [`object`], and no other call uses it meanwhile.
-pub(crate) unsafe fn object_mut<'a, T>(object: *mut T, null: &'static str) -> Result<&'a mut T, Failure> {
+pub(crate) unsafe fn object_mut<'a, T>(object: *mut T, null: &'static str) -> Result<&'a mut T, CallFailure> {
     // SAFETY: as the caller says.
-    unsafe { object.as_mut() }.ok_or(Failure::Usage(null))
+    unsafe { object.as_mut() }.ok_or(CallFailure::Usage(null))
 }
 
 /// Takes an object back and drops it. Null is nothing.
@@ -137,13 +111,13 @@ pub(crate) unsafe fn elements<'a, T>(
     len: usize,
     what: &'static str,
     limit: usize,
-) -> Result<&'a [T], Failure> {
+) -> Result<&'a [T], CallFailure> {
     if len > limit {
         return Err(vault_core::Error::TooLarge { what, limit }.into());
     }
     match (NonNull::new(data.cast_mut()), len) {
         (_, 0) => Ok(&[]),
-        (None, _) => Err(Failure::Usage("a pointer is NULL and its length is not 0")),
+        (None, _) => Err(CallFailure::Usage("a pointer is NULL and its length is not 0")),
         // SAFETY: it is not null, the caller says that it may be read, and no limit is near
         // `isize::MAX`.
         (Some(data), _) => Ok(unsafe { core::slice::from_raw_parts(data.as_ptr(), len) }),
@@ -160,7 +134,7 @@ pub(crate) unsafe fn text<'a>(
     len: usize,
     what: &'static str,
     limit: usize,
-) -> Result<&'a str, Failure> {
+) -> Result<&'a str, CallFailure> {
     // SAFETY: as the caller says.
     let bytes = unsafe { elements(data.cast::<u8>(), len, what, limit)? };
     core::str::from_utf8(bytes).map_err(|_| vault_core::Error::Malformed { what: "text: it is not UTF-8" }.into())
@@ -176,7 +150,7 @@ pub(crate) unsafe fn optional_text<'a>(
     len: usize,
     what: &'static str,
     limit: usize,
-) -> Result<Option<&'a str>, Failure> {
+) -> Result<Option<&'a str>, CallFailure> {
     if data.is_null() && len == 0 {
         return Ok(None);
     }
@@ -184,7 +158,7 @@ pub(crate) unsafe fn optional_text<'a>(
     unsafe { text(data, len, what, limit) }.map(Some)
 }
 
-impl Failure {
+impl CallFailure {
     pub(crate) fn kind(&self) -> Kind {
         match self {
             Self::Core(error) => error.kind(),

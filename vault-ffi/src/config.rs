@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use vault_core::{Format, HARD_LIMIT, Preset};
 
-use crate::boundary::{self, Failure, MAX_TEXT, guard, out};
+use crate::boundary::{self, CallFailure, MAX_TEXT, out};
 use crate::context::{Pair, pairs};
-use crate::error::Error;
+use crate::error::{Error, guard};
 use crate::status::Status;
 
 /// What a vault is to be loaded from. Nothing is read before vault_load. Not to be used by two
@@ -273,7 +273,7 @@ impl core::fmt::Debug for Environment {
 /// # Safety
 ///
 /// As [`boundary::object_mut`].
-unsafe fn config_of<'a>(config: *mut Config) -> Result<&'a mut Config, Failure> {
+unsafe fn config_of<'a>(config: *mut Config) -> Result<&'a mut Config, CallFailure> {
     // SAFETY: as the caller says.
     unsafe { boundary::object_mut(config, "the configuration is NULL") }
 }
@@ -281,11 +281,11 @@ unsafe fn config_of<'a>(config: *mut Config) -> Result<&'a mut Config, Failure> 
 /// # Safety
 ///
 /// As [`boundary::elements`].
-unsafe fn read_path(path: *const c_char, len: usize) -> Result<PathBuf, Failure> {
+unsafe fn read_path(path: *const c_char, len: usize) -> Result<PathBuf, CallFailure> {
     // SAFETY: as the caller says.
     let path = unsafe { boundary::text(path, len, "path", MAX_TEXT)? };
     if path.is_empty() || path.contains('\0') {
-        return Err(Failure::Usage("a path is empty or has a NUL in it"));
+        return Err(CallFailure::Usage("a path is empty or has a NUL in it"));
     }
     Ok(path.into())
 }

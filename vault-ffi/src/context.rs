@@ -4,7 +4,7 @@ use core::ffi::c_char;
 
 use vault_core::{HARD_LIMIT, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
 
-use crate::boundary::{self, Failure, MAX_TEXT};
+use crate::boundary::{self, CallFailure, MAX_TEXT};
 
 /// A text of the caller's: UTF-8, not terminated. `data` NULL is an absent text, which differs from
 /// an empty one.
@@ -52,7 +52,7 @@ impl Str {
     /// # Safety
     ///
     /// As [`boundary::elements`].
-    pub(crate) unsafe fn read<'a>(self, what: &'static str, limit: usize) -> Result<Option<&'a str>, Failure> {
+    pub(crate) unsafe fn read<'a>(self, what: &'static str, limit: usize) -> Result<Option<&'a str>, CallFailure> {
         // SAFETY: as the caller says.
         unsafe { boundary::optional_text(self.data, self.len, what, limit) }
     }
@@ -62,19 +62,19 @@ impl Str {
 ///
 /// # Errors
 ///
-/// [`Failure::Usage`] for a pair without name or value; what is no text or too long.
+/// [`CallFailure::Usage`] for a pair without name or value; what is no text or too long.
 ///
 /// # Safety
 ///
 /// `data` is null or valid for reads of `len` pairs while the result is used, and so is what they point to.
-pub unsafe fn pairs<'a>(data: *const Pair, len: usize) -> Result<Vec<(&'a str, &'a str)>, Failure> {
+pub unsafe fn pairs<'a>(data: *const Pair, len: usize) -> Result<Vec<(&'a str, &'a str)>, CallFailure> {
     // SAFETY: as the caller says.
     let pairs = unsafe { boundary::elements(data, len, "list of pairs", MAX_PAIRS)? };
     let mut read = Vec::with_capacity(pairs.len());
     for pair in pairs {
         // SAFETY: as the caller says.
         let (key, value) = unsafe { (pair.key.read("name", MAX_TEXT)?, pair.value.read("value", HARD_LIMIT)?) };
-        read.push(key.zip(value).ok_or(Failure::Usage("a pair has no name or no value"))?);
+        read.push(key.zip(value).ok_or(CallFailure::Usage("a pair has no name or no value"))?);
     }
     Ok(read)
 }
@@ -82,7 +82,7 @@ pub unsafe fn pairs<'a>(data: *const Pair, len: usize) -> Result<Vec<(&'a str, &
 /// # Safety
 ///
 /// `context` is null or valid for reads, and so is what it points to.
-pub(crate) unsafe fn read(context: *const Context) -> Result<vault_core::Context, Failure> {
+pub(crate) unsafe fn read(context: *const Context) -> Result<vault_core::Context, CallFailure> {
     // SAFETY: as the caller says.
     let given = unsafe { boundary::object(context, "the context is NULL")? };
     // SAFETY: as the caller says.
@@ -106,7 +106,7 @@ pub(crate) unsafe fn read(context: *const Context) -> Result<vault_core::Context
     let mut copied = 0;
     for (at, pair) in extra.iter().enumerate() {
         let (Some(key), Some(value)) = (field(pair.key)?, field(pair.value)?) else {
-            return Err(Failure::Usage("a pair of the context has no key or no value"));
+            return Err(CallFailure::Usage("a pair of the context has no key or no value"));
         };
         copied += key.len() + value.len();
         if copied > MAX_ENCODING {
@@ -114,16 +114,16 @@ pub(crate) unsafe fn read(context: *const Context) -> Result<vault_core::Context
         }
         for earlier in extra.iter().take(at) {
             if field(earlier.key)? == Some(key) {
-                return Err(Failure::Usage("a key is given twice in the context"));
+                return Err(CallFailure::Usage("a key is given twice in the context"));
             }
         }
         context = context.extra(key, value);
         fields += 1;
     }
     match (fields, given.unbound) {
-        (0, 0) => Err(Failure::Usage("the context has no field; set `unbound` if it is bound to nothing")),
+        (0, 0) => Err(CallFailure::Usage("the context has no field; set `unbound` if it is bound to nothing")),
         (0, _) | (_, 0) => Ok(context),
-        _ => Err(Failure::Usage("the context has fields and is said to be unbound")),
+        _ => Err(CallFailure::Usage("the context has fields and is said to be unbound")),
     }
 }
 

@@ -1,13 +1,37 @@
-//! Why a call failed.
+//! Why a call failed, and where panics stop.
 
 use core::ffi::c_char;
-use core::ptr;
+use core::ptr::{self, NonNull};
 use std::ffi::CString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use vault_core::Kind;
 
-use crate::boundary::{self, Failure};
+use crate::boundary::{self, CallFailure};
 use crate::status::{Status, VAULT_OK};
+
+/// Runs one call. Its failure becomes a status and, unless `error` is null, an object there. A panic
+/// ends here.
+///
+/// # Safety
+///
+/// `error` is null or valid for the write of a pointer.
+pub unsafe fn guard(error: *mut *mut Error, call: impl FnOnce() -> Result<(), CallFailure>) -> Status {
+    // What a call shares with others are immutable values behind atomic pointers and locks whose
+    // poison is ignored, so nothing half-changed is seen after a panic.
+    let failure = match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(())) => return VAULT_OK,
+        Ok(Err(failure)) => failure,
+        Err(_) => CallFailure::Panic,
+    };
+    let failure = Error::new(&failure);
+    let status = failure.status();
+    if let Some(error) = NonNull::new(error) {
+        // SAFETY: it is not null, and the caller says that it may be written.
+        unsafe { error.write(Box::into_raw(Box::new(failure))) };
+    }
+    status
+}
 
 /// Why a call failed: a status for programs, a text for people. Neither holds a secret, key text or
 /// a token.
@@ -21,11 +45,11 @@ pub struct Error {
 }
 
 impl Error {
-    pub(crate) fn new(failure: &Failure) -> Self {
+    pub(crate) fn new(failure: &CallFailure) -> Self {
         let (message, hint) = match failure {
-            Failure::Core(error) => (error.to_string(), error.hint().map(str::to_owned)),
-            Failure::Panic => ("the library failed: this is a bug in it".to_owned(), None),
-            Failure::Usage(what) => ((*what).to_owned(), Some("see vault.h".to_owned())),
+            CallFailure::Core(error) => (error.to_string(), error.hint().map(str::to_owned)),
+            CallFailure::Panic => ("the library failed: this is a bug in it".to_owned(), None),
+            CallFailure::Usage(what) => ((*what).to_owned(), Some("see vault.h".to_owned())),
         };
         let (kind, public) = (failure.kind(), failure.public_kind());
         Self { kind, public, name: c_text(kind.as_str()), message: c_text(&message), hint: hint.as_deref().map(c_text) }

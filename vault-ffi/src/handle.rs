@@ -6,11 +6,10 @@ use arc_swap::ArcSwap;
 use vault_core::legacy::LegacyKey;
 use vault_core::{Error as CoreError, Resolver, Sealer, Vault};
 
-use crate::boundary::{self, Failure, guard, out};
+use crate::boundary::{self, CallFailure, out};
 use crate::config::{Config, Origin};
-use crate::error::Error;
+use crate::error::{Error, guard};
 use crate::status::Status;
-use crate::token;
 
 /// A vault: keys, and with a `vault.toml` secrets by name. May be shared between threads, and used
 /// after fork(). vault_free wipes its keys.
@@ -68,7 +67,7 @@ pub unsafe extern "C" fn vault_load(config: *const Config, vault: *mut *mut Hand
 pub unsafe extern "C" fn vault_refresh(vault: *const Handle, error: *mut *mut Error) -> Status {
     let call = || {
         // SAFETY: the rules of the header.
-        let vault = unsafe { token::vault_of(vault)? };
+        let vault = unsafe { vault_of(vault)? };
         let Some(config) = &vault.config else { return Ok(()) };
         loop {
             let before = vault.loaded();
@@ -142,7 +141,7 @@ impl Loaded {
     }
 
     /// What seals and opens tokens.
-    pub(crate) fn sealer(&self) -> Result<&Sealer, Failure> {
+    pub(crate) fn sealer(&self) -> Result<&Sealer, CallFailure> {
         match self {
             Self::Declared { sealer: Some(sealer), .. } | Self::InMemory { sealer, .. } | Self::KeyFile(sealer) => {
                 Ok(sealer)
@@ -154,6 +153,16 @@ impl Loaded {
             .into()),
         }
     }
+}
+
+/// The vault of a call.
+///
+/// # Safety
+///
+/// As [`boundary::object`].
+pub(crate) unsafe fn vault_of<'a>(vault: *const Handle) -> Result<&'a Handle, CallFailure> {
+    // SAFETY: as the caller says.
+    unsafe { boundary::object(vault, "the vault is NULL") }
 }
 
 fn configured(sealer: Sealer, config: &Config) -> Sealer {

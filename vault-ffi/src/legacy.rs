@@ -4,12 +4,11 @@ use core::ffi::c_char;
 
 use vault_core::{Format, HARD_LIMIT, legacy};
 
-use crate::boundary::{self, Failure, MAX_TEXT, guard, out};
+use crate::boundary::{self, CallFailure, MAX_TEXT, out};
 use crate::buf::Buf;
-use crate::error::Error;
-use crate::handle::{Handle, Loaded};
+use crate::error::{Error, guard};
+use crate::handle::{Handle, Loaded, vault_of};
 use crate::status::Status;
-use crate::token;
 
 /// Opens a value in a legacy format, as in "flowfile-v1". `keyring` names a keyring of key texts in
 /// `vault.toml`, and is NULL for a vault of one text key file. `tenant` is the decimal user id where
@@ -40,7 +39,7 @@ pub unsafe extern "C" fn vault_legacy_open(
 ) -> Status {
     let call = || {
         // SAFETY: the rules of the header.
-        let (vault, secret) = unsafe { (token::vault_of(vault)?, out(secret)?) };
+        let (vault, secret) = unsafe { (vault_of(vault)?, out(secret)?) };
         // SAFETY: the rules of the header.
         let keyring = unsafe { boundary::optional_text(keyring, keyring_len, "keyring", MAX_TEXT)? };
         // SAFETY: the rules of the header.
@@ -87,7 +86,7 @@ pub unsafe extern "C" fn vault_legacy_seal(
 ) -> Status {
     let call = || {
         // SAFETY: the rules of the header.
-        let (vault, value) = unsafe { (token::vault_of(vault)?, out(value)?) };
+        let (vault, value) = unsafe { (vault_of(vault)?, out(value)?) };
         // SAFETY: the rules of the header.
         let keyring = unsafe { boundary::optional_text(keyring, keyring_len, "keyring", MAX_TEXT)? };
         // SAFETY: the rules of the header.
@@ -108,8 +107,8 @@ pub unsafe extern "C" fn vault_legacy_seal(
     unsafe { guard(error, call) }
 }
 
-fn wrong_keyring(loaded: &Loaded) -> Failure {
-    Failure::Usage(match loaded {
+fn wrong_keyring(loaded: &Loaded) -> CallFailure {
+    CallFailure::Usage(match loaded {
         Loaded::Declared { .. } => "a vault of a vault.toml needs the name of a keyring",
         Loaded::TextKeyFile(_) => "a vault of one text key file has no keyrings by name",
         Loaded::InMemory { .. } | Loaded::KeyFile(_) => "the vault has no key texts, which legacy formats need",

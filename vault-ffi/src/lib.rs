@@ -26,7 +26,7 @@ pub use batch::{
     Batch, Item, vault_batch_data, vault_batch_error, vault_batch_free, vault_batch_len, vault_batch_status,
     vault_open_batch, vault_seal_batch,
 };
-pub use boundary::{Failure, guard, out};
+pub use boundary::{CallFailure, out};
 pub use buf::{Buf, vault_buf_data, vault_buf_free, vault_buf_len};
 pub use config::{
     Config, vault_config_free, vault_config_from_env, vault_config_from_file, vault_config_from_key_file,
@@ -35,7 +35,7 @@ pub use config::{
 };
 pub use context::{Context, Pair, Str, pairs};
 pub use error::{
-    Error, vault_error_free, vault_error_hint, vault_error_kind, vault_error_message, vault_error_public_status,
+    Error, guard, vault_error_free, vault_error_hint, vault_error_kind, vault_error_message, vault_error_public_status,
     vault_error_status,
 };
 pub use handle::{Handle, vault_free, vault_load, vault_refresh};

@@ -6,12 +6,11 @@ use std::ffi::CString;
 
 use vault_core::{Entry, EntryName, SecretName, Source, Version};
 
-use crate::boundary::{self, Failure, MAX_TEXT, guard, out};
+use crate::boundary::{self, CallFailure, MAX_TEXT, out};
 use crate::buf::Buf;
-use crate::error::{Error, c_text};
-use crate::handle::{Handle, Loaded};
+use crate::error::{Error, c_text, guard};
+use crate::handle::{Handle, Loaded, vault_of};
 use crate::status::Status;
-use crate::token;
 
 /// A secret that was found by its name, and where. vault_resolved_free wipes it.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ pub unsafe extern "C" fn vault_secret(
 ) -> Status {
     let call = || {
         // SAFETY: the rules of the header.
-        let (vault, secret) = unsafe { (token::vault_of(vault)?, out(secret)?) };
+        let (vault, secret) = unsafe { (vault_of(vault)?, out(secret)?) };
         // SAFETY: the rules of the header.
         let name = unsafe { boundary::text(name, name_len, "secret name", MAX_TEXT)? };
         let resolved = match &*vault.loaded() {
@@ -85,7 +84,7 @@ pub unsafe extern "C" fn vault_optional_secret(
 ) -> Status {
     let call = || {
         // SAFETY: the rules of the header.
-        let (vault, secret) = unsafe { (token::vault_of(vault)?, out(secret)?) };
+        let (vault, secret) = unsafe { (vault_of(vault)?, out(secret)?) };
         // SAFETY: the rules of the header.
         let name = unsafe { boundary::text(name, name_len, "secret name", MAX_TEXT)? };
         let resolved = match &*vault.loaded() {
@@ -230,7 +229,7 @@ pub unsafe extern "C" fn vault_versions_list(
 ) -> Status {
     let call = || {
         // SAFETY: the rules of the header.
-        let (vault, versions) = unsafe { (token::vault_of(vault)?, out(versions)?) };
+        let (vault, versions) = unsafe { (vault_of(vault)?, out(versions)?) };
         // SAFETY: the rules of the header.
         let name = unsafe { boundary::text(name, name_len, "secret name", MAX_TEXT)? };
         match &*vault.loaded() {
@@ -289,4 +288,5 @@ pub unsafe extern "C" fn vault_versions_free(versions: *mut Versions) {
     unsafe { boundary::free(versions) }
 }
 
-const NO_SECRETS: Failure = Failure::Usage("the vault was loaded without a vault.toml and has no secrets by name");
+const NO_SECRETS: CallFailure =
+    CallFailure::Usage("the vault was loaded without a vault.toml and has no secrets by name");

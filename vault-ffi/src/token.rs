@@ -4,11 +4,11 @@ use core::ffi::c_char;
 
 use vault_core::{HARD_LIMIT, KeyId, Token};
 
-use crate::boundary::{self, Failure, guard, out};
+use crate::boundary::{self, CallFailure, out};
 use crate::buf::Buf;
 use crate::context::{self, Context};
-use crate::error::Error;
-use crate::handle::{Handle, Loaded};
+use crate::error::{Error, guard};
+use crate::handle::{Handle, Loaded, vault_of};
 use crate::status::Status;
 
 /// Seals a secret for a context under the primary key. `*token` becomes a text to keep.
@@ -197,21 +197,18 @@ pub unsafe extern "C" fn vault_primary(vault: *const Handle, kid: *mut c_char, e
     unsafe { guard(error, call) }
 }
 
-pub(crate) fn seal(loaded: &Loaded, context: &vault_core::Context, secret: &[u8]) -> Result<Buf, Failure> {
+pub(crate) fn seal(loaded: &Loaded, context: &vault_core::Context, secret: &[u8]) -> Result<Buf, CallFailure> {
     Ok(Buf::text(loaded.sealer()?.seal(context, secret)?.text()))
 }
 
-pub(crate) fn open(loaded: &Loaded, context: &vault_core::Context, token: &str, limit: usize) -> Result<Buf, Failure> {
+pub(crate) fn open(
+    loaded: &Loaded,
+    context: &vault_core::Context,
+    token: &str,
+    limit: usize,
+) -> Result<Buf, CallFailure> {
     let sealer = loaded.sealer()?;
     Ok(Buf::secret(&sealer.open(context, &Token::parse(token, limit)?)?))
-}
-
-/// # Safety
-///
-/// As [`boundary::object`].
-pub(crate) unsafe fn vault_of<'a>(vault: *const Handle) -> Result<&'a Handle, Failure> {
-    // SAFETY: as the caller says.
-    unsafe { boundary::object(vault, "the vault is NULL") }
 }
 
 /// A text that is no longer than a token can be.
@@ -219,7 +216,7 @@ pub(crate) unsafe fn vault_of<'a>(vault: *const Handle) -> Result<&'a Handle, Fa
 /// # Safety
 ///
 /// As [`boundary::elements`].
-pub(crate) unsafe fn token_text<'a>(token: *const c_char, len: usize, limit: usize) -> Result<&'a str, Failure> {
+pub(crate) unsafe fn token_text<'a>(token: *const c_char, len: usize, limit: usize) -> Result<&'a str, CallFailure> {
     // Longer than any token of a secret of `limit` bytes; the exact bound is the parser's affair.
     let longest = 2 * limit + 1_024;
     if len > longest {

@@ -1,12 +1,12 @@
 //! Secrets as files in memory, for as long as a command runs.
 
-use std::fs::{File, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::fstatfs;
 use tempfile::TempDir;
-use vault_core::{Error, create_file};
+use vault_core::{Error, create_file, replaced_by_strangers};
 
 use super::Delivered;
 
@@ -23,11 +23,19 @@ impl Files {
             .prefix("vault-run-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(&parent)
+            .and_then(|directory| {
+                // The mode at creation is subject to the umask.
+                fs::set_permissions(directory.path(), Permissions::from_mode(0o700)).map(|()| directory)
+            })
             .map_err(|source| Error::Io { action: "create a directory in", path: parent, source })?;
         let mut paths = Vec::new();
-        for secret in secrets {
-            // Different variables have different names here.
-            let path = directory.path().join(secret.name.file_name().replace('/', "_"));
+        for (number, secret) in secrets.iter().enumerate() {
+            let name = secret.name.file_name().replace('/', "_");
+            let mut path = directory.path().join(&name);
+            // Names that differ in case only are different variables, and one file name.
+            if paths.contains(&path) {
+                path = directory.path().join(format!("{number}-{name}"));
+            }
             create_file(&path, secret.value.expose_secret(), 0o400)?;
             paths.push(path);
         }
@@ -50,13 +58,22 @@ impl Files {
 fn in_memory() -> Result<PathBuf, Error> {
     let own = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let places: Vec<PathBuf> = own.into_iter().chain([PathBuf::from(SHARED_MEMORY)]).collect();
-    if let Some(place) = places.iter().find(|place| is_in_memory(place)) {
-        return Ok(place.clone());
+    // The owner of a directory can put another in the place of what is made there: `sudo -E` keeps the
+    // caller's XDG_RUNTIME_DIR.
+    let mut strangers = None;
+    for place in places.iter().filter(|place| is_in_memory(place)) {
+        match replaced_by_strangers(place) {
+            None => return Ok(place.clone()),
+            reason => strangers = reason,
+        }
     }
     let places: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
     Err(Error::Refused {
-        reason: format!("secrets would be written to a disk: no tmpfs is at {}", places.join(" or ")),
-        remedy: format!("mount a tmpfs at {SHARED_MEMORY}, or name one in XDG_RUNTIME_DIR"),
+        reason: match strangers {
+            Some(reason) => format!("secrets would be where others could replace them: {reason}"),
+            None => format!("secrets would be written to a disk: no tmpfs is at {}", places.join(" or ")),
+        },
+        remedy: format!("mount a tmpfs at {SHARED_MEMORY}, or name one of your own in XDG_RUNTIME_DIR"),
     })
 }
 

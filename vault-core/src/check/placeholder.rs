@@ -35,7 +35,7 @@ pub(super) fn no_secret(name: &SecretName, kind: SecretKind, text: &str) -> Opti
             "write only what stands behind the =",
         ));
     }
-    let may_be_common = kind == SecretKind::Int || OPEN_NAMES.iter().any(|end| name.variable().ends_with(end));
+    let may_be_common = kind == SecretKind::Int || OPEN_NAMES.iter().any(|end| name.folded().ends_with(end));
     if published(text.as_bytes()) || !may_be_common && is_common(text) {
         return Some(public());
     }
@@ -145,7 +145,7 @@ const MESSAGES: [&str; 4] =
 /// `NAME=value`, with `export` before it or without.
 fn is_assignment(name: &SecretName, text: &str) -> bool {
     let text = text.strip_prefix("export ").unwrap_or(text).trim_start();
-    let variable = name.variable();
+    let variable = name.folded();
     let behind = text.get(..variable.len()).filter(|start| start.eq_ignore_ascii_case(&variable));
     behind.and(text.get(variable.len()..)).is_some_and(|rest| rest.trim_start().starts_with('='))
 }
@@ -174,7 +174,7 @@ fn is_variable(text: &str) -> bool {
 }
 
 fn is_own_name(name: &SecretName, text: &str) -> bool {
-    text.eq_ignore_ascii_case(&name.variable()) || text.eq_ignore_ascii_case(name.as_str())
+    text.eq_ignore_ascii_case(&name.folded()) || text.eq_ignore_ascii_case(name.as_str())
 }
 
 pub(super) fn is_placeholder(text: &str) -> bool {

@@ -19,7 +19,9 @@ use crate::error::{Error, Result};
 use crate::key::KeyId;
 use crate::primitives;
 
-use super::{Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Selection, Survey, Written};
+use super::{
+    Column, ColumnFinding, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Selection, Survey, Written,
+};
 
 use replicas::Replicas;
 use sql::{Sql, Value};
@@ -112,11 +114,11 @@ impl Column for PostgresColumn {
         self.database.name()
     }
 
-    fn check(&mut self) -> Result<Vec<Finding>> {
+    fn check(&mut self) -> Result<Vec<ColumnFinding>> {
         (self.table, self.sql) = look(&self.database, &self.spec)?;
         let writes = self.database.writes();
         let mut findings = self.asking(|client| {
-            let mut findings = self.table.findings(client, &self.spec, &self.sql, writes)?;
+            let mut findings = self.table.findings(client, &self.spec, &self.sql.prefix_bare, writes)?;
             findings.extend(replicas::finding(client)?.filter(|_| !self.spec.immutable));
             Ok(findings)
         })?;

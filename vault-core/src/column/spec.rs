@@ -5,7 +5,7 @@ use crate::database::DatabaseLocation;
 use crate::error::Result;
 use crate::format::Format;
 
-use super::{Cell, Finding, not_for_contexts};
+use super::{Cell, ColumnFinding, not_for_contexts};
 
 /// A column as `vault.toml` declares it.
 #[derive(Clone, Debug)]
@@ -74,9 +74,9 @@ impl ColumnSpec {
 
     /// What people should know about the declaration itself. `same` tells whether two names are of
     /// one column.
-    pub(super) fn findings(&self, same: fn(&str, &str) -> bool) -> Vec<Finding> {
+    pub(super) fn findings(&self, same: fn(&str, &str) -> bool) -> Vec<ColumnFinding> {
         let mut findings = Vec::new();
-        let mut find = |text: String| findings.push(Finding::new(text));
+        let mut find = |text: String| findings.push(ColumnFinding::new(text));
         if self.context.is_empty() {
             find("no context is declared: a token opens in whatever row it is moved to".to_owned());
         }

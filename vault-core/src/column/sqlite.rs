@@ -1,6 +1,7 @@
 //! Columns of SQLite databases.
 
 mod fence;
+mod findings;
 mod runs;
 mod sql;
 mod table;
@@ -15,7 +16,7 @@ use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 
-use super::{Cell, Column, ColumnSpec, Finding, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
+use super::{Cell, Column, ColumnFinding, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
 
 use sql::Sql;
 use table::Table;
@@ -130,7 +131,7 @@ impl Column for SqliteColumn {
         self.database.path()
     }
 
-    fn check(&mut self) -> Result<Vec<Finding>> {
+    fn check(&mut self) -> Result<Vec<ColumnFinding>> {
         let connection = self.database.lock();
         self.table = Table::new(&connection, &self.spec)?;
         self.sql = Sql::new(&self.spec, &self.table);

@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use super::Access;
 use super::url::{Host, Mode, PostgresUrl};
 
-use client::Failure;
+use client::ConnectError;
 
 pub(crate) use client::Client;
 pub(crate) use failure::{failed, is_answer, is_fault_of_row, is_held, reason};
@@ -391,8 +391,8 @@ fn connect(url: &PostgresUrl) -> Result<Client> {
         _ => Client::connect(&config, tls::connector(&url.tls)?),
     };
     connected.map_err(|failure| match failure {
-        Failure::Server(error) => failed(action(), &error),
-        Failure::Runtime(error) => Error::Temporary {
+        ConnectError::Server(error) => failed(action(), &error),
+        ConnectError::Runtime(error) => Error::Temporary {
             reason: format!("{}: the system gives this process nothing to wait with: {}", action(), error.kind()),
             remedy: "raise the limit of its open files, and run the command again".to_owned(),
         },

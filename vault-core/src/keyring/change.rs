@@ -17,43 +17,6 @@ use super::place::{StateFile, States};
 use super::state::{Change, KeyState, KeyringState};
 use super::{Keyring, Material, refused};
 
-/// The proof that no value needs a key: verification hands it out, and disabling and destroying the
-/// key demand it. It holds for one keyring and until that keyring changes.
-#[derive(Debug)]
-pub struct Retired {
-    kid: KeyId,
-    keyring_id: String,
-    generation: u64,
-}
-
-impl Retired {
-    pub(crate) fn new(kid: KeyId, keyring_id: String, generation: u64) -> Self {
-        Self { kid, keyring_id, generation }
-    }
-
-    /// The key.
-    #[must_use]
-    pub fn kid(&self) -> KeyId {
-        self.kid
-    }
-
-    pub(super) fn check(&self, state: &KeyringState) -> Result<()> {
-        if self.keyring_id != state.keyring_id() {
-            return Err(refused(
-                format!("the values of another keyring were verified for key {}", self.kid),
-                "verify the columns that use this keyring",
-            ));
-        }
-        if self.generation != state.generation() {
-            return Err(Error::Temporary {
-                reason: "the keyring changed since the values were verified".to_owned(),
-                remedy: "run the command again".to_owned(),
-            });
-        }
-        Ok(())
-    }
-}
-
 /// A key that is to be added.
 pub(crate) struct NewKey<'a, K> {
     /// The key.

@@ -15,7 +15,7 @@ use crate::primitives::{self, MacKey, Prk, field};
 use crate::time::Timestamp;
 use crate::toml_text::{self, quoted};
 
-use super::change::Retired;
+use super::retired::Retired;
 use super::{Material, refused};
 
 /// Most keys that a state file lists.
@@ -197,7 +197,7 @@ impl KeyringState {
         if text.len() > MAX_FILE {
             return Err(Error::TooLarge { what: "keyring state file", limit: MAX_FILE });
         }
-        let file: StateFile = toml_text::parse(path, text)?;
+        let file: StateText = toml_text::parse(path, text)?;
         if file.key.len() > MAX_KEYS {
             return Err(Error::TooLarge { what: "list of keys in the keyring state file", limit: MAX_KEYS });
         }
@@ -359,7 +359,7 @@ impl KeyringState {
     /// The next state. It carries no MACs yet.
     pub(super) fn after(&self, change: &Change) -> Result<Self> {
         if let Change::Disable(retired) | Change::Destroy(retired) = change {
-            retired.check(self)?;
+            retired.check(&self.keyring_id, self.generation)?;
         }
         let (kid, to) = change.goal();
         self.moved(kid, to)
@@ -470,7 +470,7 @@ impl KeyringState {
 }
 
 /// The MAC of canonical bytes under one key. It is public.
-pub(super) fn mac(canonical: &[u8], kid: KeyId, prk: &Prk) -> [u8; 32] {
+pub(crate) fn mac(canonical: &[u8], kid: KeyId, prk: &Prk) -> [u8; 32] {
     primitives::on_wiped_stack(|| {
         *MacKey::new(&prk.expand::<32>(&[MAC_LABEL, kid.as_str().as_bytes()])).mac(&[canonical])
     })
@@ -488,7 +488,7 @@ fn times(record: &KeyRecord) -> [(&'static str, Option<Timestamp>); 5] {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StateFile {
+struct StateText {
     format: Spanned<String>,
     keyring_id: Spanned<String>,
     kind: Spanned<String>,

@@ -110,6 +110,15 @@ impl SecretKind {
         self != Self::Binary && !self.is_pem()
     }
 
+    /// The secret in what a file, a variable or standard input has: without one trailing line
+    /// break, unless the kind keeps it or the value is framed as PEM is, as keys of OpenSSH are.
+    /// Without its last line break OpenSSH refuses a key.
+    #[must_use]
+    pub fn secret_in(self, content: &[u8]) -> &[u8] {
+        let without = content.strip_suffix(b"\r\n").or_else(|| content.strip_suffix(b"\n"));
+        without.filter(|_| self.loses_line_break() && !is_framed(content)).unwrap_or(content)
+    }
+
     pub(crate) fn is_pem(self) -> bool {
         matches!(self, Self::PemPrivateKey | Self::PemPublicKey)
     }
@@ -120,6 +129,15 @@ impl SecretKind {
     }
 }
 
+/// Whether the last line that is not empty is `-----END x-----`, and `-----BEGIN x-----` is a line
+/// before it.
+fn is_framed(content: &[u8]) -> bool {
+    let Some(end) = content.trim_ascii_end().rsplit(|b| *b == b'\n').next() else { return false };
+    let Some(label) = end.strip_prefix(b"-----END ") else { return false };
+    let mut lines = content.split(|b| *b == b'\n').map(<[u8]>::trim_ascii_end);
+    label.ends_with(b"-----") && lines.any(|line| line.strip_prefix(b"-----BEGIN ") == Some(label))
+}
+
 impl Reader<'_> {
     pub(super) fn secrets(&self, raw: &BTreeMap<Text, text::Secret>) -> Result<BTreeMap<SecretName, SecretSpec>> {
         let mut secrets = BTreeMap::new();
@@ -128,7 +146,7 @@ impl Reader<'_> {
         let mut parts = BTreeMap::new();
         for (written, secret) in raw {
             let name = self.name(written)?;
-            let variable = name.variable();
+            let variable = name.folded();
             let clash = files.contains(&variable) || variables.contains(&format!("{variable}_FILE"));
             if !variables.insert(variable.clone()) || clash {
                 return Err(self.wrong(written, "another secret has the same environment variable; rename one of them"));
@@ -312,6 +330,25 @@ mod tests {
             ("4294967295w", None),
         ] {
             assert_eq!(days(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_text_without_a_frame_loses_one_line_break() {
+        let framed = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n";
+        let with_attributes = format!("Bag Attributes\n  friendlyName: a\n{framed}\n");
+        let windows = framed.replace('\n', "\r\n");
+        for kept in [framed, &with_attributes, &windows] {
+            assert_eq!(SecretKind::Text.secret_in(kept.as_bytes()), kept.as_bytes());
+        }
+        for (text, secret) in [
+            ("a\n\n", "a\n"),
+            ("a\r\n", "a"),
+            ("-----END X-----\n", "-----END X-----"),
+            ("-----BEGIN X-----\n-----END Y-----\n", "-----BEGIN X-----\n-----END Y-----"),
+        ] {
+            assert_eq!(SecretKind::Text.secret_in(text.as_bytes()), secret.as_bytes());
+            assert_eq!(SecretKind::Binary.secret_in(text.as_bytes()), text.as_bytes());
         }
     }
 

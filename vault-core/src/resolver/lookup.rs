@@ -8,18 +8,20 @@ use crate::dotenv;
 use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::manifest::SecretSpec;
-use crate::name::SecretName;
+use crate::name::{SecretName, fold};
 use crate::os_keyring::OsKeyringItem;
 use crate::secret::SecretBytes;
 
 use super::preset::Rules;
-use super::source::{Resolved, Source};
+use super::source::{Lookup, Note, Resolved, Source, is_absence};
 use super::{Resolver, Stored, file_variable};
 
 /// What a source says of a secret.
 pub(super) enum Asked {
     /// It does not have it; who that is, for people.
     Absent(String),
+    /// The same, but it has something under another spelling of the name: what.
+    Misspelled(String, String),
     Found(Resolved),
     /// There is no such source here.
     Nowhere,
@@ -29,20 +31,6 @@ impl Asked {
     fn found(value: SecretBytes, source: Source) -> Self {
         Self::Found(Resolved { value, source, notes: Vec::new() })
     }
-}
-
-/// A source. In which order they are asked is in the rules of each preset.
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Lookup {
-    Credential,
-    Declared,
-    EnvironmentFile,
-    Mount,
-    NamedFile,
-    OsKeyring,
-    StackMount,
-    Store,
-    Variable,
 }
 
 impl Resolver {
@@ -64,17 +52,26 @@ impl Resolver {
                 Some(SecretSpec { path: Some(path), .. }) => (Source::Declared(path.clone()), true),
                 _ => return Ok(Asked::Nowhere),
             },
-            Lookup::NamedFile => match self.environment.value(&file_variable(name)) {
-                Some(path) => (Source::Named { path: path.into(), variable: file_variable(name) }, true),
-                None => return Ok(Asked::Absent(format!("environment {}", file_variable(name)))),
-            },
+            Lookup::NamedFile => {
+                let variables: Vec<_> = name.variables().map(|variable| file_variable(&variable)).collect();
+                let named = variables.iter().find_map(|variable| Some((variable, self.environment.value(variable)?)));
+                match named {
+                    Some((variable, path)) => (Source::Named { path: path.into(), variable: variable.clone() }, true),
+                    None => return Ok(Asked::Absent(format!("environment {}", variables.join(" or ")))),
+                }
+            }
             Lookup::Credential => match self.environment.value("CREDENTIALS_DIRECTORY") {
-                Some(directory) => (Source::Credential(PathBuf::from(directory).join(name.file_name())), false),
+                Some(directory) => {
+                    return self.ask_directory(Path::new(&directory), "", Source::Credential, name, cap, rules);
+                }
                 None => return Ok(Asked::Nowhere),
             },
-            Lookup::Mount => (Source::Mount(self.mount(&name.file_name(), rules)), false),
+            Lookup::Mount if rules.any_case => (Source::Mount(self.mount_in_any_case(&name.file_name())), false),
+            Lookup::Mount => return self.ask_directory(&self.mounts, "", Source::Mount, name, cap, rules),
             Lookup::StackMount => match &self.stack {
-                Some(stack) => (Source::Mount(self.mounts.join(format!("{stack}_{}", name.file_name()))), false),
+                Some(stack) => {
+                    return self.ask_directory(&self.mounts, &format!("{stack}_"), Source::Mount, name, cap, rules);
+                }
                 None => return Ok(Asked::Nowhere),
             },
             Lookup::Store => return self.ask_store(name, store),
@@ -93,10 +90,58 @@ impl Resolver {
         })
     }
 
-    /// The file of a mounted secret, in whatever case its name is where the rules say so.
-    fn mount(&self, name: &str, rules: &Rules) -> PathBuf {
+    /// The file in a directory where each secret has one: its name in lower case, or as it is
+    /// spelled. What the directory has under any other spelling is never passed over in silence.
+    fn ask_directory(
+        &self,
+        directory: &Path,
+        prefix: &str,
+        source: fn(PathBuf) -> Source,
+        name: &SecretName,
+        cap: usize,
+        rules: &Rules,
+    ) -> Result<Asked> {
+        let lower = directory.join(format!("{prefix}{}", name.file_name()));
+        let spelled = directory.join(format!("{prefix}{}", name.as_str()));
+        let found = read_if_there(&lower, cap)?;
+        // An application with rules of its own reads that one alone.
+        let as_spelled = match rules.is_strict() && spelled != lower {
+            true => read_if_there(&spelled, cap)?,
+            false => None,
+        };
+        let mut others = other_spellings(&lower).into_iter().chain(other_spellings(&spelled));
+        let other = others.find(|other| *other != lower && !(rules.is_strict() && *other == spelled));
+        let wrong = |place: &Path, reason: String| Error::Config { place: Place::file(place), reason };
+        let (value, path) = match (found, as_spelled) {
+            (Some(one), Some(two)) if one.expose_secret() != two.expose_secret() => {
+                let reason = format!(
+                    "{} has another content, and both are secret {name}; remove the one that is out of date",
+                    spelled.display()
+                );
+                return Err(wrong(&lower, reason));
+            }
+            (Some(value), _) => (value, lower),
+            (None, Some(value)) => (value, spelled),
+            (None, None) => {
+                let place = source(lower).to_string();
+                return match other {
+                    Some(other) if rules.is_strict() => Err(wrong(
+                        &other,
+                        format!("it has the name of secret {name} in another spelling; call it {}", name.file_name()),
+                    )),
+                    Some(other) => Ok(Asked::Misspelled(place, format!("file {}", other.display()))),
+                    None => Ok(Asked::Absent(place)),
+                };
+            }
+        };
+        let notes = other.map(|other| Note::OtherSpelling(format!("file {}", other.display()))).into_iter().collect();
+        Ok(Asked::Found(Resolved { value, source: source(path), notes }))
+    }
+
+    /// The file of a mounted secret, in whatever case its name is.
+    fn mount_in_any_case(&self, name: &str) -> PathBuf {
         let exact = self.mounts.join(name);
-        if !rules.any_case || exact.symlink_metadata().is_ok() {
+        if exact.symlink_metadata().is_ok() {
             return exact;
         }
         let entries = fs::read_dir(&self.mounts).into_iter().flatten().flatten();
@@ -106,15 +151,31 @@ impl Resolver {
     }
 
     fn ask_variable(&self, name: &SecretName, cap: usize, rules: &Rules) -> Result<Asked> {
-        let mut variable = name.variable();
-        if rules.any_case {
-            variable = self.environment.spelling(&variable).unwrap_or(variable);
+        let variables: Vec<String> = match rules.any_case {
+            true => {
+                let folded = name.folded();
+                vec![self.environment.spelling(&folded).unwrap_or(folded)]
+            }
+            false => name.variables().collect(),
+        };
+        let mut found: Option<(SecretBytes, &String)> = None;
+        for variable in &variables {
+            let value = self.environment.secret(variable, cap)?;
+            let Some(value) = value.filter(|value| rules.empty_variable || !value.is_empty()) else { continue };
+            match &found {
+                None => found = Some((value, variable)),
+                Some((first, of)) if first.expose_secret() != value.expose_secret() => {
+                    let (first, source) =
+                        (SecretBytes::copy_of(first.expose_secret()), Source::Variable((*of).clone()));
+                    let notes = vec![Note::OtherSpelling(format!("environment {variable}"))];
+                    return Ok(Asked::Found(Resolved { value: first, source, notes }));
+                }
+                Some(_) => {}
+            }
         }
-        let value = self.environment.secret(&variable, cap)?.filter(|value| rules.empty_variable || !value.is_empty());
-        let source = Source::Variable(variable);
-        Ok(match value {
-            Some(value) => Asked::found(value, source),
-            None => Asked::Absent(source.to_string()),
+        Ok(match found {
+            Some((value, variable)) => Asked::found(value, Source::Variable(variable.clone())),
+            None => Asked::Absent(format!("environment {}", variables.join(" or "))),
         })
     }
 
@@ -127,7 +188,7 @@ impl Resolver {
         let text = core::str::from_utf8(content.expose_secret()).map_err(|_| wrong("it is not UTF-8 text"))?;
         let reading =
             dotenv::read_substituted(text, |name| self.environment.secret(name, file::MAX_SECRET).ok().flatten())?;
-        let variable = name.variable();
+        let variable = name.folded();
         let last = reading.entries.into_iter().rfind(|entry| entry.name.eq_ignore_ascii_case(&variable));
         Ok(match last {
             Some(entry) => Asked::found(entry.value, Source::EnvironmentFile(path)),
@@ -176,7 +237,7 @@ impl Resolver {
 
     /// The store, but not for a secret that it takes to open it.
     pub(super) fn store_of<'a>(&self, name: &SecretName, store: Stored<'a>) -> Stored<'a> {
-        store.filter(|_| !self.needed_by_store.contains(&name.variable()))
+        store.filter(|_| !self.needed_by_store.contains(&name.folded()))
     }
 }
 
@@ -200,6 +261,23 @@ fn looks_like_path(path: &Path) -> bool {
     ["/", "./", "../"].iter().any(|start| text.starts_with(start)) && !text.contains(char::is_control)
 }
 
+/// The files beside this one whose names differ from its own in spelling only. A directory that
+/// cannot be listed has none.
+fn other_spellings(path: &Path) -> Vec<PathBuf> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Vec::new();
+    };
+    let folded = fold(name);
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut same: Vec<_> = entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(|found| found != name && fold(found) == folded))
+        .filter(|entry| entry.file_type().is_ok_and(|kind| !kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect();
+    same.sort();
+    same
+}
+
 /// A link that leads nowhere is there, and cannot be read.
 pub(super) fn read_if_there(path: &Path, cap: usize) -> Result<Option<SecretBytes>> {
     match file::read(path, cap) {
@@ -211,8 +289,4 @@ pub(super) fn read_if_there(path: &Path, cap: usize) -> Result<Option<SecretByte
         Err(other) => Err(other),
         Ok(content) => Ok(Some(content)),
     }
-}
-
-pub(super) fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound)
 }

@@ -15,8 +15,7 @@ use crate::name::SecretName;
 use crate::secret::SecretBytes;
 
 use super::file_variable;
-use super::lookup::{Lookup, is_absence};
-use super::source::{Note, Source};
+use super::source::{Lookup, Note, Source, is_absence};
 
 /// How one application finds and reads a secret.
 pub(super) struct Rules {
@@ -72,9 +71,9 @@ enum Strip {
     Python,
 }
 
-/// What goes wrong for an application.
+/// Why an application refuses.
 #[derive(Clone, Copy)]
-pub(super) enum Failure {
+pub(super) enum Refusal {
     /// `NAME` and `NAME_FILE` are both set.
     Both,
     /// No place has it, and it is required.
@@ -170,8 +169,8 @@ impl Rules {
     }
 
     /// The error in the application's words, where it has some.
-    pub(super) fn say(&self, failure: Failure, name: &SecretName, error: Error) -> Error {
-        match self.words(failure, name) {
+    pub(super) fn say(&self, refusal: Refusal, name: &SecretName, error: Error) -> Error {
+        match self.words(refusal, name) {
             Some(text) => Error::Preset {
                 text,
                 kind: error.kind(),
@@ -181,43 +180,43 @@ impl Rules {
         }
     }
 
-    fn words(&self, failure: Failure, name: &SecretName) -> Option<String> {
-        let variable = name.variable();
-        match (self.preset, failure) {
-            (Preset::DockerLibrary, Failure::Both) => {
-                Some(format!("both {variable} and {} are set (but are exclusive)", file_variable(name)))
+    fn words(&self, refusal: Refusal, name: &SecretName) -> Option<String> {
+        let variable = name.folded();
+        match (self.preset, refusal) {
+            (Preset::DockerLibrary, Refusal::Both) => {
+                Some(format!("both {variable} and {} are set (but are exclusive)", file_variable(&variable)))
             }
-            (Preset::Face, Failure::Missing) if variable == "DB_ENCRYPTION_KEY" => Some(format!(
+            (Preset::Face, Refusal::Missing) if variable == "DB_ENCRYPTION_KEY" => Some(format!(
                 "{variable} environment variable is required. For production, use a cryptographically secure 32+ character key."
             )),
-            (Preset::FlowfileCore | Preset::FlowfileWorker, Failure::Wrong(Lookup::Variable)) => {
+            (Preset::FlowfileCore | Preset::FlowfileWorker, Refusal::Wrong(Lookup::Variable)) => {
                 Some(format!("{variable} is not a valid Fernet key"))
             }
-            (Preset::FlowfileCore, Failure::Wrong(Lookup::Mount) | Failure::Unreadable(Lookup::Mount))
+            (Preset::FlowfileCore, Refusal::Wrong(Lookup::Mount) | Refusal::Unreadable(Lookup::Mount))
                 if variable == FLOWFILE_KEY =>
             {
                 Some("Failed to read master key from Docker secret".to_owned())
             }
-            (Preset::FlowfileCore, Failure::Missing) if variable == FLOWFILE_KEY => Some(format!(
+            (Preset::FlowfileCore, Refusal::Missing) if variable == FLOWFILE_KEY => Some(format!(
                 "Master key not configured. Set {variable} environment variable or mount the {} Docker secret.",
                 name.file_name()
             )),
-            (Preset::Pydantic, Failure::Unreadable(Lookup::Mount)) => Some(format!(
+            (Preset::Pydantic, Refusal::Unreadable(Lookup::Mount)) => Some(format!(
                 "error getting value for field \"{}\" from source \"SecretsSettingsSource\"",
                 name.file_name()
             )),
-            (Preset::Pydantic, Failure::Wrong(_)) => Some(
+            (Preset::Pydantic, Refusal::Wrong(_)) => Some(
                 "Input should be a valid integer, unable to parse string as an integer. \
                  For further information visit https://errors.pydantic.dev/2.5/v/int_parsing"
                     .to_owned(),
             ),
-            (Preset::Raqeem, Failure::Unreadable(Lookup::NamedFile)) => {
-                Some(format!("Failed to read secret from file: {}", file_variable(name)))
+            (Preset::Raqeem, Refusal::Unreadable(Lookup::NamedFile)) => {
+                Some(format!("Failed to read secret from file: {}", file_variable(&variable)))
             }
-            (Preset::Raqeem, Failure::Missing) => {
-                Some(format!("Secret not found: {variable} or {}", file_variable(name)))
+            (Preset::Raqeem, Refusal::Missing) => {
+                Some(format!("Secret not found: {variable} or {}", file_variable(&variable)))
             }
-            (Preset::SocialPublisher, Failure::Missing) => {
+            (Preset::SocialPublisher, Refusal::Missing) => {
                 Some(format!("Required secret '{variable}' is not configured"))
             }
             _ => None,
@@ -245,7 +244,7 @@ impl Rules {
             Reader::Node => replaced(bytes),
             Reader::Python => {
                 let text = core::str::from_utf8(bytes)
-                    .map_err(|_| self.say(Failure::Unreadable(place), name, wrong("it is not UTF-8")))?;
+                    .map_err(|_| self.say(Refusal::Unreadable(place), name, wrong("it is not UTF-8")))?;
                 let text = if from_file { with_line_feeds(text) } else { Zeroizing::new(text.to_owned()) };
                 (Zeroizing::new(text.as_bytes().to_vec()), None)
             }
@@ -257,7 +256,7 @@ impl Rules {
             Reader::Shell | Reader::Strict => (Zeroizing::new(bytes.to_vec()), None),
         };
         let value = strip.apply(&text);
-        let is_key = kind == SecretKind::FernetKey || name.variable() == FLOWFILE_KEY;
+        let is_key = kind == SecretKind::FernetKey || name.folded() == FLOWFILE_KEY;
         let reason = match self.preset {
             Preset::FlowfileCore | Preset::FlowfileWorker if is_key && !is_fernet_key(value) => {
                 Some("it is not base64 of 32 bytes")
@@ -266,7 +265,7 @@ impl Rules {
             _ => None,
         };
         match reason {
-            Some(reason) => Err(self.say(Failure::Wrong(place), name, wrong(reason))),
+            Some(reason) => Err(self.say(Refusal::Wrong(place), name, wrong(reason))),
             None => Ok((SecretBytes::copy_of(value), note)),
         }
     }

@@ -1,12 +1,27 @@
 //! What is told of a secret that was found.
 
 use core::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::manifest::Preset;
 use crate::name::SecretName;
 use crate::os_keyring::OsKeyringItem;
 use crate::secret::SecretBytes;
+
+/// A source. In which order they are asked is in the rules of each preset.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Lookup {
+    Credential,
+    Declared,
+    EnvironmentFile,
+    Mount,
+    NamedFile,
+    OsKeyring,
+    StackMount,
+    Store,
+    Variable,
+}
 
 /// A secret and where it was found.
 #[derive(Debug)]
@@ -122,6 +137,8 @@ pub enum Note {
     /// It is empty, which the preset's application takes as a value, or which is no error because
     /// it need not exist.
     Empty,
+    /// A file or a variable has the name in another spelling, and is not read.
+    OtherSpelling(String),
     /// A source exists and cannot be read, and the preset's application looks further.
     PassedOver(String),
     /// Its bytes are no UTF-8, and the preset's application puts U+FFFD in their place.
@@ -133,6 +150,7 @@ impl fmt::Display for Note {
         match self {
             Self::Default => f.write_str("no source has it, so it is the default that vault.toml states; set it"),
             Self::Empty => f.write_str("it is empty"),
+            Self::OtherSpelling(place) => write!(f, "{place} has its name in another spelling, and is not read"),
             Self::PassedOver(reason) => write!(f, "the application passes over what it cannot read: {reason}"),
             Self::Replaced => f.write_str("it is not UTF-8, and the application replaces what it cannot read"),
         }
@@ -171,4 +189,8 @@ impl fmt::Display for Shadowed {
             Self::Unreadable(reason) => write!(f, "what cannot be read: {reason}"),
         }
     }
+}
+
+pub(super) fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound)
 }

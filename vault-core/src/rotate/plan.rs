@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use crate::column::Finding;
+use crate::column::ColumnFinding;
 use crate::error::{Error, Result};
 
 use super::batch::Tally;
@@ -30,7 +30,7 @@ impl Target {
             match refusal {
                 Err(Error::Refused { reason, remedy }) => {
                     hindered = true;
-                    findings.push(Finding::new(format!("{reason}; {remedy}")));
+                    findings.push(ColumnFinding::new(format!("{reason}; {remedy}")));
                 }
                 other => other?,
             }
@@ -44,7 +44,7 @@ impl Target {
         };
         if let Some(capacity) = self.column.capacity().filter(|capacity| *capacity < tally.longest) {
             hindered = true;
-            findings.push(Finding::obstacle(
+            findings.push(ColumnFinding::obstacle(
                 format!(
                     "column {} of table {} takes {capacity} characters, and a value would have {}",
                     spec.value, spec.table, tally.longest

@@ -4,7 +4,7 @@ use core::ops::ControlFlow;
 use std::thread;
 use std::time::Instant;
 
-use crate::column::{Column, Finding, Run, Selection};
+use crate::column::{Column, ColumnFinding, Run, Selection};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::time::Timestamp;
@@ -26,9 +26,9 @@ pub(super) struct Order<'a> {
 
 impl Target {
     /// What people should know about the column; refused where something is in the way of a run.
-    pub(super) fn checked(&mut self) -> Result<Vec<Finding>> {
+    pub(super) fn checked(&mut self) -> Result<Vec<ColumnFinding>> {
         let findings = self.column.check()?;
-        findings.iter().find_map(Finding::refusal).map_or(Ok(findings), Err)
+        findings.iter().find_map(ColumnFinding::refusal).map_or(Ok(findings), Err)
     }
 
     /// Passes until one from the start over everything changes nothing; inside the open transaction of
@@ -36,7 +36,7 @@ impl Target {
     pub(super) fn run(
         &mut self,
         order: &Order<'_>,
-        findings: Vec<Finding>,
+        findings: Vec<ColumnFinding>,
         observe: &mut dyn FnMut(Step<'_>) -> ControlFlow<()>,
     ) -> Result<Summary> {
         let started = Instant::now();
@@ -240,7 +240,7 @@ impl Summary {
         passes: u64,
         stale: u64,
         started: Instant,
-        findings: Vec<Finding>,
+        findings: Vec<ColumnFinding>,
         end: End,
     ) -> Self {
         Self {

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::column::{
-    Cell, Column, ColumnSpec, ContextTemplate, Finding, Page, Progress, Row, RowChange, RowKey, Run, Selection, Survey,
-    Written,
+    Cell, Column, ColumnFinding, ColumnSpec, ContextTemplate, Page, Progress, Row, RowChange, RowKey, Run, Selection,
+    Survey, Written,
 };
 use crate::error::{Error, Result};
 use crate::key::KeyId;
@@ -78,7 +78,7 @@ impl Column for StoreColumn {
         false
     }
 
-    fn check(&mut self) -> Result<Vec<Finding>> {
+    fn check(&mut self) -> Result<Vec<ColumnFinding>> {
         self.store.check()
     }
 

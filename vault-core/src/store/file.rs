@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use crate::column::Finding;
+use crate::column::ColumnFinding;
 use crate::error::{Error, Place, Result};
 use crate::file::{self, Lock};
 use crate::key::MasterKey;
@@ -155,7 +155,7 @@ impl Store for FileStore {
         self.guard.exists(&self.path)
     }
 
-    fn check(&self) -> Result<Vec<Finding>> {
+    fn check(&self) -> Result<Vec<ColumnFinding>> {
         let mut under = BTreeMap::new();
         self.load()?.entries.values().for_each(|entry| *under.entry(entry.token.kid()).or_default() += 1);
         Ok(self.guard.unreadable(&under))

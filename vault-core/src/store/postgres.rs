@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::column::Finding;
+use crate::column::ColumnFinding;
 use crate::database::PostgresUrl;
 use crate::database::postgres::{Client, Patience, SharedConnection, batch, execute, get, query};
 use crate::error::{Error, Result};
@@ -169,7 +169,7 @@ impl Store for PostgresStore {
         self.connection.database()?.transact(Patience::Short, |client| is_there(client, &self.action()))
     }
 
-    fn check(&self) -> Result<Vec<Finding>> {
+    fn check(&self) -> Result<Vec<ColumnFinding>> {
         let under = self.reading(|client| {
             let rows = query(
                 client,

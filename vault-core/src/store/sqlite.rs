@@ -1,15 +1,13 @@
 //! A store in an SQLite database of its own.
 
 use core::time::Duration;
-use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use crate::column::Finding;
+use crate::column::ColumnFinding;
 use crate::database::Access;
 use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};
@@ -195,7 +193,7 @@ impl Store for SqliteStore {
 
     fn create(&self) -> Result<()> {
         let path = self.path.as_path();
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        match file::write_new(path, b"", 0o600) {
             // An interrupted run may have left an empty one.
             Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
                 return Err(Error::io("create", path, source));
@@ -240,7 +238,7 @@ impl Store for SqliteStore {
         self.guard.exists(&self.path)
     }
 
-    fn check(&self) -> Result<Vec<Finding>> {
+    fn check(&self) -> Result<Vec<ColumnFinding>> {
         let told: String =
             self.reading(|connection| connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)))?;
         if told != "ok" {

@@ -26,12 +26,11 @@ impl Vault {
             .find(|(declared, _)| *declared == name)
             .ok_or_else(|| Error::NotFound { what: format!("declaration [secrets.{name}]") })?;
         let mut findings = Vec::new();
-        let variable = name.variable();
-        let twice = self.resolver.is_set(&variable) && self.resolver.is_set(&format!("{variable}_FILE"));
-        if twice {
+        let twice = self.resolver.set_twice(name);
+        if let Some((variable, file_variable)) = &twice {
             findings.push(Finding::failure(
                 "set-twice",
-                format!("{variable} and {variable}_FILE are both set, and programs differ in which they take"),
+                format!("{variable} and {file_variable} are both set, and programs differ in which they take"),
                 "unset one of them",
             ));
         }
@@ -39,7 +38,7 @@ impl Vault {
         let resolved = match self.optional_secret(name.as_str()) {
             Ok(Some(resolved)) => resolved,
             Ok(None) => return Ok(findings),
-            Err(_) if twice => return Ok(findings),
+            Err(_) if twice.is_some() => return Ok(findings),
             Err(error) => {
                 findings.extend(refused(name, spec, &all, &error));
                 return Ok(findings);
@@ -54,7 +53,10 @@ impl Vault {
             findings.push(Finding::warning(
                 "from-environment",
                 format!("it comes from {won}, which child processes and crash reports show"),
-                format!("deliver it as a file and name that in {variable}_FILE, or declare `source = \"env\"`"),
+                format!(
+                    "deliver it as a file and name that in {}_FILE, or declare `source = \"env\"`",
+                    name.variable()
+                ),
             ));
         }
         if *won != Source::Default {
@@ -125,6 +127,11 @@ fn noted(name: &SecretName, note: &Note) -> Option<Finding> {
         Note::PassedOver(_) => {
             Some(Finding::warning("passed-over", note.to_string(), "let the application read it, or remove it"))
         }
+        Note::OtherSpelling(_) => Some(Finding::failure(
+            "other-spelling",
+            note.to_string(),
+            format!("call it {}, or remove it if it is out of date", name.file_name()),
+        )),
         Note::Replaced => Some(Finding::failure("not-text", note.to_string(), "write it again as text, in UTF-8")),
         // What is judged says so.
         Note::Empty => None,
@@ -137,11 +144,7 @@ fn shadowed<'a>(
     won: &'a Source,
     all: &'a [Result<Resolved>],
 ) -> impl Iterator<Item = Finding> + 'a {
-    let text = |resolved: &'a Resolved| {
-        let bytes = resolved.value.expose_secret();
-        let text = bytes.strip_suffix(b"\r\n").or_else(|| bytes.strip_suffix(b"\n"));
-        text.filter(|_| spec.kind.loses_line_break()).unwrap_or(bytes)
-    };
+    let text = |resolved: &'a Resolved| spec.kind.secret_in(resolved.value.expose_secret());
     let found = || all.iter().flatten();
     let winner = found().find(|found| found.source == *won).map(text);
     found().filter(move |other| other.source != *won && winner.is_some_and(|winner| winner != text(other))).map(

@@ -10,7 +10,9 @@ use crate::database::sqlite::SqliteDatabase;
 use crate::database::{Access, DatabaseLocation};
 #[cfg(feature = "postgres")]
 use crate::database::{PostgresUrl, postgres::PostgresDatabase};
-use crate::error::{Error, Result};
+#[cfg(not(all(feature = "postgres", feature = "sqlite")))]
+use crate::error::Error;
+use crate::error::Result;
 use crate::resolver::Resolver;
 
 /// Open databases. A second connection would wait for the locks of the first.
@@ -60,7 +62,7 @@ impl<'a> Databases<'a> {
             DatabaseLocation::Postgres(url) => Ok(Box::new(PostgresColumn::new(self.connected(url)?, spec.clone())?)),
             #[cfg(feature = "postgres")]
             DatabaseLocation::Secret(name) => {
-                let url = postgres_url(self.resolver, name)?;
+                let url = self.resolver.postgres_url(name)?;
                 Ok(Box::new(PostgresColumn::new(self.connected(&url)?, spec.clone())?))
             }
             #[cfg(not(feature = "postgres"))]
@@ -79,14 +81,4 @@ impl<'a> Databases<'a> {
         self.postgres.push(database.clone());
         Ok(database)
     }
-}
-
-/// The URL of a server that a secret holds. It is never looked for in the store.
-#[cfg(feature = "postgres")]
-pub(crate) fn postgres_url(resolver: &Resolver, name: &crate::name::SecretName) -> Result<PostgresUrl> {
-    let found = resolver.secret(name)?;
-    let wrong =
-        |reason: &str| Error::Database { action: format!("read the URL in secret {name}"), reason: reason.to_owned() };
-    let text = core::str::from_utf8(found.value.expose_secret()).map_err(|_| wrong("it is not UTF-8 text"))?;
-    PostgresUrl::parse(text).map_err(wrong)
 }

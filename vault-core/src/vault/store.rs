@@ -236,9 +236,7 @@ fn open(
         #[cfg(feature = "postgres")]
         StoreLocation::Postgres(url) => Ok(postgres(url.clone(), keyring, spec, registry)),
         #[cfg(feature = "postgres")]
-        StoreLocation::Secret(name) => {
-            Ok(postgres(super::databases::postgres_url(resolver, name)?, keyring, spec, registry))
-        }
+        StoreLocation::Secret(name) => Ok(postgres(resolver.postgres_url(name)?, keyring, spec, registry)),
         #[cfg(not(feature = "postgres"))]
         StoreLocation::Postgres(_) | StoreLocation::Secret(_) => {
             let _ = resolver;

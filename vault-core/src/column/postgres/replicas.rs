@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::column::Finding;
+use crate::column::ColumnFinding;
 use crate::database::postgres::{Client, get, query};
 use crate::error::{Error, Result};
 
@@ -54,11 +54,11 @@ impl Replicas {
 }
 
 /// That the server has replicas, which every row that is written goes to.
-pub(super) fn finding(client: &mut Client) -> Result<Option<Finding>> {
+pub(super) fn finding(client: &mut Client) -> Result<Option<ColumnFinding>> {
     let rows = query(client, ACTION, "SELECT count(*) FROM pg_catalog.pg_stat_replication", &[])?;
     let count: i64 = rows.first().map_or(Ok(0), |row| get(row, 0))?;
     Ok((count > 0).then(|| {
-        Finding::new(format!(
+        ColumnFinding::new(format!(
             "replicas that follow the server: {count}; every row that is written goes to each, and --max-replica-lag keeps a run from outrunning them"
         ))
     }))

@@ -2,11 +2,9 @@
 
 use tokio_postgres::types::Type;
 
-use crate::column::{ColumnSpec, Finding};
+use crate::column::{ColumnFinding, ColumnSpec};
 use crate::database::postgres::{Client, get, query, quoted};
 use crate::error::{Error, Result};
-
-use super::sql::Sql;
 
 /// What is known of a table that can be worked on.
 pub(super) struct Table {
@@ -156,14 +154,14 @@ impl Table {
         self.columns.iter().find(|known| known.name == column).map_or(CellKind::Shown, Declared::cell)
     }
 
-    /// What is allowed and worth knowing.
+    /// What is allowed and worth knowing. `prefix` is what an index would be on.
     pub(super) fn findings(
         &self,
         client: &mut Client,
         spec: &ColumnSpec,
-        sql: &Sql,
+        prefix: &str,
         writes: bool,
-    ) -> Result<Vec<Finding>> {
+    ) -> Result<Vec<ColumnFinding>> {
         self.refuse_unreadable(client, spec)?;
         let mut findings = Vec::new();
         if spec.immutable {
@@ -173,12 +171,12 @@ impl Table {
         let value = self.columns.iter().find(|column| column.name == spec.value);
         let number = value.map_or(0, |value| value.number);
         for trigger in self.triggers(client, spec, number)? {
-            findings.push(Finding::new(format!(
+            findings.push(ColumnFinding::new(format!(
                 "trigger {trigger} fires for every row that is written, and may refuse or alter it"
             )));
         }
         if value.is_some_and(|value| !value.updatable) {
-            let missing = Finding::obstacle(
+            let missing = ColumnFinding::obstacle(
                 format!("column {}, table {}: the role may not update column {}", spec.name, spec.table, spec.value),
                 format!("GRANT UPDATE ({}) ON {} TO the role of the URL", quoted(&spec.value), self.path),
             );
@@ -191,9 +189,9 @@ impl Table {
         if !self.has_prefix_index(client, spec, number)? {
             // An index of a partitioned table is made at once, or partition by partition.
             let how = if self.partitioned { "" } else { " CONCURRENTLY" };
-            findings.push(Finding::new(format!(
+            findings.push(ColumnFinding::new(format!(
                 "no index tells which values are stale, so each pass reads the table: CREATE INDEX{how} ON {} (({}))",
-                self.path, sql.prefix_bare
+                self.path, prefix
             )));
         }
         Ok(findings)
@@ -258,7 +256,7 @@ impl Table {
 }
 
 /// What the role lacks to record a run.
-fn missing_schema(client: &mut Client, spec: &ColumnSpec) -> Result<Option<Finding>> {
+fn missing_schema(client: &mut Client, spec: &ColumnSpec) -> Result<Option<ColumnFinding>> {
     let rows = query(
         client,
         &looking(spec),
@@ -281,7 +279,10 @@ fn missing_schema(client: &mut Client, spec: &ColumnSpec) -> Result<Option<Findi
                 quoted(&database)
             )
         };
-        Finding::obstacle(format!("column {}: the role may not record a run in schema vault_core", spec.name), remedy)
+        ColumnFinding::obstacle(
+            format!("column {}: the role may not record a run in schema vault_core", spec.name),
+            remedy,
+        )
     }))
 }
 

@@ -8,10 +8,7 @@ use crate::error::{Error, Result};
 use crate::key::KeyId;
 use crate::primitives;
 
-use super::sql::{Sql, UNREADABLE_SQL, prefix_of, value_of};
-
-/// What the names of all fences begin with.
-pub(super) const NAMES: &str = "vault_core_fence_";
+use super::sql::{FENCE_NAMES, Sql, UNREADABLE_SQL, prefix_of, value_of};
 
 /// The rows that keep a fence away: it would also refuse unrelated work on them.
 pub(super) fn obstacle(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids: &[KeyId]) -> Result<Option<Error>> {
@@ -121,5 +118,5 @@ fn names(spec: &ColumnSpec) -> [String; 2] {
     );
     let hash = primitives::sha256(place.as_bytes());
     let id = primitives::hex(hash.get(..8).unwrap_or_default());
-    [format!("{NAMES}{id}_insert"), format!("{NAMES}{id}_update")]
+    [format!("{FENCE_NAMES}{id}_insert"), format!("{FENCE_NAMES}{id}_update")]
 }

@@ -225,3 +225,6 @@ fn path(member: &str) -> String {
 /// or is in what is not JSON. No format begins so and it is not plain text: the row is listed.
 const UNREADABLE: &[u8] = &[0xff];
 pub(super) const UNREADABLE_SQL: &str = "x'ff'";
+
+/// What the names of all fences begin with.
+pub(super) const FENCE_NAMES: &str = "vault_core_fence_";

@@ -7,8 +7,8 @@ use crate::column::{Cell, ColumnSpec, RowChange, Written};
 use crate::database::sqlite::{failed, reason};
 use crate::error::Error;
 
+use super::findings;
 use super::sql::{Sql, is_replaceable};
-use super::table;
 
 /// Why a batch was not written.
 pub(super) enum Stop {
@@ -33,7 +33,7 @@ pub(super) fn batch(
     refused: &[(usize, String)],
 ) -> Result<Written, Stop> {
     let fail = |error: rusqlite::Error| Stop::Failed(failed(format!("write column {}", spec.name), &error));
-    let triggers = table::has_triggers(connection, spec)?;
+    let triggers = findings::has_triggers(connection, spec)?;
     let mut batch = Batch {
         connection,
         update: connection.prepare_cached(&sql.update).map_err(fail)?,

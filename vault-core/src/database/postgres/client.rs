@@ -25,14 +25,14 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(super) fn connect<T>(config: &Config, tls: T) -> Result<Self, Failure>
+    pub(super) fn connect<T>(config: &Config, tls: T) -> Result<Self, ConnectError>
     where
         T: MakeTlsConnect<Socket>,
         T::Stream: Send + 'static,
         <T as MakeTlsConnect<Socket>>::TlsConnect: TlsConnect<Socket, Stream = T::Stream>,
     {
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
-        let (requests, connection) = runtime.block_on(config.connect(tls)).map_err(Failure::Server)?;
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(ConnectError::Runtime)?;
+        let (requests, connection) = runtime.block_on(config.connect(tls)).map_err(ConnectError::Server)?;
         Ok(Self { requests, line: Line { runtime, messages: Some(Box::new(connection)) } })
     }
 
@@ -127,7 +127,7 @@ pub(super) fn runs_tasks() -> bool {
 }
 
 /// Why there is no connection.
-pub(super) enum Failure {
+pub(super) enum ConnectError {
     /// The machine gives no runtime.
     Runtime(std::io::Error),
     /// The server cannot be reached, or does not let us in.

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::key::MasterKey;
-use crate::keyring::Found;
+use crate::keyring::{Found, Retired};
 
 /// A directory whose files `kek_*` are the keyring's keys.
 struct Machine {
