@@ -2,7 +2,6 @@
 
 #[cfg(feature = "postgres")]
 mod postgres;
-mod spec;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -18,9 +17,9 @@ use crate::key::KeyId;
 use crate::primitives;
 use crate::time::Timestamp;
 
+pub use crate::column_spec::{ColumnFinding, ColumnSpec, ContextTemplate};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresColumn;
-pub use spec::{ColumnSpec, ContextTemplate};
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteColumn;
 
@@ -462,43 +461,8 @@ impl Run {
     }
 }
 
-/// Something that people should know about a column.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ColumnFinding {
-    text: String,
-    /// What to do before anything can be written, where something is in the way.
-    remedy: Option<String>,
-}
-
-impl ColumnFinding {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), remedy: None }
-    }
-
-    /// One that keeps a run from its work.
-    pub(crate) fn obstacle(text: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { text: text.into(), remedy: Some(remedy.into()) }
-    }
-
-    /// The refusal of a run that something is in the way of.
-    pub(crate) fn refusal(&self) -> Option<Error> {
-        let remedy = self.remedy.clone()?;
-        Some(Error::Refused { reason: self.text.clone(), remedy })
-    }
-}
-
-impl core::fmt::Display for ColumnFinding {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(&self.text)?;
-        match &self.remedy {
-            Some(remedy) => write!(f, "; {remedy}"),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Why a cell cannot be part of a context.
-fn not_for_contexts() -> Error {
+pub(crate) fn not_for_contexts() -> Error {
     Error::Malformed { what: "row: a column of its context is neither text nor a whole number" }
 }
 

@@ -4,21 +4,21 @@
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "what only a connection asks for"))]
 pub(crate) mod url;
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 use crate::name::SecretName;
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use url::PostgresUrl;
 
 /// Where an application's database is.
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum DatabaseLocation {
@@ -30,35 +30,35 @@ pub enum DatabaseLocation {
     Sqlite(PathBuf),
 }
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 impl From<PathBuf> for DatabaseLocation {
     fn from(path: PathBuf) -> Self {
         Self::Sqlite(path)
     }
 }
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 impl From<&Path> for DatabaseLocation {
     fn from(path: &Path) -> Self {
         Self::Sqlite(path.to_owned())
     }
 }
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 impl From<&PathBuf> for DatabaseLocation {
     fn from(path: &PathBuf) -> Self {
         Self::Sqlite(path.clone())
     }
 }
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 impl From<&str> for DatabaseLocation {
     fn from(path: &str) -> Self {
         Self::Sqlite(path.into())
     }
 }
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 impl From<PostgresUrl> for DatabaseLocation {
     fn from(url: PostgresUrl) -> Self {
         Self::Postgres(url)

@@ -5,7 +5,9 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::error::{Error, Result};
-use crate::key::{KeyId, Trim};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::key::KeyId;
+use crate::key::Trim;
 
 /// A format of stored values: this project's own, or one that an application invented.
 ///
@@ -134,6 +136,7 @@ impl Format {
         }
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     /// Whether the syntax fits, or would fit if one byte were another: a damaged value must not go
     /// for plain text.
     pub(crate) fn resembles(self, value: &[u8]) -> bool {
@@ -259,5 +262,6 @@ fn is_lower_hex(byte: &u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 /// Base64 of version, time, initialisation vector, one block and MAC, without padding.
 const SHORTEST_FERNET: usize = 98;

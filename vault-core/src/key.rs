@@ -8,7 +8,7 @@ pub use flaw::{KeyTextError, MAX_KEY_TEXT, Weakness};
 pub use id::{KeyId, MalformedKeyId};
 pub(crate) use text::decode;
 pub(crate) use text::flaw;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) use text::published;
 pub use text::{KeyFormat, Trim};
 
@@ -199,7 +199,7 @@ impl core::fmt::Debug for MasterKey {
 }
 
 /// The key text of a legacy format: what an application hands to its own key derivation.
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub struct TextKey {
     kid: KeyId,
     flaw: Option<KeyTextError>,
@@ -208,7 +208,7 @@ pub struct TextKey {
     _stack: WipesStack,
 }
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 impl TextKey {
     /// Reads the content of a key file or variable and trims it as the application does.
     ///
@@ -264,7 +264,7 @@ impl TextKey {
     }
 }
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 impl core::fmt::Debug for TextKey {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("TextKey").field("kid", &self.kid).finish_non_exhaustive()

@@ -1,7 +1,10 @@
 //! Keys that serve one purpose, and their states (docs/FORMAT.md, "Keyring").
 
+#[cfg(feature = "vault")]
 mod change;
+#[cfg(feature = "vault")]
 mod place;
+#[cfg(feature = "vault")]
 mod retired;
 mod state;
 
@@ -13,14 +16,17 @@ use crate::key::{KeyId, KeyTextError, MasterKey};
 use crate::primitives;
 use crate::time::Timestamp;
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub(crate) use change::{NewKey, add, change, check, check_addition, hidden};
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub(crate) use place::{StateFile, States, rendered};
+#[cfg(feature = "vault")]
 pub use retired::Retired;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
+pub use state::Change;
+#[cfg(feature = "formats")]
 pub(crate) use state::mac as state_mac;
-pub use state::{Change, KeyRecord, KeyState, KeyringKind, KeyringState};
+pub use state::{KeyRecord, KeyState, KeyringKind, KeyringState};
 
 /// A key that a keyring can hold: [`MasterKey`] or `LegacyKey`.
 pub trait Material: sealed::Sealed + Send + Sync {
@@ -186,30 +192,6 @@ impl<K: Material> Keyring<K> {
         Ok(Self { inner: Arc::new(Inner { keys, primary: state.primary(), state: Some(state) }) })
     }
 
-    /// As [`load`](Self::load), from sources and a state file that may be changed meanwhile.
-    ///
-    /// A key that is added and promoted between the two looks would be primary without material,
-    /// so the keys count only if the state file is the same after they were read as before.
-    pub(crate) fn read(
-        mut found: impl FnMut() -> Result<Vec<Found<K>>>,
-        mut state: impl FnMut() -> Result<Option<KeyringState>>,
-        min_generation: u64,
-    ) -> Result<Self> {
-        let mut before = state()?;
-        for _ in 0..MAX_LOOKS {
-            let found = found()?;
-            let after = state()?;
-            if after == before {
-                return Self::load(found, after, min_generation);
-            }
-            before = after;
-        }
-        Err(Error::Temporary {
-            reason: "the keyring's state file kept changing while its keys were read".to_owned(),
-            remedy: "run the command again".to_owned(),
-        })
-    }
-
     fn without_state(found: Found<K>) -> Self {
         let primary = found.key.kid();
         let record = KeyRecord::new(KeyState::Primary);
@@ -307,11 +289,6 @@ impl<K: Material> Keyring<K> {
             })
             .collect()
     }
-
-    /// The keys with material, for signing a state file.
-    fn loaded(&self) -> impl Iterator<Item = &Arc<K>> {
-        self.inner.keys.values().filter_map(|entry| entry.key.as_ref())
-    }
 }
 
 impl<K> Clone for Keyring<K> {
@@ -372,6 +349,3 @@ fn distinct<K: Material>(found: Vec<Found<K>>) -> Result<BTreeMap<KeyId, Found<K
 fn refused(reason: String, remedy: &str) -> Error {
     Error::Refused { reason, remedy: remedy.to_owned() }
 }
-
-/// How often keys are read while their state file changes.
-const MAX_LOOKS: usize = 10;

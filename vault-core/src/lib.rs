@@ -24,9 +24,10 @@
 //!
 //! # Features
 //!
-//! - `ring` (default): payload cipher, public hashes and randomness from ring; `rustcrypto`: the
+//! - `ring` (default): payload cipher from ring; `rustcrypto`: the
 //!   same bytes without ring. One of them is needed, and where both are on, ring is used.
-//! - `foreign` (default): the formats that five applications store today, and `Vault`.
+//! - `vault` (default): `vault.toml`, with keyrings of several keys, secrets by name and a store in a
+//!   file; with it `formats`: the formats that other applications store today.
 //! - `sqlite`, `postgres`: columns and stores in databases, and their rotation. `postgres` blocks,
 //!   on an async runtime of its own: call it with `spawn_blocking` from a thread of another.
 //!
@@ -36,56 +37,61 @@
 //! call takes a data key, a nonce or randomness. Memory is wiped and not locked: swap and a
 //! debugger of the same user see what the process sees.
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    not(any(feature = "postgres", feature = "sqlite")),
-    allow(dead_code, reason = "what only rotation and the vault ask for")
-)]
 
 #[cfg(not(any(feature = "ring", feature = "rustcrypto")))]
 compile_error!("vault-core needs the feature `ring` or the feature `rustcrypto`");
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub mod check;
-#[cfg(feature = "foreign")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod column;
+#[cfg(all(feature = "vault", not(any(feature = "postgres", feature = "sqlite"))))]
+pub mod column {
+    //! Declarations of columns; what works on them needs the feature of their database.
+
+    pub use crate::column_spec::{ColumnFinding, ColumnSpec, ContextTemplate};
+}
+#[cfg(feature = "vault")]
+mod column_spec;
 mod context;
 mod database;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub mod dotenv;
 mod envelope;
 mod error;
 mod file;
 mod format;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 mod generate;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 mod glob;
 mod key;
 mod keyring;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub mod legacy;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 mod manifest;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 mod name;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 mod os_keyring;
+#[cfg(feature = "vault")]
 mod permissions;
 mod primitives;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 mod registry;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 mod resolver;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub mod rotate;
 mod sealer;
 mod secret;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 mod store;
 mod time;
 mod token;
 mod toml_text;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 mod vault;
 
 pub use context::{Context, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
@@ -94,30 +100,32 @@ pub use database::Access;
 pub use database::postgres::PostgresDatabase;
 #[cfg(feature = "sqlite")]
 pub use database::sqlite::SqliteDatabase;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use database::{DatabaseLocation, PostgresUrl};
 pub use error::{Error, Kind, Place, Result};
 pub use file::{append_to, create_directory, create_file};
 pub use format::Format;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use generate::Generate;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub use key::TextKey;
 pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MalformedKeyId, MasterKey, Trim, Weakness};
-pub use keyring::{Change, Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, Retired};
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
+pub use keyring::{Change, Retired};
+pub use keyring::{Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material};
+#[cfg(feature = "vault")]
 pub use manifest::{
     KeySource, KeyringSpec, Manifest, Preset, SecretKind, SecretSpec, StateLocation, StoreLocation, StoreSpec,
 };
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use name::{SecretName, Version};
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use os_keyring::{OsKeyring, OsKeyringItem};
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use permissions::{Allowed, Permissions, replaced_by_strangers};
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use registry::Heartbeat;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use resolver::{Explanation, Note, Resolved, Resolver, Shadowed, Source, read_file};
 pub use sealer::Sealer;
 pub use secret::SecretBytes;
@@ -125,13 +133,13 @@ pub use secret::SecretBytes;
 pub use store::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use store::SqliteStore;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use store::{DEFAULT_KEEP, Entry, EntryKey, EntryName, FileStore, NewEntry, Replacement, STORE_ENTRY, Store};
 pub use time::Timestamp;
 pub use token::{DEFAULT_LIMIT, HARD_LIMIT, Inspection, Token, WrappedKey};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use vault::Scope;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "vault")]
 pub use vault::{AnyKeyring, Config, Vault};
 
 /// The examples of the README are compiled and run with the others.

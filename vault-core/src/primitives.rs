@@ -14,7 +14,7 @@ use sha2::digest::block_api::{Buffer, FixedOutputCore, UpdateCore};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 use zeroize::Zeroizing;
 
 use crate::secret::wipe;
@@ -126,7 +126,7 @@ impl MacKey {
 }
 
 /// `HMAC-SHA-256(key, message)`, for keys of other lengths.
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) fn hmac(key: &[u8], message: &[u8]) -> Key32 {
     MacKey::of(key).mac(&[message])
 }
@@ -218,7 +218,7 @@ pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 /// Scrypt with N = 16384, r = 8, p = 1 (RFC 7914).
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) fn scrypt(password: &[u8], salt: &[u8]) -> Key32 {
     let mut out = Key32::default();
     let derived = scrypt::Params::new(14, 8, 1)
@@ -229,7 +229,7 @@ pub(crate) fn scrypt(password: &[u8], salt: &[u8]) -> Key32 {
 }
 
 /// PBKDF2-HMAC-SHA-256 (RFC 8018).
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) fn pbkdf2(password: &[u8], salt: &[u8], rounds: u32) -> Key32 {
     let mut out = Key32::default();
     pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, rounds, &mut *out);
@@ -237,17 +237,17 @@ pub(crate) fn pbkdf2(password: &[u8], salt: &[u8], rounds: u32) -> Key32 {
 }
 
 /// Key and initialisation vector of OpenSSL's `EVP_BytesToKey` with MD5, no salt and one round.
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) struct EvpKey(Zeroizing<[u8; 48]>);
 
-#[cfg(all(test, feature = "foreign"))]
+#[cfg(all(test, feature = "formats"))]
 impl EvpKey {
     pub(crate) fn bytes(&self) -> &[u8] {
         &*self.0
     }
 }
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) fn evp_bytes_to_key(password: &[u8]) -> EvpKey {
     use md5::{Digest, Md5};
 
@@ -266,7 +266,7 @@ pub(crate) fn evp_bytes_to_key(password: &[u8]) -> EvpKey {
 }
 
 /// AES-256-CBC with PKCS #7 padding, which is all that it checks.
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) fn cbc_open(key: &EvpKey, ciphertext: Vec<u8>) -> Option<Zeroizing<Vec<u8>>> {
     use cbc::cipher::block_padding::Pkcs7;
     use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
@@ -280,7 +280,7 @@ pub(crate) fn cbc_open(key: &EvpKey, ciphertext: Vec<u8>) -> Option<Zeroizing<Ve
 }
 
 /// AES-128-CBC with PKCS #7 padding, of a ciphertext that a MAC has shown to be genuine.
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) fn cbc128_open(key: &[u8; 16], iv: &[u8; 16], ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     use cbc::cipher::block_padding::Pkcs7;
     use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
@@ -293,7 +293,7 @@ pub(crate) fn cbc128_open(key: &[u8; 16], iv: &[u8; 16], ciphertext: &[u8]) -> O
 }
 
 /// The reverse of [`cbc128_open`].
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) fn cbc128_seal(key: &[u8; 16], iv: &[u8; 16], plaintext: &[u8]) -> Option<Vec<u8>> {
     use cbc::cipher::block_padding::Pkcs7;
     use cbc::cipher::{BlockModeEncrypt, KeyIvInit};
@@ -310,7 +310,7 @@ pub(crate) fn cbc128_seal(key: &[u8; 16], iv: &[u8; 16], plaintext: &[u8]) -> Op
 }
 
 /// AES-256-GCM with a nonce of 12 or 16 bytes and no associated data.
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) fn gcm_seal_with_nonce(key: &[u8; 32], nonce: &[u8], data: &mut [u8]) -> Option<[u8; TAG]> {
     use aes_gcm::AeadInOut;
 
@@ -322,7 +322,7 @@ pub(crate) fn gcm_seal_with_nonce(key: &[u8; 32], nonce: &[u8], data: &mut [u8])
 }
 
 /// The reverse of [`gcm_seal_with_nonce`].
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 pub(crate) fn gcm_open_with_nonce(key: &[u8; 32], nonce: &[u8], data: &mut [u8], tag: &[u8; TAG]) -> Option<()> {
     use aes_gcm::AeadInOut;
 
@@ -334,7 +334,7 @@ pub(crate) fn gcm_open_with_nonce(key: &[u8; 32], nonce: &[u8], data: &mut [u8],
     aes_gcm::Aes256Gcm::new(key.into()).decrypt_inout_detached(&nonce, &[], data.into(), &tag).ok()
 }
 
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 type Gcm16 = aes_gcm::AesGcm<aes::Aes256, aes_gcm::aead::consts::U16>;
 
 /// A field of what a MAC is over: its length and its bytes, or the mark of an absent one.
@@ -408,7 +408,7 @@ mod with_ring {
     }
 }
 
-#[cfg(any(not(feature = "ring"), all(test, any(feature = "foreign", feature = "rustcrypto"))))]
+#[cfg(any(not(feature = "ring"), all(test, any(feature = "formats", feature = "rustcrypto"))))]
 mod with_rustcrypto {
     use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
 

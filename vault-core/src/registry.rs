@@ -63,10 +63,12 @@ impl Heartbeat {
         self.node.rsplit_once('/').map_or(&self.node, |(process, _)| process)
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn kids_as_text(&self) -> String {
         self.kids.iter().map(KeyId::as_str).collect::<Vec<_>>().join(" ")
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn of_texts(node: String, kids: &str, generation: u64, beats: u64) -> Result<Self> {
         let kids = kids.split_whitespace().map(KeyId::parse).collect::<Result<_, _>>()?;
         Ok(Self { node, kids, generation, beats })

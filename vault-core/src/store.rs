@@ -4,6 +4,7 @@
 //! the generation of the keyring that it was used with last, so that a keyring that was rolled
 //! back is noticed.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod column;
 mod file;
 #[cfg(feature = "postgres")]
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use crate::column::ColumnFinding;
+use crate::column_spec::ColumnFinding;
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::key::{KeyId, MasterKey};
@@ -24,7 +25,6 @@ use crate::name::{SecretName, Version};
 use crate::time::Timestamp;
 use crate::token::Token;
 
-pub(crate) use column::NAME;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use column::StoreColumn;
 pub use file::FileStore;
@@ -338,3 +338,6 @@ fn pick(versions: &[Entry], version: Version) -> Option<&Entry> {
 
 /// Longest tenant or purpose, in bytes.
 const MAX_LABEL: usize = 256;
+
+/// The name of the store among columns.
+pub(crate) const NAME: &str = "store";

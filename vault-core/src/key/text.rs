@@ -34,6 +34,7 @@ pub enum Trim {
     Python,
 }
 
+#[cfg(feature = "formats")]
 impl Trim {
     pub(crate) fn apply(self, text: &str) -> &str {
         match self {

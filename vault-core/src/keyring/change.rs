@@ -230,7 +230,7 @@ fn current<K: Material>(keyring: &Keyring<K>) -> Result<KeyringState> {
 
 /// The keys whose material is there, which have to sign: the new one among them.
 fn signers<'a, K: Material>(keyring: &'a Keyring<K>, new: Option<&'a K>) -> impl Iterator<Item = &'a K> {
-    keyring.loaded().map(|key| &**key).chain(new)
+    keyring.inner.keys.values().filter_map(|entry| entry.key.as_deref()).chain(new)
 }
 
 fn write_hidden(hidden: &Path, content: &SecretBytes) -> Result<()> {

@@ -6,6 +6,7 @@ use crate::error::{Error, Place, Result};
 use crate::file::{self, Lock};
 
 use super::state::KeyringState;
+use super::{Found, Keyring, Material};
 
 /// Where the states of a keyring are kept: in a file, or in the database of a store.
 pub(crate) trait States {
@@ -45,6 +46,32 @@ impl States for StateFile<'_> {
     }
 }
 
+impl<K: Material> Keyring<K> {
+    /// As [`load`](Self::load), from sources and a state file that may be changed meanwhile.
+    ///
+    /// A key that is added and promoted between the two looks would be primary without material,
+    /// so the keys count only if the state file is the same after they were read as before.
+    pub(crate) fn read(
+        mut found: impl FnMut() -> Result<Vec<Found<K>>>,
+        mut state: impl FnMut() -> Result<Option<KeyringState>>,
+        min_generation: u64,
+    ) -> Result<Self> {
+        let mut before = state()?;
+        for _ in 0..MAX_LOOKS {
+            let found = found()?;
+            let after = state()?;
+            if after == before {
+                return Self::load(found, after, min_generation);
+            }
+            before = after;
+        }
+        Err(Error::Temporary {
+            reason: "the keyring's state file kept changing while its keys were read".to_owned(),
+            remedy: "run the command again".to_owned(),
+        })
+    }
+}
+
 /// The text of states, unless it would not read back as what they are.
 pub(crate) fn rendered(states: &KeyringState, place: &Path) -> Result<String> {
     let text = states.render();
@@ -57,3 +84,6 @@ pub(crate) fn rendered(states: &KeyringState, place: &Path) -> Result<String> {
 
 /// Longest states, in bytes.
 pub(crate) const MAX_STATES: usize = 1 << 20;
+
+/// How often keys are read while their state file changes.
+const MAX_LOOKS: usize = 10;

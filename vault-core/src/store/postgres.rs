@@ -3,7 +3,7 @@
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use crate::column::ColumnFinding;
+use crate::column_spec::ColumnFinding;
 use crate::database::PostgresUrl;
 use crate::database::postgres::{Client, Patience, SharedConnection, batch, execute, get, query};
 use crate::error::{Error, Result};

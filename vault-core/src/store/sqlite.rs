@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use crate::column::ColumnFinding;
+use crate::column_spec::ColumnFinding;
 use crate::database::Access;
 use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};

@@ -7,7 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::key::MasterKey;
-use crate::keyring::{Found, Retired};
+use crate::keyring::Found;
+use crate::keyring::retired::Retired;
 
 /// A directory whose files `kek_*` are the keyring's keys.
 struct Machine {

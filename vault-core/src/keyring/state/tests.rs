@@ -1,11 +1,14 @@
 //! What the state file refuses, and which moves there are.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::Place;
 use crate::key::MasterKey;
+use crate::keyring::retired::Retired;
 
 static KEYS: LazyLock<Vec<MasterKey>> = LazyLock::new(|| (0..4).map(|_| MasterKey::generate().unwrap()).collect());
 
@@ -167,8 +170,8 @@ fn sizes_are_limited() {
         KeyringState::parse(&format!("{head}{many}"), path()),
         Err(Error::TooLarge { limit: MAX_KEYS, .. })
     ));
-    let long = format!("{head}# {}\n", "x".repeat(MAX_FILE));
-    assert!(matches!(KeyringState::parse(&long, path()), Err(Error::TooLarge { limit: MAX_FILE, .. })));
+    let long = format!("{head}# {}\n", "x".repeat(text::MAX_FILE));
+    assert!(matches!(KeyringState::parse(&long, path()), Err(Error::TooLarge { limit: text::MAX_FILE, .. })));
     assert!(matches!(KeyringState::parse(&head, path()), Err(Error::Config { .. })));
 }
 

@@ -1,11 +1,13 @@
 //! How a column is declared.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::column::{Cell, not_for_contexts};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 use crate::context::Context;
 use crate::database::DatabaseLocation;
-use crate::error::Result;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::error::{Error, Result};
 use crate::format::Format;
-
-use super::{Cell, ColumnFinding, not_for_contexts};
 
 /// A column as `vault.toml` declares it.
 #[derive(Clone, Debug)]
@@ -72,9 +74,10 @@ impl ColumnSpec {
         }
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     /// What people should know about the declaration itself. `same` tells whether two names are of
     /// one column.
-    pub(super) fn findings(&self, same: fn(&str, &str) -> bool) -> Vec<ColumnFinding> {
+    pub(crate) fn findings(&self, same: fn(&str, &str) -> bool) -> Vec<ColumnFinding> {
         let mut findings = Vec::new();
         let mut find = |text: String| findings.push(ColumnFinding::new(text));
         if self.context.is_empty() {
@@ -151,6 +154,7 @@ impl ContextTemplate {
         columns
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     /// The context of a row whose cells `lookup` gives.
     pub(crate) fn build<'a>(&self, lookup: &dyn Fn(&str) -> Option<&'a Cell>) -> Result<Context> {
         let mut context = Context::none();
@@ -219,6 +223,7 @@ impl Template {
         Ok(Self(parts))
     }
 
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn fill<'a>(&self, lookup: &dyn Fn(&str) -> Option<&'a Cell>) -> Result<Option<String>> {
         let mut out = String::new();
         for part in &self.0 {
@@ -236,9 +241,48 @@ impl Template {
     }
 }
 
+/// Something that people should know about a column.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ColumnFinding {
+    text: String,
+    /// What to do before anything can be written, where something is in the way.
+    remedy: Option<String>,
+}
+
+impl ColumnFinding {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), remedy: None }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    /// One that keeps a run from its work.
+    pub(crate) fn obstacle(text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { text: text.into(), remedy: Some(remedy.into()) }
+    }
+
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    /// The refusal of a run that something is in the way of.
+    pub(crate) fn refusal(&self) -> Option<Error> {
+        let remedy = self.remedy.clone()?;
+        Some(Error::Refused { reason: self.text.clone(), remedy })
+    }
+}
+
+impl core::fmt::Display for ColumnFinding {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.text)?;
+        match &self.remedy {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod tests {
     use super::*;
+    use crate::column::Cell;
 
     fn build(template: &str, cell: &Cell) -> Result<Context> {
         ContextTemplate::default().with("name", template).unwrap().build(&|name| (name == "c").then_some(cell))
