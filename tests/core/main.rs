@@ -15,6 +15,7 @@ mod conformance;
 mod conformance_list;
 mod keyring;
 mod keyring_state;
+mod layers;
 mod legacy;
 mod manifest;
 mod postgres;

@@ -17,7 +17,7 @@ use crate::key::KeyId;
 use crate::primitives;
 use crate::time::Timestamp;
 
-pub use crate::column_spec::{ColumnFinding, ColumnSpec, ContextTemplate};
+pub use crate::column_spec::{Cell, ColumnFinding, ColumnSpec, ContextTemplate};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresColumn;
 #[cfg(feature = "sqlite")]
@@ -199,40 +199,6 @@ pub trait Column: Send {
     ///
     /// [`Error::Database`].
     fn finish(&mut self) -> Result<()>;
-}
-
-/// One cell of a row, in the class that the database holds it in.
-#[derive(Clone, PartialEq)]
-#[non_exhaustive]
-pub enum Cell {
-    /// Bytes.
-    Blob(Vec<u8>),
-    /// A whole number.
-    Integer(i64),
-    /// Nothing.
-    Null,
-    /// A floating-point number.
-    Real(f64),
-    /// Text.
-    Text(String),
-}
-
-impl Cell {
-    /// The bytes of text or of a blob; none of other classes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Self::Blob(bytes) => bytes,
-            Self::Text(text) => text.as_bytes(),
-            _ => &[],
-        }
-    }
-}
-
-impl core::fmt::Debug for Cell {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Cell([redacted])")
-    }
 }
 
 /// What identifies a row: the values of the columns that `row` declares. Not secret.
@@ -459,11 +425,6 @@ impl Run {
             remedy: "finish it, or forget it with `vault rotate abort`".to_owned(),
         })
     }
-}
-
-/// Why a cell cannot be part of a context.
-pub(crate) fn not_for_contexts() -> Error {
-    Error::Malformed { what: "row: a column of its context is neither text nor a whole number" }
 }
 
 #[cfg(test)]

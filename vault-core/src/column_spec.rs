@@ -1,8 +1,6 @@
 //! How a column is declared.
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
-use crate::column::{Cell, not_for_contexts};
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 use crate::context::Context;
 use crate::database::DatabaseLocation;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -241,6 +239,43 @@ impl Template {
     }
 }
 
+/// One cell of a row, in the class that the database holds it in.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Cell {
+    /// Bytes.
+    Blob(Vec<u8>),
+    /// A whole number.
+    Integer(i64),
+    /// Nothing.
+    Null,
+    /// A floating-point number.
+    Real(f64),
+    /// Text.
+    Text(String),
+}
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+impl Cell {
+    /// The bytes of text or of a blob; none of other classes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Blob(bytes) => bytes,
+            Self::Text(text) => text.as_bytes(),
+            _ => &[],
+        }
+    }
+}
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+impl core::fmt::Debug for Cell {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Cell([redacted])")
+    }
+}
+
 /// Something that people should know about a column.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ColumnFinding {
@@ -278,11 +313,16 @@ impl core::fmt::Display for ColumnFinding {
     }
 }
 
+/// Why a cell cannot be part of a context.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn not_for_contexts() -> Error {
+    Error::Malformed { what: "row: a column of its context is neither text nor a whole number" }
+}
+
 #[cfg(test)]
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod tests {
     use super::*;
-    use crate::column::Cell;
 
     fn build(template: &str, cell: &Cell) -> Result<Context> {
         ContextTemplate::default().with("name", template).unwrap().build(&|name| (name == "c").then_some(cell))

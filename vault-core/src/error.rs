@@ -6,7 +6,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::key::{KeyId, KeyTextError, MalformedKeyId};
+use crate::key::flaw::KeyTextError;
+use crate::key::id::{KeyId, MalformedKeyId};
 use crate::primitives::CannotSeal;
 
 /// The result of every fallible call of this crate.

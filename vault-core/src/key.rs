@@ -1,7 +1,7 @@
 //! Master keys, key texts and their ids (docs/FORMAT.md, "Keys").
 
-mod flaw;
-mod id;
+pub(crate) mod flaw;
+pub(crate) mod id;
 mod text;
 
 pub use flaw::{KeyTextError, MAX_KEY_TEXT, Weakness};
