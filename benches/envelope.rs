@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use vault_core::{Change, Config, Context, MasterKey, Sealer, Token, Vault};
+use vault_core::{Change, Config, Context, MasterKey, Token, Vault};
 
 const ROUNDS: usize = 301;
 const CALLS: u32 = 200;
@@ -42,7 +42,7 @@ fn main() {
     for size in [64, 1_024] {
         let secret = vec![0x5a; size];
         let token = old.seal(&context, &secret).unwrap().to_string();
-        let (sealer_old, sealer_new): (&Sealer, &Sealer) = (old.sealer().unwrap(), new.sealer().unwrap());
+        let (sealer_old, sealer_new) = (&old.sealer().unwrap(), &new.sealer().unwrap());
         let sealed = fernet.encrypt(&secret);
         let mut keys = fresh_keys();
         let mut subjects: Vec<Subject<'_>> = vec![

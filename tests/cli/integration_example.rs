@@ -4,7 +4,7 @@ use vault_core::{Config, Context, Kind, Result, Vault};
 
 pub(crate) fn application(config: &Path) -> Result<()> {
     // Config::from_env(): the file that VAULT_CORE_CONFIG names.
-    let mut vault = Vault::load(Config::from_file(config)?)?;
+    let vault = Vault::load(Config::from_file(config)?)?;
 
     let url = vault.secret("DATABASE_URL")?;
     assert!(url.value.expose_secret().starts_with(b"postgresql://"));

@@ -30,7 +30,7 @@ impl Node {
             (Arc::clone(&stop), Arc::clone(&generation), Arc::clone(&rounds));
         let thread = thread::spawn(move || {
             let config = Config::from_file(place.join("vault.toml")).unwrap();
-            let mut vault = Vault::load(config.with_process_name(format!("process of row {row}"))).unwrap();
+            let vault = Vault::load(config.with_process_name(format!("process of row {row}"))).unwrap();
             let connection = Connection::open(place.join("app.db")).unwrap();
             connection.busy_timeout(Duration::from_secs(20)).unwrap();
             while !stopped.load(Ordering::SeqCst) {
@@ -226,7 +226,7 @@ fn a_process_follows_a_url_that_changes_and_connects_once() {
         database.connect().query_one(&sql, &[]).unwrap().get(0)
     };
     directory.write("url", database.url_as("first_app"));
-    let mut vault = Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
+    let vault = Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
     let process = "SELECT pid FROM pg_stat_activity WHERE usename = 'first_app' AND datname = current_database()";
     let connected: i32 = database.connect().query_one(process, &[]).unwrap().get(0);
     for _ in 0..5 {
@@ -259,7 +259,7 @@ fn a_process_follows_with_what_it_is_granted() {
     grants.unwrap().split_inclusive(";\n").for_each(|statement| database.execute(statement));
     let text = fs::read_to_string(directory.path("vault.toml")).unwrap();
     directory.write("vault.toml", text.replace(&database.url(), &database.url_as("app")));
-    let mut vault = Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
+    let vault = Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
     vault.refresh().unwrap();
     let told = vault.heartbeats("main").unwrap();
     assert_eq!((told.len(), told[0].beats, told[0].kids.len(), told[0].generation), (1, 2, 2, 1), "{told:?}");

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use vault_core::legacy::{self, LegacyKey};
 use vault_core::{
-    Config, Context, EntryName, Error, Format, HARD_LIMIT, Kind, Resolved, Sealer, SecretBytes, SecretName, Source,
-    Token, Vault,
+    Config, Context, EntryName, Error, Format, HARD_LIMIT, Kind, Resolved, SecretBytes, SecretName, Source, Token,
+    Vault,
 };
 
 use crate::conformance_list::{Flat, cases, run_all};
@@ -33,14 +32,6 @@ fn every_kind_of_error_is_expected_of_some_case() {
     assert!(KINDS.iter().all(|kind| named.contains(kind.as_str())), "{named:?}");
 }
 
-/// What a case is about.
-enum Loaded {
-    Declared(Box<Vault>, Option<Sealer>),
-    KeyFile(Sealer),
-    TextKeyFile(LegacyKey),
-    Nothing,
-}
-
 fn run(case: &Flat, directory: &Path) -> Flat {
     match try_run(&Case(case), directory) {
         Ok(came) => came,
@@ -54,46 +45,43 @@ fn failure(error: &Error) -> Flat {
 
 fn try_run(case: &Case<'_>, directory: &Path) -> Result<Flat, Error> {
     let loaded = load(case, directory)?;
+    let vault = || Ok::<_, Error>(loaded.as_ref().unwrap_or_else(|| panic!("the case has no vault")));
     for (path, content) in case.pairs("changed") {
         fs::write(directory.join(path), content).unwrap();
     }
     let limit = case.get("vault.limit").map_or(vault_core::DEFAULT_LIMIT, |limit| limit.parse().unwrap());
     match case.text("call") {
-        "load" => Ok(flat([("primary", loaded.sealer()?.primary()?.as_str())])),
-        "refresh" => match loaded {
-            Loaded::Declared(mut vault, _) => {
-                vault.refresh()?;
-                Ok(flat([("primary", vault.sealer()?.primary()?.as_str())]))
-            }
-            _ => Ok(flat([("primary", load(case, directory)?.sealer()?.primary()?.as_str())])),
-        },
+        "load" => Ok(flat([("primary", vault()?.sealer()?.primary()?.as_str())])),
+        "refresh" => {
+            vault()?.refresh()?;
+            Ok(flat([("primary", vault()?.sealer()?.primary()?.as_str())]))
+        }
         "status" => Ok(status(case.text("arguments.status").parse().unwrap())),
-        "secret" => Ok(resolved(&loaded.vault().secret(case.text("arguments.name"))?)),
-        "optional_secret" => Ok(match loaded.vault().optional_secret(case.text("arguments.name"))? {
+        "secret" => Ok(resolved(&vault()?.secret(case.text("arguments.name"))?)),
+        "optional_secret" => Ok(match vault()?.optional_secret(case.text("arguments.name"))? {
             Some(found) => resolved(&found),
             None => flat([("absent", "true")]),
         }),
         "versions" => {
             let name = EntryName::new(SecretName::parse(case.text("arguments.name"))?);
-            let versions = loaded.vault().versions(&name)?;
+            let versions = vault()?.versions(&name)?;
             let mut came = flat([("versions.count", &*versions.len().to_string())]);
             for (at, entry) in versions.iter().enumerate() {
                 came.insert(format!("versions.{at}"), entry.key.version.to_string().into_bytes());
             }
             Ok(came)
         }
-        "seal" => seal(loaded.sealer()?, &case.context("arguments"), case.bytes("arguments.secret"), limit),
-        "open" => open(loaded.sealer()?, &case.context("arguments"), case.bytes("arguments.token"), limit),
+        "seal" => seal(vault()?, &case.context("arguments"), case.bytes("arguments.secret"), limit),
+        "open" => open(vault()?, &case.context("arguments"), case.bytes("arguments.token"), limit),
         "seal_batch" | "open_batch" => {
-            let sealer = loaded.sealer()?;
             let mut came = Flat::new();
             for at in 0..case.count("arguments.items") {
                 let item = format!("arguments.items.{at}");
                 let context = case.context(&item);
                 let one = if case.text("call") == "seal_batch" {
-                    seal(sealer, &context, case.bytes(&format!("{item}.secret")), limit)
+                    seal(vault()?, &context, case.bytes(&format!("{item}.secret")), limit)
                 } else {
-                    open(sealer, &context, case.bytes(&format!("{item}.token")), limit)
+                    open(vault()?, &context, case.bytes(&format!("{item}.token")), limit)
                 };
                 let one = one.unwrap_or_else(|error| failure(&error));
                 came.extend(one.into_iter().map(|(key, value)| (format!("items.{at}.{key}"), value)));
@@ -103,49 +91,44 @@ fn try_run(case: &Case<'_>, directory: &Path) -> Result<Flat, Error> {
         }
         "rewrap" => {
             let token = token(case.bytes("arguments.token"), limit)?;
-            Ok(flat([("value", &*loaded.sealer()?.rewrap(&token)?.to_string())]))
+            Ok(flat([("value", &*vault()?.rewrap(&token)?.to_string())]))
         }
         "verify" => {
-            loaded.sealer()?.verify(&token(case.bytes("arguments.token"), limit)?)?;
+            vault()?.verify(&token(case.bytes("arguments.token"), limit)?)?;
             Ok(Flat::new())
         }
         "inspect" => Ok(inspect(&token(case.bytes("arguments.token"), HARD_LIMIT)?)),
         "legacy_open" => {
             let format: Format = case.text("arguments.format").parse()?;
-            value(&loaded.legacy_open(case, format, case.bytes("arguments.value"))?)
+            value(&legacy_open(vault()?, case, format, case.bytes("arguments.value"))?)
         }
         "legacy_seal" => {
             let format: Format = case.text("arguments.format").parse()?;
             let (secret, tenant) = (case.bytes("arguments.secret"), case.get("arguments.tenant"));
-            let sealed = match (&loaded, case.get("arguments.keyring")) {
-                (Loaded::Declared(vault, _), Some(keyring)) => vault.seal_legacy(keyring, format, tenant, secret)?,
-                (Loaded::TextKeyFile(key), None) => legacy::seal(format, key, tenant, secret)?,
-                _ => panic!("the case cannot be spelled in Rust"),
-            };
-            let opened = loaded.legacy_open(case, format, sealed.as_bytes())?;
+            let sealed = vault()?.seal_legacy(keyring(case), format, tenant, secret)?;
+            let opened = legacy_open(vault()?, case, format, sealed.as_bytes())?;
             Ok(Flat::from([("opens".to_owned(), opened.expose_secret().to_vec())]))
         }
         other => panic!("unknown call {other}"),
     }
 }
 
-fn load(case: &Case<'_>, directory: &Path) -> Result<Loaded, Error> {
-    let configured = |sealer: Sealer| {
-        let sealer = match case.get("vault.limit") {
-            Some(limit) => sealer.with_limit(limit.parse().unwrap()),
-            None => sealer,
-        };
-        if case.get("vault.padded") == Some("true") { sealer.with_padding() } else { sealer }
+fn load(case: &Case<'_>, directory: &Path) -> Result<Option<Vault>, Error> {
+    let mut config = if let Some(path) = case.get("vault.key_file") {
+        Config::from_key_file(directory.join(path))
+    } else if let Some(path) = case.get("vault.text_key_file") {
+        Config::from_text_key_file(directory.join(path), case.text("vault.format").parse()?)
+    } else if let Some(path) = case.get("vault.config") {
+        Config::with_profile(directory.join(path), case.get("vault.profile"))?
+    } else {
+        return Ok(None);
     };
-    if let Some(path) = case.get("vault.key_file") {
-        return Ok(Loaded::KeyFile(configured(Sealer::from_key_file(directory.join(path))?)));
+    if let Some(limit) = case.get("vault.limit") {
+        config = config.with_limit(limit.parse().unwrap());
     }
-    if let Some(path) = case.get("vault.text_key_file") {
-        let format = case.text("vault.format").parse()?;
-        return Ok(Loaded::TextKeyFile(LegacyKey::from_key_file(directory.join(path), format)?));
+    if case.get("vault.padded") == Some("true") {
+        config = config.with_padding();
     }
-    let Some(path) = case.get("vault.config") else { return Ok(Loaded::Nothing) };
-    let config = Config::with_profile(directory.join(path), case.get("vault.profile"))?;
     let variables: BTreeMap<_, _> = case
         .pairs("vault.variables")
         .map(|(name, value)| (name.to_owned(), core::str::from_utf8(value).unwrap().into()))
@@ -154,34 +137,16 @@ fn load(case: &Case<'_>, directory: &Path) -> Result<Loaded, Error> {
     if let Some(preset) = case.get("vault.preset") {
         vault = vault.with_preset(preset.parse()?);
     }
-    let sealer = vault.sealer().ok().cloned().map(configured);
-    Ok(Loaded::Declared(Box::new(vault), sealer))
+    Ok(Some(vault))
 }
 
-impl Loaded {
-    fn sealer(&self) -> Result<&Sealer, Error> {
-        match self {
-            Self::Declared(_, Some(sealer)) | Self::KeyFile(sealer) => Ok(sealer),
-            Self::Declared(vault, None) => vault.sealer(),
-            Self::TextKeyFile(_) | Self::Nothing => panic!("the case cannot be spelled in Rust"),
-        }
-    }
+/// The keyring that a case names; that of a vault of one text key file has this name.
+fn keyring<'a>(case: &Case<'a>) -> &'a str {
+    case.get("arguments.keyring").unwrap_or("main")
+}
 
-    fn vault(&self) -> &Vault {
-        match self {
-            Self::Declared(vault, _) => vault,
-            _ => panic!("the case cannot be spelled in Rust"),
-        }
-    }
-
-    fn legacy_open(&self, case: &Case<'_>, format: Format, value: &[u8]) -> Result<SecretBytes, Error> {
-        let tenant = case.get("arguments.tenant");
-        match (self, case.get("arguments.keyring")) {
-            (Self::Declared(vault, _), Some(keyring)) => vault.open_legacy(keyring, format, tenant, value),
-            (Self::TextKeyFile(key), None) => legacy::open(format, key, tenant, value),
-            _ => panic!("the case cannot be spelled in Rust"),
-        }
-    }
+fn legacy_open(vault: &Vault, case: &Case<'_>, format: Format, value: &[u8]) -> Result<SecretBytes, Error> {
+    vault.open_legacy(keyring(case), format, case.get("arguments.tenant"), value)
 }
 
 fn token(text: &[u8], limit: usize) -> Result<Token, Error> {
@@ -189,16 +154,16 @@ fn token(text: &[u8], limit: usize) -> Result<Token, Error> {
     Token::parse(text, limit)
 }
 
-fn seal(sealer: &Sealer, context: &Context, secret: &[u8], limit: usize) -> Result<Flat, Error> {
-    let sealed = sealer.seal(context, secret)?;
+fn seal(vault: &Vault, context: &Context, secret: &[u8], limit: usize) -> Result<Flat, Error> {
+    let sealed = vault.seal(context, secret)?;
     let mut came = inspect(&sealed);
-    let opened = sealer.open(context, &token(sealed.to_string().as_bytes(), limit)?)?;
+    let opened = vault.open(context, &token(sealed.to_string().as_bytes(), limit)?)?;
     came.insert("opens".to_owned(), opened.expose_secret().to_vec());
     Ok(came)
 }
 
-fn open(sealer: &Sealer, context: &Context, text: &[u8], limit: usize) -> Result<Flat, Error> {
-    value(&sealer.open(context, &token(text, limit)?)?)
+fn open(vault: &Vault, context: &Context, text: &[u8], limit: usize) -> Result<Flat, Error> {
+    value(&vault.open(context, &token(text, limit)?)?)
 }
 
 fn value(secret: &SecretBytes) -> Result<Flat, Error> {

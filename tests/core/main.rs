@@ -13,6 +13,7 @@ mod columns;
 mod conformance;
 #[path = "../conformance/list.rs"]
 mod conformance_list;
+mod following;
 mod keyring;
 mod keyring_state;
 mod layers;

@@ -25,7 +25,7 @@ fn main() {
     );
     fs::write(directory.path().join("vault.toml"), text).unwrap();
     let config = || Config::from_file(directory.path().join("vault.toml")).unwrap().without_heartbeats();
-    let mut vault = Vault::load(config()).unwrap();
+    let vault = Vault::load(config()).unwrap();
     vault.store().unwrap().create().unwrap();
     set(&vault, "BEFORE");
     let parents = sessions(&database);

@@ -246,7 +246,7 @@ fn wrapped_keys(files: &Files) {
 
 #[inline(never)]
 fn vault(files: &Files) {
-    let mut vault = Vault::load(Config::from_file(files.0.join("vault.toml")).unwrap()).unwrap();
+    let vault = Vault::load(Config::from_file(files.0.join("vault.toml")).unwrap()).unwrap();
     let secret = vault.secret("PASSWORD").unwrap().value;
     let sealed = vault.seal(&context(), secret.expose_secret()).unwrap();
     token("kek_1", &sealed);
@@ -258,7 +258,7 @@ fn vault(files: &Files) {
 /// What is put into a store, replaced and read back.
 #[inline(never)]
 fn store(files: &Files) {
-    let mut vault = Vault::load(Config::from_file(files.0.join("store.toml")).unwrap()).unwrap();
+    let vault = Vault::load(Config::from_file(files.0.join("store.toml")).unwrap()).unwrap();
     let _ = fs::remove_file(files.0.join("store"));
     vault.store().unwrap().create().unwrap();
     let name = EntryName::new(SecretName::parse("STORED").unwrap());

@@ -183,7 +183,7 @@ impl Demo<'_> {
             rotator.kill().and_then(|()| rotator.wait()).map_err(|source| self.io(source))?;
             let Some(rows) = seen else { return Err(broken("the rotator ended before it could be killed")) };
             kills += 1;
-            let opened = catalog.authentic(vault.sealer()?)?;
+            let opened = catalog.authentic(&vault.sealer()?)?;
             self.say(&format!("killed after {rows} rows; values that open: {} of {values}", opened.good))?;
             if opened.bad > 0 {
                 return Err(broken("a value did not open after a kill"));

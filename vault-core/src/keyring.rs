@@ -112,7 +112,7 @@ impl<K: Material> Keyring<K> {
     /// A keyring of one key, which is primary.
     #[must_use]
     pub fn single(key: K) -> Self {
-        Self::without_state(Found { key, place: "given by the program".to_owned() })
+        Self::without_state(Found { key: Arc::new(key), place: "given by the program".to_owned() })
     }
 
     /// A keyring of all keys that its sources had, in the states that `state` gives them. Without
@@ -126,6 +126,16 @@ impl<K: Material> Keyring<K> {
     /// generation is below `min_generation`, or the state file does not carry a valid MAC under
     /// every key that was found.
     pub fn load(found: Vec<Found<K>>, state: Option<KeyringState>, min_generation: u64) -> Result<Self> {
+        let shared = |Found { key, place }| Found { key: Arc::new(key), place };
+        Self::of_shared(found.into_iter().map(shared).collect(), state, min_generation)
+    }
+
+    /// As [`load`](Self::load), of keys that others may hold, too.
+    pub(crate) fn of_shared(
+        found: Vec<Found<Arc<K>>>,
+        state: Option<KeyringState>,
+        min_generation: u64,
+    ) -> Result<Self> {
         let found = distinct(found)?;
         let Some(state) = state else {
             if min_generation > 0 {
@@ -176,12 +186,12 @@ impl<K: Material> Keyring<K> {
                 Some(_) => {}
             }
         }
-        state.check_macs(found.values().map(|found| &found.key))?;
+        state.check_macs(found.values().map(|found| &*found.key))?;
         let mut found: BTreeMap<_, _> = found.into_iter().collect();
         let mut keys = BTreeMap::new();
         for (kid, record) in state.keys() {
             let (key, place) = match found.remove(kid) {
-                Some(found) => (Some(Arc::new(found.key)), Some(found.place)),
+                Some(found) => (Some(found.key), Some(found.place)),
                 None if matches!(record.state, KeyState::Primary | KeyState::DecryptOnly) => {
                     return Err(Error::KeyUnavailable { kid: *kid });
                 }
@@ -192,10 +202,10 @@ impl<K: Material> Keyring<K> {
         Ok(Self { inner: Arc::new(Inner { keys, primary: state.primary(), state: Some(state) }) })
     }
 
-    fn without_state(found: Found<K>) -> Self {
+    fn without_state(found: Found<Arc<K>>) -> Self {
         let primary = found.key.kid();
         let record = KeyRecord::new(KeyState::Primary);
-        let entry = Entry { key: Some(Arc::new(found.key)), place: Some(found.place), record };
+        let entry = Entry { key: Some(found.key), place: Some(found.place), record };
         Self { inner: Arc::new(Inner { keys: BTreeMap::from([(primary, entry)]), primary, state: None }) }
     }
 
@@ -289,6 +299,28 @@ impl<K: Material> Keyring<K> {
             })
             .collect()
     }
+
+    /// The keys with material, for signing a state file.
+    pub(crate) fn loaded(&self) -> impl Iterator<Item = &Arc<K>> {
+        self.inner.keys.values().filter_map(|entry| entry.key.as_ref())
+    }
+
+    /// The key of exactly this text, if it is loaded: what was derived from it need not be derived again.
+    pub(crate) fn of_text(&self, text: &[u8]) -> Option<&Arc<K>> {
+        self.loaded().find(|key| primitives::equal(key.exact_text(), text))
+    }
+
+    /// Whether both have the same keys from the same places, in the same states.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let (this, other) = (&*self.inner, &*other.inner);
+        let same = |one: &Entry<K>, two: &Entry<K>| {
+            one.place == two.place && one.key.as_ref().map(Arc::as_ptr) == two.key.as_ref().map(Arc::as_ptr)
+        };
+        this.primary == other.primary
+            && this.state == other.state
+            && this.keys.len() == other.keys.len()
+            && this.keys.iter().all(|(kid, entry)| other.keys.get(kid).is_some_and(|found| same(entry, found)))
+    }
 }
 
 impl<K> Clone for Keyring<K> {
@@ -326,8 +358,8 @@ impl Material for MasterKey {
 }
 
 /// Each key once.
-fn distinct<K: Material>(found: Vec<Found<K>>) -> Result<BTreeMap<KeyId, Found<K>>> {
-    let mut keys: BTreeMap<KeyId, Found<K>> = BTreeMap::new();
+fn distinct<K: Material>(found: Vec<Found<Arc<K>>>) -> Result<BTreeMap<KeyId, Found<Arc<K>>>> {
+    let mut keys: BTreeMap<KeyId, Found<Arc<K>>> = BTreeMap::new();
     for new in found {
         let kid = new.key.kid();
         match keys.get(&kid) {

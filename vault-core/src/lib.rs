@@ -60,6 +60,8 @@ pub mod dotenv;
 mod envelope;
 mod error;
 mod file;
+#[cfg(feature = "vault")]
+mod follow;
 mod format;
 #[cfg(feature = "vault")]
 mod generate;
@@ -86,6 +88,8 @@ mod resolver;
 pub mod rotate;
 mod sealer;
 mod secret;
+#[cfg(feature = "vault")]
+mod stamp;
 #[cfg(feature = "vault")]
 mod store;
 mod time;
@@ -140,7 +144,7 @@ pub use token::{DEFAULT_LIMIT, HARD_LIMIT, Inspection, Token, WrappedKey};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use vault::Scope;
 #[cfg(feature = "vault")]
-pub use vault::{AnyKeyring, Config, Vault};
+pub use vault::{AnyKeyring, Config, Following, Vault};
 
 /// The examples of the README are compiled and run with the others.
 #[cfg(all(doctest, feature = "sqlite"))]

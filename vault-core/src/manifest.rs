@@ -8,11 +8,13 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::column_spec::ColumnSpec;
 use crate::database::{DatabaseLocation, PostgresUrl};
 use crate::error::{Error, Place, Result};
 use crate::file;
+use crate::follow::DEFAULT_FOLLOW;
 use crate::format::Format;
 use crate::glob;
 use crate::key::Trim;
@@ -36,6 +38,7 @@ pub struct Manifest {
     path: PathBuf,
     app: Option<String>,
     nodes: Option<u32>,
+    follow: Duration,
     preset: Preset,
     stack: Option<String>,
     store: Option<StoreSpec>,
@@ -69,6 +72,30 @@ impl Manifest {
         Reader { path, text }.manifest(&raw, profile)
     }
 
+    /// What takes the place of a `vault.toml` for the one key in a file.
+    pub(crate) fn of_key_file(path: &Path, kind: KeyringKind, trim: Trim) -> Self {
+        let keyring = KeyringSpec {
+            name: MAIN.to_owned(),
+            kind,
+            sources: vec![KeySource::File(path.to_owned())],
+            state: None,
+            min_generation: 0,
+            trim,
+        };
+        Self {
+            path: path.to_owned(),
+            app: None,
+            nodes: None,
+            follow: DEFAULT_FOLLOW,
+            preset: Preset::Strict,
+            stack: None,
+            store: None,
+            keyrings: BTreeMap::from([(MAIN.to_owned(), keyring)]),
+            secrets: BTreeMap::new(),
+            columns: Vec::new(),
+        }
+    }
+
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -85,6 +112,12 @@ impl Manifest {
     #[must_use]
     pub fn nodes(&self) -> Option<u32> {
         self.nodes
+    }
+
+    /// How old the last look at keys and their states may be before a vault seals.
+    #[must_use]
+    pub fn follow(&self) -> Duration {
+        self.follow
     }
 
     /// By whose rules secrets are found that name no preset of their own.

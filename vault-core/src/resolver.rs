@@ -19,7 +19,7 @@ use crate::error::{Error, Kind, Place, Result};
 use crate::file;
 use crate::glob;
 use crate::keyring::KeyringKind;
-use crate::manifest::{KeySource, KeyringSpec, Manifest, Preset, SecretKind, SecretSpec};
+use crate::manifest::{KeySource, KeyringSpec, Manifest, Piece, Preset, SecretKind, SecretSpec, pieces};
 use crate::name::SecretName;
 use crate::os_keyring::OsKeyring;
 use crate::secret::SecretBytes;
@@ -241,11 +241,53 @@ impl Resolver {
         PostgresUrl::parse(text).map_err(wrong)
     }
 
-    fn key(&self, name: &SecretName, kind: KeyringKind) -> Result<Resolved> {
-        let rules = match kind {
+    /// The files that decide what the sources of a keyring have. Variables of a process do not change, and
+    /// what the operating system's keyring has cannot be seen without a question to it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if a directory cannot be listed.
+    pub(crate) fn key_files(&self, keyring: &KeyringSpec) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for source in &keyring.sources {
+            match source {
+                KeySource::File(pattern) if glob::is_pattern(pattern) => files.extend(glob::find(pattern)?),
+                KeySource::File(path) => files.push(path.clone()),
+                KeySource::OsKeyring(_) => {}
+                KeySource::Secret(name) => self.files_of(name, &self.key_rules(name, keyring.kind), &mut files),
+            }
+        }
+        Ok(files)
+    }
+
+    /// The files that decide what a secret is, but for the store.
+    pub(crate) fn secret_files(&self, name: &SecretName) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        self.files_of(name, &self.rules(name), &mut files);
+        files
+    }
+
+    fn files_of(&self, name: &SecretName, rules: &Rules, files: &mut Vec<PathBuf>) {
+        for place in rules.order {
+            files.extend(self.files_asked(*place, name, rules));
+        }
+        let composed = self.declared.get(name).and_then(|spec| spec.composed.as_deref());
+        for piece in composed.and_then(|text| pieces(text).ok()).into_iter().flatten() {
+            if let Piece::Secret(part) = piece {
+                self.files_of(&part, &self.rules(&part), files);
+            }
+        }
+    }
+
+    fn key_rules(&self, name: &SecretName, kind: KeyringKind) -> Rules {
+        match kind {
             KeyringKind::Text => self.rules(name),
             KeyringKind::Kek => rules(Preset::Strict),
-        };
+        }
+    }
+
+    fn key(&self, name: &SecretName, kind: KeyringKind) -> Result<Resolved> {
+        let rules = self.key_rules(name, kind);
         let found = self.find(name, file::MAX_KEY_FILE, NO_STORE, &rules)?;
         if rules.is_strict() { Ok(found.resolved) } else { self.of_application(name, found, &rules) }
     }

@@ -6,6 +6,8 @@ mod check;
 mod databases;
 mod heartbeat;
 mod legacy;
+mod loaded;
+mod look;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rotation;
 mod store;
@@ -15,32 +17,41 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use self::heartbeat::Node;
+use self::loaded::Loaded;
+use self::look::{Current, Report};
 use crate::context::Context;
 use crate::error::{Error, Place, Result};
 use crate::file;
-use crate::key::{KeyId, KeyTextError, MasterKey, TextKey};
+use crate::follow::{Follower, Turn};
+use crate::format::Format;
+use crate::key::{KeyFormat, KeyId, KeyTextError, MasterKey, TextKey, Trim};
 use crate::keyring::{
     self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey, StateFile, States,
 };
 use crate::legacy::LegacyKey;
-use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation};
+use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation, StoreLocation};
 use crate::os_keyring::OsKeyring;
 use crate::permissions;
 use crate::registry::{self, RegisteredStates, Registry};
 use crate::resolver::{self, Resolver};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
-use crate::store::Store;
-use crate::token::Token;
+use crate::token::{DEFAULT_LIMIT, Token};
 
+pub use look::Following;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use rotation::Scope;
 
-/// Where a vault's configuration is.
+/// Where a vault's configuration is, and how it seals.
 #[derive(Clone, Debug)]
 pub struct Config {
     manifest: Manifest,
+    keys: KeyLocation,
+    limit: usize,
+    padded: bool,
     os_keyring: Option<Arc<dyn OsKeyring>>,
     process: Option<String>,
     silent: bool,
@@ -62,7 +73,40 @@ impl Config {
     ///
     /// As [`from_file`](Self::from_file).
     pub fn with_profile(path: impl AsRef<Path>, profile: Option<&str>) -> Result<Self> {
-        Ok(Self { manifest: Manifest::load(path.as_ref(), profile)?, os_keyring: None, process: None, silent: false })
+        Ok(Self::new(Manifest::load(path.as_ref(), profile)?, KeyLocation::Declared))
+    }
+
+    /// The one master key in a file, in any form that [`MasterKey::parse`] accepts, without a
+    /// `vault.toml`. The vault follows the file: a key that takes its place is read.
+    #[must_use]
+    pub fn from_key_file(path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
+        Self::new(Manifest::of_key_file(path, KeyringKind::Kek, Trim::default()), KeyLocation::File(path.to_owned()))
+    }
+
+    /// The one key text in a file, read as the application of `format` reads it, without a `vault.toml`.
+    /// The vault follows the file. Its keyring is called `main`.
+    #[must_use]
+    pub fn from_text_key_file(path: impl AsRef<Path>, format: Format) -> Self {
+        let path = path.as_ref();
+        let manifest = Manifest::of_key_file(path, KeyringKind::Text, format.trim());
+        Self::new(manifest, KeyLocation::File(path.to_owned()))
+    }
+
+    fn new(manifest: Manifest, keys: KeyLocation) -> Self {
+        Self { manifest, keys, limit: DEFAULT_LIMIT, padded: false, os_keyring: None, process: None, silent: false }
+    }
+
+    /// Accepts plaintexts of up to `limit` bytes, as [`Sealer::with_limit`].
+    #[must_use]
+    pub fn with_limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Pads what is sealed, as [`Sealer::with_padding`].
+    #[must_use]
+    pub fn with_padding(self) -> Self {
+        Self { padded: true, ..self }
     }
 
     /// Reads the `vault.toml` that `VAULT_CORE_CONFIG` names. A library never searches for one.
@@ -174,6 +218,15 @@ impl AnyKeyring {
         of_either!(self, keyring => keyring.generation())
     }
 
+    /// Whether both have the same keys from the same places, in the same states.
+    fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kek(one), Self::Kek(two)) => one.is_same(two),
+            (Self::Text(one), Self::Text(two)) => one.is_same(two),
+            _ => false,
+        }
+    }
+
     /// The keys with which it opens.
     fn opening_kids(&self) -> Vec<KeyId> {
         of_either!(self, keyring => keyring.opening_keys().map(|key| key.kid()).collect())
@@ -192,18 +245,40 @@ impl AnyKeyring {
     }
 }
 
+/// Where the keys are.
+#[derive(Clone, Debug)]
+enum KeyLocation {
+    /// Where `vault.toml` says.
+    Declared,
+    /// In one file, without a `vault.toml`.
+    File(PathBuf),
+}
+
 /// Keyrings, secrets, store and columns of one configuration. May be shared between threads and used
 /// after `fork()`.
+///
+/// A vault follows changes of its keys: before it seals or opens, it looks whether keys or their states
+/// have changed if its last look is older than `follow` in `vault.toml` (1 s), and it looks once more before
+/// it refuses a value whose key it does not know or may not use. A look asks for the states of files, and
+/// where the states of keys are in a database for those; it reads only what has changed. One that fails
+/// leaves what is loaded, and [`following`](Self::following) shows why. `vault.toml` itself is read once.
 #[derive(Debug)]
 pub struct Vault {
     manifest: Manifest,
+    location: KeyLocation,
+    limit: usize,
+    padded: bool,
+    /// Finds secrets by name.
     resolver: Resolver,
-    registry: Option<Arc<dyn Registry>>,
+    /// Finds keys, and the store.
+    keys: Resolver,
     /// What tells this vault's heartbeats from those of others; none where it sends none.
     node: Option<Node>,
-    keyrings: BTreeMap<String, AnyKeyring>,
-    sealer: Option<Sealer>,
-    store: Option<Arc<dyn Store>>,
+    follower: Follower,
+    /// What is loaded. No lock: one that another thread held while the process forked would stay locked in
+    /// the child.
+    current: ArcSwap<Current>,
+    report: Report,
 }
 
 impl Vault {
@@ -212,84 +287,158 @@ impl Vault {
     /// # Errors
     ///
     /// Whatever makes a key unusable: [`Error::KeyMissing`], [`Error::KeyMalformed`],
-    /// [`Error::KeyUnavailable`], [`Error::Refused`] for a state file that must not be trusted.
+    /// [`Error::KeyUnavailable`], [`Error::Refused`] for a state file that must not be trusted;
+    /// [`Error::Io`] for a key file without a `vault.toml` that cannot be read.
     pub fn load(config: Config) -> Result<Self> {
-        Self::load_as(config, None)
-    }
-
-    /// Loads a configuration in the place of this vault, which stays as it is: for who shares a vault
-    /// with threads, and replaces it whole where they [`refresh`](Self::refresh) nothing. In heartbeats
-    /// both are one process.
-    ///
-    /// # Errors
-    ///
-    /// As [`load`](Self::load).
-    pub fn successor(&self, config: Config) -> Result<Self> {
-        Self::load_as(config, self.node.clone())
-    }
-
-    fn load_as(config: Config, node: Option<Node>) -> Result<Self> {
         let resolver = config.resolver();
-        let registry = config.registry(&resolver)?;
-        let node = match node {
-            _ if config.silent || registry.is_none() => None,
-            Some(node) => Some(node),
-            None => Some(Node::new(config.process)?),
-        };
-        let mut vault = Self {
+        let in_database =
+            !matches!(config.manifest.store().map(|store| &store.location), None | Some(StoreLocation::File(_)));
+        let node = if config.silent || !in_database { None } else { Some(Node::new(config.process)?) };
+        let vault = Self {
+            follower: Follower::new(config.manifest.follow()),
             manifest: config.manifest,
+            location: config.keys,
+            limit: config.limit,
+            padded: config.padded,
+            keys: resolver.clone(),
             resolver,
-            registry,
             node,
-            keyrings: BTreeMap::new(),
-            sealer: None,
-            store: None,
+            current: ArcSwap::from_pointee(Current::nothing()),
+            report: Report::default(),
         };
         vault.refresh()?;
         Ok(vault)
     }
 
     /// Looks for secrets at these variables instead of the process's, and in `mounts` instead of
-    /// `/run/secrets`. Keys stay the ones that were loaded.
+    /// `/run/secrets`. Keys are found where the process was told to look.
     #[must_use]
     pub fn with_environment(self, variables: BTreeMap<String, OsString>, mounts: impl Into<PathBuf>) -> Self {
         Self { resolver: self.resolver.clone().with_environment(variables, mounts), ..self }
     }
 
-    /// Finds every secret by the rules of `preset`, whatever is declared. Keys stay the ones that
-    /// were loaded.
+    /// Finds every secret by the rules of `preset`, whatever is declared. Keys are found as they are
+    /// declared.
     #[must_use]
     pub fn with_preset(self, preset: Preset) -> Self {
         Self { resolver: self.resolver.clone().with_preset(preset), ..self }
     }
 
-    /// Reads keys and states again. Where that fails, the vault stays as it was.
+    /// Reads keys and states again, whether they seem to have changed or not. Where that fails, the vault
+    /// stays as it was. A vault follows changes by itself, so this is rarely needed: after a key of the
+    /// operating system's keyring has changed, or to have the error at hand.
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load).
-    pub fn refresh(&mut self) -> Result<()> {
-        let before = self.registry.clone();
-        if let Some(store) = self.manifest.store() {
-            // The URL of a server may be in a secret, and have another password now.
-            self.registry = registry::open(store, &self.resolver, before.as_ref())?;
+    /// As [`load`](Self::load); [`Error::Refused`] for states that are older than the loaded ones.
+    pub fn refresh(&self) -> Result<()> {
+        let looked = self.follower.now(|turn| self.look_and_keep(turn, true));
+        self.report.at_once();
+        self.report(Some(&looked));
+        looked
+    }
+
+    /// How it follows changes of its keys.
+    #[must_use]
+    pub fn following(&self) -> Following {
+        self.report.following()
+    }
+
+    /// Before something is sealed under what is [`loaded`](Self::loaded) then.
+    fn before_sealing(&self) {
+        if !self.follower.is_fresh() {
+            self.report(self.follower.before_sealing(|turn| self.look_and_keep(turn, false)).as_ref());
         }
-        let read = self.manifest.keyrings().map(|spec| Ok((spec.name.clone(), self.read(spec)?)));
-        let keyrings: BTreeMap<_, _> = match read.collect::<Result<_>>() {
-            Ok(keyrings) => keyrings,
-            Err(error) => {
-                self.registry = before;
-                return Err(error);
+    }
+
+    /// Before something is opened.
+    fn before_opening(&self) {
+        if !self.follower.is_fresh() {
+            self.report(self.follower.before_opening(|turn| self.look_and_keep(turn, false)).as_ref());
+        }
+    }
+
+    /// Opens something. If `curable` says that newer keys may open what these do not, looks for them and
+    /// opens it once more.
+    fn opening<T>(&self, curable: fn(&Error) -> bool, open: impl Fn(&Loaded) -> Result<T>) -> Result<T> {
+        self.before_opening();
+        let before = self.current.load();
+        match open(&before.loaded) {
+            Err(error) if curable(&error) => self.newer_than(&before.loaded).map_or(Err(error), |loaded| open(&loaded)),
+            other => other,
+        }
+    }
+
+    /// What is loaded after another look, if that is something else.
+    fn newer_than(&self, before: &Arc<Loaded>) -> Option<Arc<Loaded>> {
+        self.report(self.follower.after_failure(|turn| self.look_and_keep(turn, false)).as_ref());
+        let after = self.loaded();
+        (!Arc::ptr_eq(before, &after)).then_some(after)
+    }
+
+    fn look_now(&self) -> Result<()> {
+        let looked = self.follower.now(|turn| self.look_and_keep(turn, false));
+        self.report(Some(&looked));
+        looked
+    }
+
+    /// What is loaded at this moment.
+    fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.current.load().loaded)
+    }
+
+    /// What is loaded, with connections of this process.
+    fn connected(&self) -> Result<Arc<Loaded>> {
+        if !self.current.load().is_own() {
+            // What fails in it need not be what is asked for.
+            drop(self.look_now());
+        }
+        let current = self.current.load();
+        if current.is_own() {
+            return Ok(Arc::clone(&current.loaded));
+        }
+        // Only the secret that the URL is in can fail here.
+        Ok(self.reconnected(&current)?.loaded)
+    }
+
+    /// Looks, and keeps what was read.
+    fn look_and_keep(&self, turn: Turn, all: bool) -> Result<()> {
+        let looked = self.read_until_newest(turn, all);
+        self.report.looked(looked.as_ref().err());
+        looked
+    }
+
+    /// A look that took long may have been taken over, and what it read be older than what the other look
+    /// has put here: then it is read again.
+    fn read_until_newest(&self, turn: Turn, all: bool) -> Result<()> {
+        let keep = |before: &Arc<Current>, read: Current| {
+            Arc::ptr_eq(&self.current.compare_and_swap(before, Arc::new(read)), before)
+        };
+        let before = self.current.load_full();
+        if turn == Turn::TakenOver || !before.is_own() {
+            keep(&before, self.reconnected(&before)?);
+            self.report.at_once();
+        }
+        loop {
+            let before = self.current.load_full();
+            let read = self.look(&before, all)?;
+            let changed = !Arc::ptr_eq(&before.loaded, &read.loaded);
+            if keep(&before, read) {
+                if changed {
+                    self.report.at_once();
+                }
+                return Ok(());
             }
-        };
-        self.sealer = match keyrings.get(MAIN) {
-            Some(AnyKeyring::Kek(main)) => Some(Sealer::new(main.clone())),
-            _ => None,
-        };
-        self.keyrings = keyrings;
-        self.store = store::open_declared(self)?;
-        self.beat();
-        Ok(())
+        }
+    }
+
+    /// Tells others of a look, where there was one, unless that was done a moment ago. Nobody waits for
+    /// that who waited for the look.
+    fn report(&self, looked: Option<&Result<()>>) {
+        let Some(looked) = looked else { return };
+        if self.report.is_due() && self.current.load().is_own() {
+            self.beat(looked.as_ref().err());
+        }
     }
 
     /// What was declared.
@@ -298,14 +447,22 @@ impl Vault {
         &self.manifest
     }
 
-    /// The sealer of the keyring `main`.
+    /// The sealer of the keyring `main`, as it is loaded at this moment. It follows no change: what is kept
+    /// for long seals and opens by the vault itself.
     ///
     /// # Errors
     ///
     /// [`Error::KeyMissing`] if no such keyring of master keys is declared.
-    pub fn sealer(&self) -> Result<&Sealer> {
-        self.sealer.as_ref().ok_or_else(|| Error::KeyMissing {
-            place: "vault.toml declares no [keyring.main] of kind \"kek\"".to_owned(),
+    pub fn sealer(&self) -> Result<Sealer> {
+        self.sealer_in(&self.current.load().loaded).cloned()
+    }
+
+    fn sealer_in<'a>(&self, loaded: &'a Loaded) -> Result<&'a Sealer> {
+        loaded.sealer.as_ref().ok_or_else(|| Error::KeyMissing {
+            place: match &self.location {
+                KeyLocation::Declared => "vault.toml declares no [keyring.main] of kind \"kek\"".to_owned(),
+                KeyLocation::File(_) => "the vault was loaded from a key text, which seals no tokens".to_owned(),
+            },
         })
     }
 
@@ -315,7 +472,8 @@ impl Vault {
     ///
     /// As there.
     pub fn seal(&self, context: &Context, plaintext: &[u8]) -> Result<Token> {
-        self.sealer()?.seal(context, plaintext)
+        self.before_sealing();
+        self.sealer_in(&self.current.load().loaded)?.seal(context, plaintext)
     }
 
     /// [`Sealer::open`] of the keyring `main`.
@@ -324,17 +482,73 @@ impl Vault {
     ///
     /// As there.
     pub fn open(&self, context: &Context, token: &Token) -> Result<SecretBytes> {
-        self.sealer()?.open(context, token)
+        self.opening(newer_keys_may_open, |loaded| self.sealer_in(loaded)?.open(context, token))
     }
 
-    /// A declared keyring.
+    /// [`Sealer::rewrap`] of the keyring `main`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn rewrap(&self, token: &Token) -> Result<Token> {
+        self.before_sealing();
+        self.opening(newer_keys_may_open, |loaded| self.sealer_in(loaded)?.rewrap(token))
+    }
+
+    /// [`Sealer::verify`] of the keyring `main`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn verify(&self, token: &Token) -> Result<()> {
+        self.opening(newer_keys_may_open, |loaded| self.sealer_in(loaded)?.verify(token))
+    }
+
+    /// Seals many values: `seal` is given the sealer of the keyring `main` after at most one look. All are
+    /// sealed under one primary key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyMissing`] if no such keyring of master keys is declared.
+    pub fn sealing<T>(&self, seal: impl FnOnce(&Sealer) -> T) -> Result<T> {
+        self.before_sealing();
+        Ok(seal(self.sealer_in(&self.loaded())?))
+    }
+
+    /// Opens many values: `open` is given the sealer of the keyring `main`, and returns whether newer keys
+    /// may open what did not open. Then, if another look finds other keys, it is given the sealer of those,
+    /// once. [`may_be_newer`](Self::may_be_newer) judges the errors.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyMissing`] if no such keyring of master keys is declared.
+    pub fn opening_many(&self, mut open: impl FnMut(&Sealer) -> bool) -> Result<()> {
+        self.before_opening();
+        let before = self.loaded();
+        if open(self.sealer_in(&before)?)
+            && let Some(after) = self.newer_than(&before)
+        {
+            open(self.sealer_in(&after)?);
+        }
+        Ok(())
+    }
+
+    /// Whether newer keys or states may open what did not open.
+    #[must_use]
+    pub fn may_be_newer(error: &Error) -> bool {
+        newer_keys_may_open(error)
+    }
+
+    /// A declared keyring, as it is loaded at this moment.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] if it is not declared.
-    pub fn keyring(&self, name: &str) -> Result<&AnyKeyring> {
+    pub fn keyring(&self, name: &str) -> Result<AnyKeyring> {
         self.manifest.keyring(name)?;
-        self.keyrings.get(name).ok_or_else(|| Error::NotFound { what: format!("keyring {name}") })
+        let loaded = self.current.load();
+        let keyring = loaded.loaded.keyrings.get(name).cloned();
+        keyring.ok_or_else(|| Error::NotFound { what: format!("keyring {name}") })
     }
 
     /// Adds the key in `file` to a keyring: as its first and primary key, or waiting as active
@@ -410,9 +624,10 @@ impl Vault {
     /// without a state file, [`Error::Io`], [`Error::DurabilityUnknown`].
     pub fn key_change(&self, keyring: &str, change: &Change, out: Option<&Path>) -> Result<KeyringState> {
         let spec = self.manifest.keyring(keyring)?;
-        let place = self.place_of(spec);
+        let loaded = self.connected()?;
+        let place = self.place_of(spec, &loaded);
         let states = &*place.needed_states()?;
-        let load_keys = || place.load(None, master_key);
+        let load_keys = || place.load(None, master_key, None);
         match spec.kind {
             KeyringKind::Kek if spec.name == MAIN => {
                 store::settle_under(&self.manifest, load_keys()?)?;
@@ -423,7 +638,7 @@ impl Vault {
                 Ok(state)
             }
             KeyringKind::Kek => keyring::change(states, out, load_keys, change),
-            KeyringKind::Text => keyring::change(states, out, || place.load(None, text_key), change),
+            KeyringKind::Text => keyring::change(states, out, || place.load(None, text_key, None), change),
         }
     }
 
@@ -434,24 +649,57 @@ impl Vault {
     ///
     /// As there.
     pub fn key_check(&self, keyring: &str, kid: KeyId, to: KeyState) -> Result<()> {
-        self.place_of(self.manifest.keyring(keyring)?).needed_states()?;
-        of_either!(self.keyring(keyring)?, loaded => keyring::check(loaded, kid, to))
+        let loaded = self.connected()?;
+        self.place_of(self.manifest.keyring(keyring)?, &loaded).needed_states()?;
+        of_either!(&self.keyring(keyring)?, loaded => keyring::check(loaded, kid, to))
     }
 
-    fn read(&self, spec: &KeyringSpec) -> Result<AnyKeyring> {
-        Ok(match spec.kind {
-            KeyringKind::Kek => AnyKeyring::Kek(self.place_of(spec).load(None, master_key)?),
-            KeyringKind::Text => AnyKeyring::Text(self.place_of(spec).load(None, text_key)?),
+    /// Reads a keyring. What `known` has derived already is not derived again.
+    fn read(
+        &self,
+        spec: &KeyringSpec,
+        registry: Option<&dyn Registry>,
+        known: Option<&AnyKeyring>,
+    ) -> Result<AnyKeyring> {
+        let place = KeyringPlace { spec, resolver: &self.keys, registry };
+        Ok(match (spec.kind, known) {
+            (KeyringKind::Kek, Some(AnyKeyring::Kek(known))) => {
+                AnyKeyring::Kek(self.load_from(place, master_key, Some(known))?)
+            }
+            (KeyringKind::Kek, _) => AnyKeyring::Kek(self.load_from(place, master_key, None)?),
+            (KeyringKind::Text, Some(AnyKeyring::Text(known))) => {
+                AnyKeyring::Text(self.load_from(place, text_key, Some(known))?)
+            }
+            (KeyringKind::Text, _) => AnyKeyring::Text(self.load_from(place, text_key, None)?),
         })
     }
 
-    fn place_of<'a>(&'a self, spec: &'a KeyringSpec) -> KeyringPlace<'a> {
-        KeyringPlace { spec, resolver: &self.resolver, registry: self.registry.as_deref() }
+    fn load_from<K: Material>(
+        &self,
+        at: KeyringPlace<'_>,
+        parse: Parse<K>,
+        known: Option<&Keyring<K>>,
+    ) -> Result<Keyring<K>> {
+        let KeyLocation::File(path) = &self.location else { return at.load(None, parse, known) };
+        // It has to be there, and an error says more of it than that no source has a key.
+        let content = file::read(path, file::MAX_KEY_FILE)?;
+        let place = path.display().to_string();
+        let key = parse(&place, &content, at.spec, known)?;
+        Keyring::of_shared(vec![Found { key, place }], None, 0)
+    }
+
+    fn place_of<'a>(&'a self, spec: &'a KeyringSpec, loaded: &'a Loaded) -> KeyringPlace<'a> {
+        KeyringPlace { spec, resolver: &self.keys, registry: loaded.registry.as_deref() }
     }
 }
 
-/// How a key is made of what a source has: place, content, declaration.
-type Parse<K> = fn(&str, &SecretBytes, &KeyringSpec) -> Result<K>;
+/// Whether a token that did not open may be under a key that was added, or enabled, since the last look.
+fn newer_keys_may_open(error: &Error) -> bool {
+    matches!(error, Error::UnknownKey { .. } | Error::KeyUnavailable { .. } | Error::KeyDisabled { .. })
+}
+
+/// How a key is made of what a source has: place, content, declaration, and the keys that are known already.
+type Parse<K> = fn(&str, &SecretBytes, &KeyringSpec, Option<&Keyring<K>>) -> Result<Arc<K>>;
 
 /// A key that is to be added.
 struct New<'a> {
@@ -485,13 +733,13 @@ fn add<K: Material>(
     settle: impl FnOnce(Keyring<K>) -> Result<()>,
 ) -> Result<KeyId> {
     let New { file, content, label, out, dry_run } = *new;
-    let key = parse(&file.display().to_string(), content, at.spec)?;
+    let key = parse(&file.display().to_string(), content, at.spec, None)?;
     let kid = key.kid();
     let stem = label.filter(|label| label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')));
     let destination = &at.spec.destination(file, stem.unwrap_or(kid.as_str()))?;
     let states = &*at.needed_states()?;
-    let new = &NewKey { key: &key, content, label: label.map(str::to_owned) };
-    let load = |except: Option<&Path>| at.load(except, parse);
+    let new = &NewKey { key: &*key, content, label: label.map(str::to_owned) };
+    let load = |except: Option<&Path>| at.load(except, parse, None);
     if dry_run {
         keyring::check_addition(out, destination, new, load)?;
     } else {
@@ -508,7 +756,7 @@ fn add<K: Material>(
 /// The content of a key that the state file lists and whose file an interrupted run did not put
 /// where a source finds it.
 fn interrupted<K: Material>(at: KeyringPlace<'_>, parse: Parse<K>) -> Result<Option<SecretBytes>> {
-    let loaded = match at.load(None, parse) {
+    let loaded = match at.load(None, parse, None) {
         Err(Error::KeyMissing { .. }) => return Ok(None),
         other => other?,
     };
@@ -532,12 +780,17 @@ struct KeyringPlace<'a> {
 
 impl<'a> KeyringPlace<'a> {
     /// The keyring as its sources and its states have it, but for the key in the file `except`.
-    fn load<K: Material>(self, except: Option<&Path>, parse: Parse<K>) -> Result<Keyring<K>> {
+    fn load<K: Material>(
+        self,
+        except: Option<&Path>,
+        parse: Parse<K>,
+        known: Option<&Keyring<K>>,
+    ) -> Result<Keyring<K>> {
         let found = || {
             let contents = self.resolver.key_contents(self.spec)?.into_iter();
             contents
                 .filter(|(place, _)| except.is_none_or(|except| Path::new(place) != except))
-                .map(|(place, content)| Ok(Found { key: parse(&place, &content, self.spec)?, place }))
+                .map(|(place, content)| Ok(Found { key: parse(&place, &content, self.spec, known)?, place }))
                 .collect()
         };
         Keyring::read(found, || self.read_states(), self.spec.min_generation)
@@ -566,12 +819,37 @@ impl<'a> KeyringPlace<'a> {
     }
 }
 
-fn master_key(place: &str, content: &SecretBytes, _: &KeyringSpec) -> Result<MasterKey> {
-    MasterKey::parse_for_opening(content.expose_secret()).map_err(|reason| malformed(place, reason))
+fn master_key(
+    place: &str,
+    content: &SecretBytes,
+    _: &KeyringSpec,
+    known: Option<&Keyring<MasterKey>>,
+) -> Result<Arc<MasterKey>> {
+    let content = content.expose_secret();
+    let text = |key: &&Arc<MasterKey>| key.format() != KeyFormat::Raw;
+    let known =
+        known.and_then(|known| known.of_text(content).or_else(|| known.of_text(content.trim_ascii()).filter(text)));
+    match known {
+        Some(known) => Ok(Arc::clone(known)),
+        None => MasterKey::parse_for_opening(content).map(Arc::new).map_err(|reason| malformed(place, reason)),
+    }
 }
 
-fn text_key(place: &str, content: &SecretBytes, spec: &KeyringSpec) -> Result<LegacyKey> {
-    TextKey::parse(content.expose_secret(), spec.trim).map(LegacyKey::new).map_err(|reason| malformed(place, reason))
+fn text_key(
+    place: &str,
+    content: &SecretBytes,
+    spec: &KeyringSpec,
+    known: Option<&Keyring<LegacyKey>>,
+) -> Result<Arc<LegacyKey>> {
+    let content = content.expose_secret();
+    let text = core::str::from_utf8(content).map(|text| spec.trim.apply(text).as_bytes());
+    match known.zip(text.ok()).and_then(|(known, text)| known.of_text(text)) {
+        Some(known) => Ok(Arc::clone(known)),
+        None => {
+            let key = TextKey::parse(content, spec.trim).map_err(|reason| malformed(place, reason))?;
+            Ok(Arc::new(LegacyKey::new(key)))
+        }
+    }
 }
 
 fn malformed(place: &str, reason: KeyTextError) -> Error {

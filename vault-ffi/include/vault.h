@@ -24,10 +24,14 @@
  * included; only vault_free must be the last call. Objects that were returned may be read by several
  * threads. A vault_config belongs to one thread at a time.
  *
- * fork(). A handle works in the child at once, and parent and children never seal under one data
- * key. Fork while no other thread is inside a call that loads, refreshes, finds a secret by name or
- * lists its versions: the locks that such a call holds, SQLite's and the system's, would stay held in
- * the child.
+ * fork(). A handle works in the child at once, with connections of its own, and parent and children
+ * never seal under one data key. Where vault.toml has a store in a database, fork while no other thread is
+ * inside a call: the locks that SQLite and the system hold in it would stay held in the child.
+ *
+ * Changes of keys. A vault follows them by itself: before it seals or opens, it looks at the states of
+ * its keys and at their files if its last look is older than `follow` in `vault.toml` (1 s unless
+ * said otherwise), and it looks once more before it refuses a value whose key it does not know or may
+ * not use. A look that fails leaves what is loaded: vault_following shows why.
  *
  * A bug of the library ends in VAULT_UNCLASSIFIED, and never unwinds into the caller.
  */
@@ -63,7 +67,7 @@ typedef struct vault_config vault_config;
 typedef struct vault_error vault_error;
 
 // A vault: keys, and with a `vault.toml` secrets by name. May be shared between threads, and used
-// after fork(). vault_free wipes its keys.
+// after fork(). It follows changes of its keys by itself. vault_free wipes its keys.
 typedef struct vault_handle vault_handle;
 
 // A secret that was found by its name, and where. vault_resolved_free wipes it.
@@ -361,13 +365,25 @@ vault_status vault_load(const struct vault_config *config,
                         struct vault_handle **vault,
                         struct vault_error **error);
 
-// Reads configuration, keys and states again, so that a promotion needs no restart. Where that
-// fails, the vault stays as it was. Calls of other threads go on with what they began with.
+// Reads keys and states again, whether they seem to have changed or not. Where that fails, the vault stays
+// as it was. A vault follows changes by itself, so this is rarely needed. `vault.toml` is read by vault_load
+// alone.
 //
-// Fails as vault_load.
+// Fails as vault_load, and with VAULT_REFUSED for states that are older than the loaded ones.
 VAULT_MUST_USE
 vault_status vault_refresh(const struct vault_handle *vault,
                            struct vault_error **error);
+
+// How a vault follows changes of its keys: when the last look at them succeeded, in seconds since 1970, and
+// why those since then failed. `*failure` becomes a text, or NULL if none has failed; what was loaded before
+// goes on to seal and open. A vault in memory has nothing to look at: 0 and NULL.
+//
+// Fails with VAULT_USAGE.
+VAULT_MUST_USE
+vault_status vault_following(const struct vault_handle *vault,
+                             uint64_t *looked,
+                             struct vault_buf **failure,
+                             struct vault_error **error);
 
 // Frees a vault and wipes its keys; no other thread uses it any more. NULL is nothing.
 void vault_free(struct vault_handle *vault);
@@ -437,9 +453,10 @@ vault_status vault_primary(const struct vault_handle *vault,
                            struct vault_error **error);
 
 // Seals many secrets. Returns VAULT_OK also where single ones fail: vault_batch_status tells of
-// each. All are sealed under one primary key, whatever a refresh does meanwhile.
+// each. All are sealed under one primary key.
 //
-// Fails with VAULT_USAGE, and with VAULT_TOO_LARGE for more than 1048576 items.
+// Fails with VAULT_USAGE, VAULT_KEY_MISSING where the handle has no master keys, and VAULT_TOO_LARGE for
+// more than 1048576 items.
 VAULT_MUST_USE
 vault_status vault_seal_batch(const struct vault_handle *vault,
                               const struct vault_item *items,

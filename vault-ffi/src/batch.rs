@@ -3,6 +3,8 @@
 use core::ffi::c_char;
 use core::ptr;
 
+use vault_core::{Token, Vault};
+
 use crate::boundary::{self, CallFailure, out};
 use crate::buf::Buf;
 use crate::context::{self, Context};
@@ -28,9 +30,10 @@ pub struct Item {
 pub struct Batch(Vec<Result<Buf, Error>>);
 
 /// Seals many secrets. Returns VAULT_OK also where single ones fail: vault_batch_status tells of
-/// each. All are sealed under one primary key, whatever a refresh does meanwhile.
+/// each. All are sealed under one primary key.
 ///
-/// Fails with VAULT_USAGE, and with VAULT_TOO_LARGE for more than 1048576 items.
+/// Fails with VAULT_USAGE, VAULT_KEY_MISSING where the handle has no master keys, and VAULT_TOO_LARGE for
+/// more than 1048576 items.
 ///
 /// # Safety
 ///
@@ -49,14 +52,16 @@ pub unsafe extern "C" fn vault_seal_batch(
         let (vault, batch) = unsafe { (vault_of(vault)?, out(batch)?) };
         // SAFETY: the rules of the header.
         let items = unsafe { boundary::elements(items, items_len, "batch", MAX_ITEMS)? };
-        let loaded = vault.loaded();
-        let each = |item: &Item, context: &vault_core::Context| {
+        let sealed = vault.keys.sealing(|sealer| {
+            let each = |item: &Item, context: &vault_core::Context| {
+                // SAFETY: the rules of the header.
+                let secret = unsafe { boundary::elements(item.data, item.len, "secret", vault.limit())? };
+                Ok(Buf::text(sealer.seal(context, secret)?.text()))
+            };
             // SAFETY: the rules of the header.
-            let secret = unsafe { boundary::elements(item.data, item.len, "secret", vault.limit())? };
-            token::seal(&loaded, context, secret)
-        };
-        // SAFETY: the rules of the header.
-        batch.give(unsafe { Batch::of(items, each) });
+            unsafe { results(items, each) }
+        })?;
+        batch.give(Batch::of(sealed));
         Ok(())
     };
     // SAFETY: the rules of the header.
@@ -85,18 +90,34 @@ pub unsafe extern "C" fn vault_open_batch(
         let (vault, batch) = unsafe { (vault_of(vault)?, out(batch)?) };
         // SAFETY: the rules of the header.
         let items = unsafe { boundary::elements(items, items_len, "batch", MAX_ITEMS)? };
-        let loaded = vault.loaded();
-        let each = |item: &Item, context: &vault_core::Context| {
-            // SAFETY: the rules of the header.
-            let text = unsafe { token::token_text(item.data.cast::<c_char>(), item.len, vault.limit())? };
-            token::open(&loaded, context, text, vault.limit())
-        };
-        // SAFETY: the rules of the header.
-        batch.give(unsafe { Batch::of(items, each) });
+        let mut opened = Vec::new();
+        vault.keys.opening_many(|sealer| {
+            let each = |item: &Item, context: &vault_core::Context| {
+                // SAFETY: the rules of the header.
+                let text = unsafe { token::token_text(item.data.cast::<c_char>(), item.len, vault.limit())? };
+                Ok(Buf::secret(&sealer.open(context, &Token::parse(text, vault.limit())?)?))
+            };
+            if opened.is_empty() {
+                // SAFETY: the rules of the header.
+                opened = unsafe { results(items, each) };
+            } else {
+                for (item, result) in items.iter().zip(&mut opened).filter(|(_, result)| may_be_newer(result)) {
+                    // SAFETY: the rules of the header.
+                    *result = unsafe { context::read(item.context) }.and_then(|context| each(item, &context));
+                }
+            }
+            opened.iter().any(may_be_newer)
+        })?;
+        batch.give(Batch::of(opened));
         Ok(())
     };
     // SAFETY: the rules of the header.
     unsafe { guard(error, call) }
+}
+
+/// Whether newer keys may open what did not open.
+fn may_be_newer(result: &Result<Buf, CallFailure>) -> bool {
+    matches!(result, Err(CallFailure::Core(error)) if Vault::may_be_newer(error))
 }
 
 /// What is done to an item.
@@ -104,23 +125,27 @@ trait Each: Fn(&Item, &vault_core::Context) -> Result<Buf, CallFailure> {}
 
 impl<F: Fn(&Item, &vault_core::Context) -> Result<Buf, CallFailure>> Each for F {}
 
-impl Batch {
-    /// Does items one after the other. Those that follow each other often share a context.
-    ///
-    /// # Safety
-    ///
-    /// The contexts of the items are null or valid for reads, and so is what they point to.
-    unsafe fn of(items: &[Item], each: impl Each) -> Self {
-        let mut known: Option<(*const Context, vault_core::Context)> = None;
-        let mut one = |item: &Item| {
-            let (_, context) = match known.take() {
-                Some(same) if same.0 == item.context => known.insert(same),
-                // SAFETY: as the caller says.
-                _ => known.insert((item.context, unsafe { context::read(item.context)? })),
-            };
-            each(item, context)
+/// Does items one after the other. Those that follow each other often share a context.
+///
+/// # Safety
+///
+/// The contexts of the items are null or valid for reads, and so is what they point to.
+unsafe fn results(items: &[Item], each: impl Each) -> Vec<Result<Buf, CallFailure>> {
+    let mut known: Option<(*const Context, vault_core::Context)> = None;
+    let one = |item: &Item| {
+        let (_, context) = match known.take() {
+            Some(same) if same.0 == item.context => known.insert(same),
+            // SAFETY: as the caller says.
+            _ => known.insert((item.context, unsafe { context::read(item.context)? })),
         };
-        Self(items.iter().map(|item| one(item).map_err(|failure| Error::new(&failure))).collect())
+        each(item, context)
+    };
+    items.iter().map(one).collect()
+}
+
+impl Batch {
+    fn of(results: Vec<Result<Buf, CallFailure>>) -> Self {
+        Self(results.into_iter().map(|result| result.map_err(|failure| Error::new(&failure))).collect())
     }
 }
 

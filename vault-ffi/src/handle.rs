@@ -1,34 +1,30 @@
 //! A vault that was loaded.
 
-use std::sync::Arc;
+use core::ptr;
 
-use arc_swap::ArcSwap;
-use vault_core::legacy::LegacyKey;
-use vault_core::{Error as CoreError, Resolver, Sealer, Vault};
+use vault_core::{Context, Error as CoreError, Resolver, Sealer, SecretBytes, Token, Vault};
 
 use crate::boundary::{self, CallFailure, out};
+use crate::buf::Buf;
 use crate::config::{Config, Origin};
 use crate::error::{Error, guard};
 use crate::status::Status;
 
 /// A vault: keys, and with a `vault.toml` secrets by name. May be shared between threads, and used
-/// after fork(). vault_free wipes its keys.
+/// after fork(). It follows changes of its keys by itself. vault_free wipes its keys.
 #[derive(Debug)]
 pub struct Handle {
-    config: Option<Config>,
+    pub(crate) keys: Keys,
     limit: usize,
-    /// No lock: one that another thread held while the process forked would stay locked in the
-    /// child.
-    loaded: ArcSwap<Loaded>,
 }
 
-/// What a call works with, whatever a refresh does meanwhile.
+/// Where the keys of a handle come from.
 #[derive(Debug)]
-pub(crate) enum Loaded {
-    Declared { vault: Box<Vault>, sealer: Option<Sealer> },
+pub(crate) enum Keys {
+    Declared(Box<Vault>),
+    KeyFile(Box<Vault>),
+    TextKeyFile(Box<Vault>),
     InMemory { sealer: Sealer, resolver: Resolver },
-    KeyFile(Sealer),
-    TextKeyFile(Box<LegacyKey>),
 }
 
 /// Loads a vault. The configuration stays the caller's.
@@ -46,18 +42,18 @@ pub unsafe extern "C" fn vault_load(config: *const Config, vault: *mut *mut Hand
     let call = || {
         // SAFETY: the rules of the header.
         let (config, vault) = unsafe { (boundary::object(config, "the configuration is NULL")?, out(vault)?) };
-        let loaded = ArcSwap::from_pointee(Loaded::from(config, None)?);
-        vault.give(Handle { config: Some(config.clone()), limit: config.limit, loaded });
+        vault.give(Handle { keys: Keys::load(config)?, limit: config.limit });
         Ok(())
     };
     // SAFETY: the rules of the header.
     unsafe { guard(error, call) }
 }
 
-/// Reads configuration, keys and states again, so that a promotion needs no restart. Where that
-/// fails, the vault stays as it was. Calls of other threads go on with what they began with.
+/// Reads keys and states again, whether they seem to have changed or not. Where that fails, the vault stays
+/// as it was. A vault follows changes by itself, so this is rarely needed. `vault.toml` is read by vault_load
+/// alone.
 ///
-/// Fails as vault_load.
+/// Fails as vault_load, and with VAULT_REFUSED for states that are older than the loaded ones.
 ///
 /// # Safety
 ///
@@ -68,16 +64,39 @@ pub unsafe extern "C" fn vault_refresh(vault: *const Handle, error: *mut *mut Er
     let call = || {
         // SAFETY: the rules of the header.
         let vault = unsafe { vault_of(vault)? };
-        let Some(config) = &vault.config else { return Ok(()) };
-        loop {
-            let before = vault.loaded();
-            let read = Arc::new(Loaded::from(config, Some(&before))?);
-            // Two calls may overtake each other: what was read before another call's result came may be
-            // older than that, and is read again.
-            if Arc::ptr_eq(&vault.loaded.compare_and_swap(&before, read), &before) {
-                return Ok(());
-            }
+        Ok(vault.keys.vault().map_or(Ok(()), Vault::refresh)?)
+    };
+    // SAFETY: the rules of the header.
+    unsafe { guard(error, call) }
+}
+
+/// How a vault follows changes of its keys: when the last look at them succeeded, in seconds since 1970, and
+/// why those since then failed. `*failure` becomes a text, or NULL if none has failed; what was loaded before
+/// goes on to seal and open. A vault in memory has nothing to look at: 0 and NULL.
+///
+/// Fails with VAULT_USAGE.
+///
+/// # Safety
+///
+/// The rules of the header.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vault_following(
+    vault: *const Handle,
+    looked: *mut u64,
+    failure: *mut *mut Buf,
+    error: *mut *mut Error,
+) -> Status {
+    let call = || {
+        // SAFETY: the rules of the header.
+        let (vault, looked, failure) = unsafe { (vault_of(vault)?, out(looked)?, out(failure)?) };
+        let following = vault.keys.vault().map(Vault::following);
+        looked.write(following.as_ref().map_or(0, |following| following.looked.0));
+        match following.and_then(|following| following.failure) {
+            Some(reason) => failure.give(Buf::text(reason.to_string())),
+            None => failure.write(ptr::null_mut()),
         }
+        Ok(())
     };
     // SAFETY: the rules of the header.
     unsafe { guard(error, call) }
@@ -99,13 +118,7 @@ impl Handle {
     /// it.
     #[must_use]
     pub fn new(sealer: Sealer, resolver: Resolver) -> Self {
-        let loaded = ArcSwap::from_pointee(Loaded::InMemory { sealer, resolver });
-        Self { config: None, limit: vault_core::DEFAULT_LIMIT, loaded }
-    }
-
-    /// What is loaded at this moment.
-    pub(crate) fn loaded(&self) -> Arc<Loaded> {
-        self.loaded.load_full()
+        Self { keys: Keys::InMemory { sealer, resolver }, limit: vault_core::DEFAULT_LIMIT }
     }
 
     /// Longest secret, in bytes.
@@ -114,43 +127,82 @@ impl Handle {
     }
 }
 
-impl Loaded {
-    /// What a configuration gives, in the place of what it gave before.
-    fn from(config: &Config, before: Option<&Self>) -> Result<Self, CoreError> {
-        let declared = match &config.origin {
-            Origin::Environment => vault_core::Config::from_env()?,
-            Origin::File { path, profile: None } => vault_core::Config::from_file(path)?,
-            Origin::File { path, profile } => vault_core::Config::with_profile(path, profile.as_deref())?,
-            Origin::KeyFile(path) => return Ok(Self::KeyFile(configured(Sealer::from_key_file(path)?, config))),
+impl Keys {
+    fn load(config: &Config) -> Result<Self, CoreError> {
+        let (declared, kind): (_, fn(Box<Vault>) -> Self) = match &config.origin {
+            Origin::Environment => (vault_core::Config::from_env()?, Self::Declared),
+            Origin::File { path, profile: None } => (vault_core::Config::from_file(path)?, Self::Declared),
+            Origin::File { path, profile } => {
+                (vault_core::Config::with_profile(path, profile.as_deref())?, Self::Declared)
+            }
+            Origin::KeyFile(path) => (vault_core::Config::from_key_file(path), Self::KeyFile),
             Origin::TextKeyFile { path, format } => {
-                return Ok(Self::TextKeyFile(Box::new(LegacyKey::from_key_file(path, *format)?)));
+                (vault_core::Config::from_text_key_file(path, *format), Self::TextKeyFile)
             }
         };
-        let mut vault = match before {
-            Some(Self::Declared { vault, .. }) => vault.successor(declared)?,
-            _ => Vault::load(declared)?,
-        };
+        let declared = declared.with_limit(config.limit);
+        let mut vault = Vault::load(if config.padded { declared.with_padding() } else { declared })?;
         if let Some(environment) = &config.environment {
             vault = vault.with_environment(environment.variables.clone(), &environment.mounts);
         }
         if let Some(preset) = config.preset {
             vault = vault.with_preset(preset);
         }
-        let sealer = vault.sealer().ok().map(|sealer| configured(sealer.clone(), config));
-        Ok(Self::Declared { vault: Box::new(vault), sealer })
+        Ok(kind(Box::new(vault)))
     }
 
-    /// What seals and opens tokens.
-    pub(crate) fn sealer(&self) -> Result<&Sealer, CallFailure> {
+    /// What follows changes.
+    pub(crate) fn vault(&self) -> Option<&Vault> {
         match self {
-            Self::Declared { sealer: Some(sealer), .. } | Self::InMemory { sealer, .. } | Self::KeyFile(sealer) => {
-                Ok(sealer)
+            Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => Some(vault),
+            Self::InMemory { .. } => None,
+        }
+    }
+
+    pub(crate) fn seal(&self, context: &Context, secret: &[u8]) -> Result<Token, CoreError> {
+        match self {
+            Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => vault.seal(context, secret),
+            Self::InMemory { sealer, .. } => sealer.seal(context, secret),
+        }
+    }
+
+    pub(crate) fn open(&self, context: &Context, token: &Token) -> Result<SecretBytes, CoreError> {
+        match self {
+            Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => vault.open(context, token),
+            Self::InMemory { sealer, .. } => sealer.open(context, token),
+        }
+    }
+
+    pub(crate) fn rewrap(&self, token: &Token) -> Result<Token, CoreError> {
+        match self {
+            Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => vault.rewrap(token),
+            Self::InMemory { sealer, .. } => sealer.rewrap(token),
+        }
+    }
+
+    pub(crate) fn verify(&self, token: &Token) -> Result<(), CoreError> {
+        match self {
+            Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => vault.verify(token),
+            Self::InMemory { sealer, .. } => sealer.verify(token),
+        }
+    }
+
+    /// As [`Vault::sealing`].
+    pub(crate) fn sealing<T>(&self, seal: impl FnOnce(&Sealer) -> T) -> Result<T, CoreError> {
+        match self {
+            Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => vault.sealing(seal),
+            Self::InMemory { sealer, .. } => Ok(seal(sealer)),
+        }
+    }
+
+    /// As [`Vault::opening_many`].
+    pub(crate) fn opening_many(&self, mut open: impl FnMut(&Sealer) -> bool) -> Result<(), CoreError> {
+        match self {
+            Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => vault.opening_many(open),
+            Self::InMemory { sealer, .. } => {
+                open(sealer);
+                Ok(())
             }
-            Self::Declared { vault, .. } => Ok(vault.sealer()?),
-            Self::TextKeyFile(_) => Err(CoreError::KeyMissing {
-                place: "the vault was loaded from a key text, which seals no tokens".to_owned(),
-            }
-            .into()),
         }
     }
 }
@@ -163,9 +215,4 @@ impl Loaded {
 pub(crate) unsafe fn vault_of<'a>(vault: *const Handle) -> Result<&'a Handle, CallFailure> {
     // SAFETY: as the caller says.
     unsafe { boundary::object(vault, "the vault is NULL") }
-}
-
-fn configured(sealer: Sealer, config: &Config) -> Sealer {
-    let sealer = sealer.with_limit(config.limit);
-    if config.padded { sealer.with_padding() } else { sealer }
 }

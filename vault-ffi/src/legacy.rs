@@ -2,12 +2,12 @@
 
 use core::ffi::c_char;
 
-use vault_core::{Format, HARD_LIMIT, legacy};
+use vault_core::{Format, HARD_LIMIT};
 
 use crate::boundary::{self, CallFailure, MAX_TEXT, out};
 use crate::buf::Buf;
 use crate::error::{Error, guard};
-use crate::handle::{Handle, Loaded, vault_of};
+use crate::handle::{Handle, Keys, vault_of};
 use crate::status::Status;
 
 /// Opens a value in a legacy format, as in "flowfile-v1". `keyring` names a keyring of key texts in
@@ -48,10 +48,10 @@ pub unsafe extern "C" fn vault_legacy_open(
         let tenant = unsafe { boundary::optional_text(tenant, tenant_len, "tenant", MAX_TEXT)? };
         // SAFETY: the rules of the header.
         let value = unsafe { boundary::elements(value, value_len, "value", HARD_LIMIT)? };
-        let opened = match (&*vault.loaded(), keyring) {
-            (Loaded::Declared { vault, .. }, Some(keyring)) => vault.open_legacy(keyring, format, tenant, value)?,
-            (Loaded::TextKeyFile(key), None) => legacy::open(format, key, tenant, value)?,
-            (loaded, _) => return Err(wrong_keyring(loaded)),
+        let opened = match (&vault.keys, keyring) {
+            (Keys::Declared(vault), Some(keyring)) => vault.open_legacy(keyring, format, tenant, value)?,
+            (Keys::TextKeyFile(vault), None) => vault.open_legacy(ONLY, format, tenant, value)?,
+            (keys, _) => return Err(wrong_keyring(keys)),
         };
         secret.give(Buf::secret(&opened));
         Ok(())
@@ -95,10 +95,10 @@ pub unsafe extern "C" fn vault_legacy_seal(
         let tenant = unsafe { boundary::optional_text(tenant, tenant_len, "tenant", MAX_TEXT)? };
         // SAFETY: the rules of the header.
         let secret = unsafe { boundary::elements(secret, secret_len, "secret", HARD_LIMIT)? };
-        let sealed = match (&*vault.loaded(), keyring) {
-            (Loaded::Declared { vault, .. }, Some(keyring)) => vault.seal_legacy(keyring, format, tenant, secret)?,
-            (Loaded::TextKeyFile(key), None) => legacy::seal(format, key, tenant, secret)?,
-            (loaded, _) => return Err(wrong_keyring(loaded)),
+        let sealed = match (&vault.keys, keyring) {
+            (Keys::Declared(vault), Some(keyring)) => vault.seal_legacy(keyring, format, tenant, secret)?,
+            (Keys::TextKeyFile(vault), None) => vault.seal_legacy(ONLY, format, tenant, secret)?,
+            (keys, _) => return Err(wrong_keyring(keys)),
         };
         value.give(Buf::text(sealed));
         Ok(())
@@ -107,10 +107,13 @@ pub unsafe extern "C" fn vault_legacy_seal(
     unsafe { guard(error, call) }
 }
 
-fn wrong_keyring(loaded: &Loaded) -> CallFailure {
-    CallFailure::Usage(match loaded {
-        Loaded::Declared { .. } => "a vault of a vault.toml needs the name of a keyring",
-        Loaded::TextKeyFile(_) => "a vault of one text key file has no keyrings by name",
-        Loaded::InMemory { .. } | Loaded::KeyFile(_) => "the vault has no key texts, which legacy formats need",
+fn wrong_keyring(keys: &Keys) -> CallFailure {
+    CallFailure::Usage(match keys {
+        Keys::Declared(_) => "a vault of a vault.toml needs the name of a keyring",
+        Keys::TextKeyFile(_) => "a vault of one text key file has no keyrings by name",
+        Keys::InMemory { .. } | Keys::KeyFile(_) => "the vault has no key texts, which legacy formats need",
     })
 }
+
+/// The keyring of a vault of one text key file.
+const ONLY: &str = "main";

@@ -38,7 +38,7 @@ pub use error::{
     Error, guard, vault_error_free, vault_error_hint, vault_error_kind, vault_error_message, vault_error_public_status,
     vault_error_status,
 };
-pub use handle::{Handle, vault_free, vault_load, vault_refresh};
+pub use handle::{Handle, vault_following, vault_free, vault_load, vault_refresh};
 pub use legacy::{vault_legacy_open, vault_legacy_seal};
 pub use secret::{
     Resolved, Versions, vault_optional_secret, vault_resolved_free, vault_resolved_note, vault_resolved_notes,

@@ -9,7 +9,7 @@ use vault_core::{Entry, EntryName, SecretName, Source, Version};
 use crate::boundary::{self, CallFailure, MAX_TEXT, out};
 use crate::buf::Buf;
 use crate::error::{Error, c_text, guard};
-use crate::handle::{Handle, Loaded, vault_of};
+use crate::handle::{Handle, Keys, vault_of};
 use crate::status::Status;
 
 /// A secret that was found by its name, and where. vault_resolved_free wipes it.
@@ -47,16 +47,16 @@ pub unsafe extern "C" fn vault_secret(
         let (vault, secret) = unsafe { (vault_of(vault)?, out(secret)?) };
         // SAFETY: the rules of the header.
         let name = unsafe { boundary::text(name, name_len, "secret name", MAX_TEXT)? };
-        let resolved = match &*vault.loaded() {
-            Loaded::Declared { vault, .. } => vault.secret(name)?,
-            Loaded::InMemory { resolver, .. } => match Version::parse(name)? {
+        let resolved = match &vault.keys {
+            Keys::Declared(vault) => vault.secret(name)?,
+            Keys::InMemory { resolver, .. } => match Version::parse(name)? {
                 (name, Version::Current) => resolver.secret(&name)?,
                 (name, _) => {
                     let what = format!("another version of secret {name}: a vault in memory keeps none;");
                     return Err(vault_core::Error::NotFound { what }.into());
                 }
             },
-            Loaded::KeyFile(_) | Loaded::TextKeyFile(_) => return Err(NO_SECRETS),
+            Keys::KeyFile(_) | Keys::TextKeyFile(_) => return Err(NO_SECRETS),
         };
         secret.give(Resolved::new(&resolved));
         Ok(())
@@ -87,10 +87,10 @@ pub unsafe extern "C" fn vault_optional_secret(
         let (vault, secret) = unsafe { (vault_of(vault)?, out(secret)?) };
         // SAFETY: the rules of the header.
         let name = unsafe { boundary::text(name, name_len, "secret name", MAX_TEXT)? };
-        let resolved = match &*vault.loaded() {
-            Loaded::Declared { vault, .. } => vault.optional_secret(name)?,
-            Loaded::InMemory { resolver, .. } => resolver.optional(&SecretName::parse(name)?)?,
-            Loaded::KeyFile(_) | Loaded::TextKeyFile(_) => return Err(NO_SECRETS),
+        let resolved = match &vault.keys {
+            Keys::Declared(vault) => vault.optional_secret(name)?,
+            Keys::InMemory { resolver, .. } => resolver.optional(&SecretName::parse(name)?)?,
+            Keys::KeyFile(_) | Keys::TextKeyFile(_) => return Err(NO_SECRETS),
         };
         match &resolved {
             Some(resolved) => secret.give(Resolved::new(resolved)),
@@ -232,8 +232,8 @@ pub unsafe extern "C" fn vault_versions_list(
         let (vault, versions) = unsafe { (vault_of(vault)?, out(versions)?) };
         // SAFETY: the rules of the header.
         let name = unsafe { boundary::text(name, name_len, "secret name", MAX_TEXT)? };
-        match &*vault.loaded() {
-            Loaded::Declared { vault, .. } => {
+        match &vault.keys {
+            Keys::Declared(vault) => {
                 versions.give(Versions(vault.versions(&EntryName::new(SecretName::parse(name)?))?));
                 Ok(())
             }

@@ -2,13 +2,13 @@
 
 use core::ffi::c_char;
 
-use vault_core::{HARD_LIMIT, KeyId, Token};
+use vault_core::{HARD_LIMIT, KeyId, Sealer, Token};
 
 use crate::boundary::{self, CallFailure, out};
 use crate::buf::Buf;
 use crate::context::{self, Context};
 use crate::error::{Error, guard};
-use crate::handle::{Handle, Loaded, vault_of};
+use crate::handle::{Handle, vault_of};
 use crate::status::Status;
 
 /// Seals a secret for a context under the primary key. `*token` becomes a text to keep.
@@ -32,10 +32,9 @@ pub unsafe extern "C" fn vault_seal(
     let call = || {
         // SAFETY: the rules of the header.
         let (vault, context, token) = unsafe { (vault_of(vault)?, context::read(context)?, out(token)?) };
-        let loaded = vault.loaded();
         // SAFETY: the rules of the header.
         let secret = unsafe { boundary::elements(secret, secret_len, "secret", vault.limit())? };
-        token.give(seal(&loaded, &context, secret)?);
+        token.give(Buf::text(vault.keys.seal(&context, secret)?.text()));
         Ok(())
     };
     // SAFETY: the rules of the header.
@@ -65,10 +64,9 @@ pub unsafe extern "C" fn vault_open(
     let call = || {
         // SAFETY: the rules of the header.
         let (vault, context, secret) = unsafe { (vault_of(vault)?, context::read(context)?, out(secret)?) };
-        let loaded = vault.loaded();
         // SAFETY: the rules of the header.
         let token = unsafe { token_text(token, token_len, vault.limit())? };
-        secret.give(open(&loaded, &context, token, vault.limit())?);
+        secret.give(Buf::secret(&vault.keys.open(&context, &Token::parse(token, vault.limit())?)?));
         Ok(())
     };
     // SAFETY: the rules of the header.
@@ -97,8 +95,7 @@ pub unsafe extern "C" fn vault_rewrap(
         let (vault, rewrapped) = unsafe { (vault_of(vault)?, out(rewrapped)?) };
         // SAFETY: the rules of the header.
         let token = unsafe { token_text(token, token_len, vault.limit())? };
-        let loaded = vault.loaded();
-        rewrapped.give(Buf::text(loaded.sealer()?.rewrap(&Token::parse(token, vault.limit())?)?.text()));
+        rewrapped.give(Buf::text(vault.keys.rewrap(&Token::parse(token, vault.limit())?)?.text()));
         Ok(())
     };
     // SAFETY: the rules of the header.
@@ -126,7 +123,7 @@ pub unsafe extern "C" fn vault_verify(
         let vault = unsafe { vault_of(vault)? };
         // SAFETY: the rules of the header.
         let token = unsafe { token_text(token, token_len, vault.limit())? };
-        Ok(vault.loaded().sealer()?.verify(&Token::parse(token, vault.limit())?)?)
+        Ok(vault.keys.verify(&Token::parse(token, vault.limit())?)?)
     };
     // SAFETY: the rules of the header.
     unsafe { guard(error, call) }
@@ -190,25 +187,11 @@ pub unsafe extern "C" fn vault_primary(vault: *const Handle, kid: *mut c_char, e
     let call = || {
         // SAFETY: the rules of the header.
         let (vault, kid) = unsafe { (vault_of(vault)?, out(kid.cast::<[c_char; 18]>())?) };
-        kid.write(kid_text(vault.loaded().sealer()?.primary()?));
+        kid.write(kid_text(vault.keys.sealing(Sealer::primary)??));
         Ok(())
     };
     // SAFETY: the rules of the header.
     unsafe { guard(error, call) }
-}
-
-pub(crate) fn seal(loaded: &Loaded, context: &vault_core::Context, secret: &[u8]) -> Result<Buf, CallFailure> {
-    Ok(Buf::text(loaded.sealer()?.seal(context, secret)?.text()))
-}
-
-pub(crate) fn open(
-    loaded: &Loaded,
-    context: &vault_core::Context,
-    token: &str,
-    limit: usize,
-) -> Result<Buf, CallFailure> {
-    let sealer = loaded.sealer()?;
-    Ok(Buf::secret(&sealer.open(context, &Token::parse(token, limit)?)?))
 }
 
 /// A text that is no longer than a token can be.

@@ -56,7 +56,7 @@ fn pod(place: PathBuf, database: &Database, row: u64, stop: &Arc<AtomicBool>) ->
     let reached = Arc::clone(&generation);
     let thread = thread::spawn(move || {
         let config_of_pod = Config::from_file(place.join("vault.toml")).unwrap();
-        let mut vault = Vault::load(config_of_pod.with_process_name(format!("pod {row}"))).unwrap();
+        let vault = Vault::load(config_of_pod.with_process_name(format!("pod {row}"))).unwrap();
         let mut client = config.connect(NoTls).unwrap();
         let mut rounds = 0;
         while !stop.load(Ordering::SeqCst) {

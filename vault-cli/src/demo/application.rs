@@ -93,7 +93,7 @@ impl Drop for Application {
 
 /// Is the application: reads and writes until standard input ends, then reports on `out`.
 pub(super) fn run(dir: &Path, out: &mut dyn Write) -> Result<()> {
-    let mut vault = Vault::load(Config::from_file(dir.join(CONFIG))?)?;
+    let vault = Vault::load(Config::from_file(dir.join(CONFIG))?)?;
     let catalog = Catalog::open(&dir.join(CATALOG))?;
     let rows: u64 = catalog
         .0

@@ -1,6 +1,7 @@
 //! Where the states of a keyring are kept.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::error::{Error, Place, Result};
 use crate::file::{self, Lock};
@@ -52,7 +53,7 @@ impl<K: Material> Keyring<K> {
     /// A key that is added and promoted between the two looks would be primary without material,
     /// so the keys count only if the state file is the same after they were read as before.
     pub(crate) fn read(
-        mut found: impl FnMut() -> Result<Vec<Found<K>>>,
+        mut found: impl FnMut() -> Result<Vec<Found<Arc<K>>>>,
         mut state: impl FnMut() -> Result<Option<KeyringState>>,
         min_generation: u64,
     ) -> Result<Self> {
@@ -61,7 +62,7 @@ impl<K: Material> Keyring<K> {
             let found = found()?;
             let after = state()?;
             if after == before {
-                return Self::load(found, after, min_generation);
+                return Self::of_shared(found, after, min_generation);
             }
             before = after;
         }

@@ -3,6 +3,7 @@
 use core::ops::Range;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -10,6 +11,7 @@ use crate::column_spec::{ColumnSpec, ContextTemplate};
 use crate::database::{DatabaseLocation, PostgresUrl};
 use crate::error::{Error, Place, Result};
 use crate::file;
+use crate::follow::{DEFAULT_FOLLOW, FOLLOW};
 use crate::format::Format;
 use crate::glob;
 use crate::key::Trim;
@@ -60,6 +62,12 @@ impl Reader<'_> {
             path: self.path.to_owned(),
             app: raw.vault.app.clone(),
             nodes: raw.vault.nodes.as_ref().map(|nodes| *nodes.get_ref()),
+            follow: raw.vault.follow.as_ref().map_or(Ok(DEFAULT_FOLLOW), |written| {
+                let follow = duration(written.get_ref()).filter(|follow| FOLLOW.contains(follow));
+                follow.ok_or_else(|| {
+                    self.wrong(written, "`follow` is a time from \"100ms\" to \"60s\", in milliseconds or seconds")
+                })
+            })?,
             preset,
             stack: raw.vault.stack.as_ref().map(|stack| stack.get_ref().clone()),
             store,
@@ -405,6 +413,15 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A number of milliseconds or seconds.
+fn duration(text: &str) -> Option<Duration> {
+    let number = |digits: &str| Some(digits).filter(|n| n.bytes().all(|b| b.is_ascii_digit()))?.parse().ok();
+    match text.strip_suffix("ms") {
+        Some(digits) => number(digits).map(Duration::from_millis),
+        None => number(text.strip_suffix('s')?).map(Duration::from_secs),
     }
 }
 

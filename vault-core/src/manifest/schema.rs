@@ -55,6 +55,12 @@ fn vault() -> Value {
         ("preset", false, PRESET, presets()),
         ("stack", false, "The prefix that Swarm or Compose put before the names of mounted secrets.", matching(NAME)),
         ("nodes", false, "How many processes hold the keys. With 1, changes of keys do not wait for others.", least(1)),
+        (
+            "follow",
+            false,
+            "How old the last look at keys and their states may be before a process seals, from \"100ms\" to \"60s\"; 1s unless said otherwise.",
+            matching("^[0-9]+m?s$"),
+        ),
     ])
 }
 

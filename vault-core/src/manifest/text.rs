@@ -33,6 +33,7 @@ pub(super) struct Vault {
     pub(super) preset: Option<Text>,
     pub(super) stack: Option<Text>,
     pub(super) nodes: Option<Spanned<u32>>,
+    pub(super) follow: Option<Text>,
 }
 
 #[derive(Deserialize)]

@@ -90,6 +90,41 @@ impl Resolver {
         })
     }
 
+    /// The files that decide what a source has, whether they are there or not.
+    pub(super) fn files_asked(&self, place: Lookup, name: &SecretName, rules: &Rules) -> Vec<PathBuf> {
+        let in_directory = |directory: &Path, prefix: &str| {
+            let mut files = vec![
+                directory.join(format!("{prefix}{}", name.file_name())),
+                directory.join(format!("{prefix}{}", name.as_str())),
+            ];
+            let others: Vec<_> = files.iter().flat_map(|file| other_spellings(file)).collect();
+            files.extend(others);
+            files
+        };
+        match place {
+            Lookup::Credential => match self.environment.value("CREDENTIALS_DIRECTORY") {
+                Some(directory) => in_directory(Path::new(&directory), ""),
+                None => Vec::new(),
+            },
+            Lookup::Declared => self.declared.get(name).and_then(|spec| spec.path.clone()).into_iter().collect(),
+            Lookup::EnvironmentFile => vec![self.environment_file()],
+            Lookup::Mount if rules.any_case => vec![self.mount_in_any_case(&name.file_name())],
+            Lookup::Mount => in_directory(&self.mounts, ""),
+            Lookup::NamedFile => {
+                let named = name.variables().filter_map(|variable| self.environment.value(&file_variable(&variable)));
+                named.map(PathBuf::from).collect()
+            }
+            Lookup::StackMount => {
+                self.stack.iter().flat_map(|stack| in_directory(&self.mounts, &format!("{stack}_"))).collect()
+            }
+            Lookup::OsKeyring | Lookup::Store | Lookup::Variable => Vec::new(),
+        }
+    }
+
+    fn environment_file(&self) -> PathBuf {
+        file::directory_of(&self.path).join(".env")
+    }
+
     /// The file in a directory where each secret has one: its name in lower case, or as it is
     /// spelled. What the directory has under any other spelling is never passed over in silence.
     fn ask_directory(
@@ -181,7 +216,7 @@ impl Resolver {
 
     /// The `.env` beside the configuration, as python-dotenv reads it.
     fn ask_environment_file(&self, name: &SecretName) -> Result<Asked> {
-        let path = file::directory_of(&self.path).join(".env");
+        let path = self.environment_file();
         let absent = || Asked::Absent(format!("environment file {}", path.display()));
         let Some(content) = read_if_there(&path, dotenv::MAX_TEXT)? else { return Ok(absent()) };
         let wrong = |reason: &str| Error::Config { place: Place::file(&path), reason: reason.to_owned() };

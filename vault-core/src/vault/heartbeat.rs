@@ -12,7 +12,7 @@ impl Vault {
     /// Whether there is a place for heartbeats: a store in a database.
     #[must_use]
     pub fn has_heartbeats(&self) -> bool {
-        self.registry.is_some()
+        self.loaded().registry.is_some()
     }
 
     /// What processes told of a keyring, where a store in a database has it: those that are there, and
@@ -23,7 +23,8 @@ impl Vault {
     /// [`Error::Config`] where no store in a database is declared; [`Error::Database`].
     pub fn heartbeats(&self, keyring: &str) -> Result<Vec<Heartbeat>> {
         self.manifest.keyring(keyring)?;
-        let registry = self.registry.as_ref().ok_or_else(|| Error::Config {
+        let loaded = self.connected()?;
+        let registry = loaded.registry.as_ref().ok_or_else(|| Error::Config {
             place: Place::file(self.manifest.path()),
             reason: "heartbeats are in a [store] that is a database, and none is declared".to_owned(),
         })?;
@@ -31,10 +32,11 @@ impl Vault {
     }
 
     /// Tells what was read. A process that cannot is silent, which holds changes of keys back and
-    /// harms nothing.
-    pub(super) fn beat(&self) {
-        let (Some(registry), Some(node)) = (&self.registry, &self.node) else { return };
-        for (name, keyring) in &self.keyrings {
+    /// harms nothing. After a look that failed, `failure` is why.
+    pub(super) fn beat(&self, _failure: Option<&Error>) {
+        let loaded = self.loaded();
+        let (Some(registry), Some(node)) = (&loaded.registry, &self.node) else { return };
+        for (name, keyring) in &loaded.keyrings {
             let heartbeat = Heartbeat {
                 node: node.name(),
                 kids: keyring.opening_kids(),
@@ -47,7 +49,7 @@ impl Vault {
 }
 
 /// Who sends heartbeats: a vault of a process.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Node {
     process: Option<String>,
     vault: String,

@@ -34,7 +34,7 @@ impl Vault {
     ///
     /// [`Error::NotFound`] for a column that is not declared.
     pub fn written_under(&self, column: &str) -> Result<&str> {
-        if column == STORE && self.store.is_some() {
+        if column == STORE && self.loaded().store.is_some() {
             return Ok(MAIN);
         }
         let spec = self.manifest.column(column)?;
@@ -49,7 +49,8 @@ impl Vault {
     /// [`Error::NotFound`] for a column that is not declared; [`Error::Database`] or
     /// [`Error::Refused`] if a database cannot be opened or a table is not as declared.
     pub fn rotation(&self, scope: Scope<'_>, access: Access) -> Result<Rotation<'_>> {
-        match (scope, &self.store) {
+        let loaded = self.connected()?;
+        match (scope, &loaded.store) {
             (Scope::Column(STORE), Some(_)) => {}
             (Scope::Column(name), _) => drop(self.manifest.column(name)?),
             _ => {}
@@ -79,55 +80,59 @@ impl Vault {
             }
             let column = databases.column(spec)?;
             let mut keys = ColumnKeys::default();
-            for name in self.keyrings.keys().filter(|name| uses(name)) {
-                guarded.push(name.clone());
-                match self.keyrings.get(name) {
-                    Some(AnyKeyring::Kek(keyring)) => keys.sealer = Some(Sealer::new(keyring.clone())),
-                    Some(AnyKeyring::Text(keyring)) => keys.legacy = Some(keyring.clone()),
-                    None => {}
+            for (name, keyring) in loaded.keyrings.iter().filter(|(name, _)| uses(name)) {
+                guarded.push((name.clone(), keyring.generation()));
+                match keyring {
+                    AnyKeyring::Kek(keyring) => keys.sealer = Some(Sealer::new(keyring.clone())),
+                    AnyKeyring::Text(keyring) => keys.legacy = Some(keyring.clone()),
                 }
             }
             // A migration to tokens needs the keyring that will seal them before the column says so.
             if keys.sealer.is_none()
                 && let Ok(KeyringSpec { name, .. }) = self.manifest.keyring_for(spec, Format::Vs1)
-                && let Some(AnyKeyring::Kek(keyring)) = self.keyrings.get(name)
+                && let Some(AnyKeyring::Kek(keyring)) = loaded.keyrings.get(name)
             {
                 keys.sealer = Some(Sealer::new(keyring.clone()));
             }
             targets.push(Target { column, keys });
         }
-        if let Some(store) = &self.store
+        if let Some(store) = &loaded.store
             && match scope {
                 Scope::All => true,
                 Scope::Column(name) => name == STORE,
                 Scope::Keyring(name) | Scope::UsesKeyring(name) => name == MAIN,
             }
         {
-            guarded.push(MAIN.to_owned());
-            let keys = ColumnKeys { sealer: Some(self.sealer()?.clone()), legacy: None };
+            let sealer = self.sealer_in(&loaded)?;
+            guarded.push((MAIN.to_owned(), sealer.keyring().generation()));
+            let keys = ColumnKeys { sealer: Some(sealer.clone()), legacy: None };
             targets.push(Target { column: Box::new(StoreColumn::new(Arc::clone(store))), keys });
         }
-        let generation = match scope {
-            Scope::Keyring(name) | Scope::UsesKeyring(name) => self.keyring(name)?.generation(),
-            _ => 0,
+        let of_scope = match scope {
+            Scope::Keyring(name) | Scope::UsesKeyring(name) => {
+                self.manifest.keyring(name)?;
+                loaded.keyrings.get(name)
+            }
+            _ => None,
         };
+        let generation = of_scope.map_or(0, AnyKeyring::generation);
         guarded.sort();
         guarded.dedup();
+        let keyring_id = of_scope.and_then(AnyKeyring::keyring_id).map(str::to_owned);
         let rotation = Rotation::new(targets, generation, move || self.unchanged(&guarded));
         Ok(match scope {
-            Scope::Keyring(name) | Scope::UsesKeyring(name) if !missed => {
-                rotation.of_all_that_use(self.keyring(name)?.keyring_id())
-            }
+            Scope::Keyring(_) | Scope::UsesKeyring(_) if !missed => rotation.of_all_that_use(keyring_id.as_deref()),
             _ => rotation,
         })
     }
 
-    /// Whether the states are the ones that were loaded.
-    fn unchanged(&self, keyrings: &[String]) -> Result<()> {
-        for name in keyrings {
-            let (Ok(spec), Some(loaded)) = (self.manifest.keyring(name), self.keyrings.get(name)) else { continue };
-            let generation = self.place_of(spec).read_states()?.map_or(0, |state| state.generation());
-            if generation != loaded.generation() {
+    /// Whether the states have the generations of the keys that a rotation has.
+    fn unchanged(&self, keyrings: &[(String, u64)]) -> Result<()> {
+        let loaded = self.connected()?;
+        for (name, expected) in keyrings {
+            let Ok(spec) = self.manifest.keyring(name) else { continue };
+            let generation = self.place_of(spec, &loaded).read_states()?.map_or(0, |state| state.generation());
+            if generation != *expected {
                 return Err(Error::Temporary {
                     reason: format!("keyring {name} was changed meanwhile"),
                     remedy: "run the command again".to_owned(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::error::{Error, Kind, Place, Result};
 use crate::key::MasterKey;
-use crate::keyring::{Keyring, KeyringKind};
-use crate::manifest::{MAIN, Manifest, StoreLocation, StoreSpec};
+use crate::keyring::Keyring;
+use crate::manifest::{Manifest, StoreLocation, StoreSpec};
 use crate::name::{SecretName, Version};
 use crate::registry::Registry;
 use crate::resolver::{Explanation, Resolved, Resolver, Shadowed, Source, Stored};
@@ -14,7 +14,8 @@ use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
 use crate::store::{Entry, EntryName, FileStore, NewEntry, STORE_ENTRY, Store};
 
-use super::{Vault, master_key};
+use super::Vault;
+use super::loaded::Loaded;
 
 impl Vault {
     /// A deployment secret by name, from the first source that has it, in the order of
@@ -104,13 +105,17 @@ impl Vault {
         self.with_store(|store, _| store.versions(name))
     }
 
-    /// The store, for names and versions.
+    /// The store, for names and versions, with the keyring `main` as it is loaded at this moment.
     ///
     /// # Errors
     ///
     /// [`Error::Config`] if none is declared.
-    pub fn store(&self) -> Result<&Arc<dyn Store>> {
-        self.store.as_ref().ok_or_else(|| Error::Config {
+    pub fn store(&self) -> Result<Arc<dyn Store>> {
+        self.store_in(&*self.connected()?).cloned()
+    }
+
+    fn store_in<'a>(&self, loaded: &'a Loaded) -> Result<&'a Arc<dyn Store>> {
+        loaded.store.as_ref().ok_or_else(|| Error::Config {
             place: Place::file(self.manifest.path()),
             reason: "no [store] is declared".to_owned(),
         })
@@ -158,7 +163,7 @@ impl Vault {
     ///
     /// As [`Store::settle`].
     pub fn settle(&self, accept_rollback: bool) -> Result<()> {
-        match &self.store {
+        match &self.connected()?.store {
             Some(store) if store.exists()? => store.settle(accept_rollback),
             _ => Ok(()),
         }
@@ -170,7 +175,7 @@ impl Vault {
 
     /// Asks the resolver, with the store where there is one.
     fn with_stored<T>(&self, ask: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
-        match &self.store {
+        match &self.connected()?.store {
             None => ask(None),
             Some(store) => ask(Some((store.location(), &|name| self.newest(name)))),
         }
@@ -183,21 +188,22 @@ impl Vault {
         })
     }
 
-    /// Works with the store. Where it refuses the keyring because that was changed since it was
-    /// loaded, the keyring is read again, so that a process need not be restarted for a promotion.
+    /// Works with the store. Where it refuses the keyring because that was changed since the last look,
+    /// there is another look: a store's word for it cannot be forged, so that look is never saved.
     fn with_store<T>(&self, work: impl Fn(&dyn Store, &Sealer) -> Result<T>) -> Result<T> {
-        let sealer = self.sealer()?;
-        let refused = match work(&**self.store()?, sealer) {
+        self.before_sealing();
+        let before = self.connected()?;
+        let within = |loaded: &Loaded| {
+            let sealer = self.sealer_in(loaded)?;
+            work(&**self.store_in(loaded)?, sealer)
+        };
+        let refused = match within(&before) {
             Err(refused @ (Error::Refused { .. } | Error::UnknownKey { .. })) => refused,
             other => return other,
         };
-        let (spec, Some(store)) = (self.manifest.keyring(MAIN)?, self.manifest.store()) else { return Err(refused) };
-        let newer = self.place_of(spec).load(None, master_key)?;
-        if newer.generation() <= sealer.keyring().generation() {
-            return Err(refused);
-        }
-        let sealer = Sealer::new(newer);
-        work(&*open(store, &self.resolver, &sealer, self.registry.as_ref())?, &sealer)
+        self.look_now()?;
+        let after = self.connected()?;
+        if Arc::ptr_eq(&before, &after) { Err(refused) } else { within(&after) }
     }
 }
 
@@ -214,10 +220,14 @@ pub(super) fn settle_under(manifest: &Manifest, keyring: Keyring<MasterKey>) -> 
 }
 
 /// The store of a configuration, if it declares one and the keyring that it needs.
-pub(super) fn open_declared(vault: &Vault) -> Result<Option<Arc<dyn Store>>> {
-    let main = vault.manifest.keyrings().any(|keyring| keyring.name == MAIN && keyring.kind == KeyringKind::Kek);
-    match vault.manifest.store() {
-        Some(spec) if main => open(spec, &vault.resolver, vault.sealer()?, vault.registry.as_ref()).map(Some),
+pub(super) fn open_declared(
+    manifest: &Manifest,
+    resolver: &Resolver,
+    main: Option<&Sealer>,
+    registry: Option<&Arc<dyn Registry>>,
+) -> Result<Option<Arc<dyn Store>>> {
+    match (manifest.store(), main) {
+        (Some(spec), Some(main)) => open(spec, resolver, main, registry).map(Some),
         _ => Ok(None),
     }
 }

@@ -1,6 +1,7 @@
 //! What is left after an interruption at any moment of adding and changing keys.
 
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
@@ -36,7 +37,7 @@ impl Machine {
             Ok(text) => KeyringState::parse(&text, Path::new("state.toml")).map(Some),
             Err(_) => Ok(None),
         };
-        Keyring::read(|| Ok(self.found(except)), state, 0)
+        Keyring::read(|| Ok(shared(self.found(except))), state, 0)
     }
 
     fn found(&self, except: Option<&Path>) -> Vec<Found<MasterKey>> {
@@ -318,4 +319,8 @@ fn a_state_that_could_not_be_read_again_is_not_written() {
     assert_eq!(machine.load(None).unwrap().primary_kid(), old.kid());
     machine.add(&new, "kek_2", None).unwrap();
     machine.load(None).unwrap();
+}
+
+fn shared(found: Vec<Found<MasterKey>>) -> Vec<Found<Arc<MasterKey>>> {
+    found.into_iter().map(|Found { key, place }| Found { key: Arc::new(key), place }).collect()
 }
