@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::key::KeyId;
-use crate::primitives;
 use crate::time::Timestamp;
 
 pub use crate::column_spec::{Cell, ColumnFinding, ColumnSpec, ContextTemplate};
@@ -218,7 +218,7 @@ impl RowKey {
     #[must_use]
     pub fn to_text(&self) -> String {
         let cells = self.0.iter().map(|cell| match cell {
-            Cell::Blob(bytes) => format!("b{}", primitives::hex(bytes)),
+            Cell::Blob(bytes) => format!("b{}", hex::encode(bytes)),
             Cell::Integer(number) => format!("i{number}"),
             Cell::Null => "n".to_owned(),
             Cell::Real(number) => format!("r{:016x}", number.to_bits()),
@@ -236,7 +236,10 @@ impl RowKey {
             let rest = text.get(1..)?;
             Some(match text.get(..1)? {
                 "b" => {
-                    let pairs = (0..rest.len()).step_by(2).map(|at| u8::from_str_radix(rest.get(at..at + 2)?, 16).ok());
+                    let pairs = rest.as_bytes().chunks(2).map(|pair| match *pair {
+                        [high, low] => hex::byte(high, low),
+                        _ => None,
+                    });
                     Cell::Blob(pairs.collect::<Option<_>>()?)
                 }
                 "i" => Cell::Integer(rest.parse().ok()?),
@@ -257,7 +260,7 @@ impl core::fmt::Display for RowKey {
                 f.write_str(", ")?;
             }
             match cell {
-                Cell::Blob(bytes) => write!(f, "x'{}'", primitives::hex(bytes))?,
+                Cell::Blob(bytes) => write!(f, "x'{}'", hex::encode(bytes))?,
                 Cell::Integer(number) => write!(f, "{number}")?,
                 Cell::Null => f.write_str("null")?,
                 Cell::Real(number) => write!(f, "{number}")?,

@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::primitives;
 use crate::secret::SecretBytes;
 
@@ -249,7 +250,7 @@ pub(crate) fn directory_of(path: &Path) -> &Path {
 fn hidden(path: &Path, kind: &str) -> Result<PathBuf> {
     let random = primitives::random()?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    Ok(path.with_file_name(format!(".{name}.{}.{kind}", primitives::hex(random.get(..8).unwrap_or_default()))))
+    Ok(path.with_file_name(format!(".{name}.{}.{kind}", hex::encode(random.get(..8).unwrap_or_default()))))
 }
 
 /// Temporary files of interrupted runs. Under the lock nobody else can be using one.

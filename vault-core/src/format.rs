@@ -5,9 +5,9 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::error::{Error, Result};
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-use crate::key::KeyId;
 use crate::key::Trim;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use crate::token;
 
 /// A format of stored values: this project's own, or one that an application invented.
 ///
@@ -179,9 +179,8 @@ impl Format {
                         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
                         digits > 0 && rest.get(digits) == Some(&b'.')
                     };
-                    let kid = value.get(4..21).and_then(|kid| core::str::from_utf8(kid).ok());
                     [b"vs", b"vk"].iter().any(|head| value.strip_prefix(*head).is_some_and(version))
-                        || kid.is_some_and(|kid| KeyId::parse(kid).is_ok()) && !differs(21, b'.')
+                        || token::kid_of(value).is_some() && !differs(token::PREFIX - 1, b'.')
                 }
             }
     }

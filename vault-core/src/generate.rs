@@ -5,6 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::primitives;
 use crate::secret::SecretBytes;
 
@@ -42,7 +43,7 @@ impl Generate {
         let text = match self {
             Self::Hex(_) => {
                 let mut text = Zeroizing::new(Vec::with_capacity(2 * bytes.len()));
-                text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+                text.extend(bytes.iter().flat_map(|byte| [hex::digit(byte >> 4), hex::digit(byte & 15)]));
                 return Ok(SecretBytes::from(text));
             }
             Self::Base64(_) => encoded(&STANDARD, &bytes),
@@ -103,10 +104,6 @@ fn encoded(engine: &impl Engine, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     // The buffer has exactly the length that is written.
     let _ = engine.encode_slice(bytes, &mut text);
     text
-}
-
-fn digit(value: u8) -> u8 {
-    if value < 10 { b'0' + value } else { b'a' + value - 10 }
 }
 
 const ALPHABET: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";

@@ -67,6 +67,7 @@ mod format;
 mod generate;
 #[cfg(feature = "vault")]
 mod glob;
+mod hex;
 mod key;
 mod keyring;
 #[cfg(feature = "formats")]

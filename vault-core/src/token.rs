@@ -26,6 +26,18 @@ pub(crate) const HEADER: usize = 6;
 /// Header and commitment.
 pub(crate) const PREAMBLE: usize = HEADER + 32;
 
+/// How many characters of a token or wrapped key tell its kind and its key: `vs1.`, the key id, a dot.
+pub(crate) const PREFIX: usize = 22;
+/// Where the key id is in it.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+const KID: core::ops::Range<usize> = 4..21;
+/// The same for SQL, which counts from 1: where the key id begins, and its length.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) const KID_IN_SQL: &str = "5, 17";
+/// What tokens and wrapped keys begin with.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) const MAGICS: [&str; 2] = ["vs1.", "vk1."];
+
 const MAGIC: &str = "vs1";
 const WRAPPED_MAGIC: &str = "vk1";
 const WRAPPED_KEY_LENGTH: usize = 161;
@@ -293,10 +305,24 @@ impl core::fmt::Debug for WrappedKey {
     }
 }
 
+/// The key that a value names, if it begins as a token or wrapped key does.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn kid_of(value: &[u8]) -> Option<KeyId> {
+    KeyId::from_bytes(value.get(KID)?)
+}
+
+impl KeyId {
+    /// What the tokens and wrapped keys under this key begin with.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn prefixes(&self) -> [String; 2] {
+        MAGICS.map(|magic| format!("{magic}{self}."))
+    }
+}
+
 /// The parts of a text whose segments have the right lengths, alphabets and encodings. Of any other, the
 /// long way says what is wrong with it.
 fn usual(text: &str) -> Option<(KeyId, [u8; 48], Vec<u8>)> {
-    let (head, rest) = text.as_bytes().split_at_checked(22)?;
+    let (head, rest) = text.as_bytes().split_at_checked(PREFIX)?;
     let (wrap, body) = rest.split_at_checked(64)?;
     let kid = KeyId::from_bytes(head.strip_prefix(b"vs1.")?.strip_suffix(b".")?)?;
     let body = body.strip_prefix(b".")?;
@@ -343,7 +369,7 @@ fn encode(magic: &str, kid: KeyId, wrapped: &[u8; 48], body: &[u8]) -> String {
         text.extend_from_slice(part);
     }
     text.resize(length, b'.');
-    let (_, segments) = text.split_at_mut(22);
+    let (_, segments) = text.split_at_mut(PREFIX);
     let (wrap, rest) = segments.split_at_mut(64);
     let encoded = BASE64.with(|engine| {
         engine.encode_slice(wrapped, wrap).and(engine.encode_slice(body, rest.get_mut(1..).unwrap_or_default()))

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, Engine};
 use zeroize::Zeroizing;
 
+use crate::hex;
 use crate::key::{KeyFormat, decode, published};
 use crate::manifest::{SecretKind, SecretSpec};
 
@@ -84,8 +85,8 @@ fn unescape(text: &str) -> Zeroizing<Vec<u8>> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes();
     while let Some((first, behind)) = rest.split_first() {
-        let digits = behind.get(..2).and_then(|two| core::str::from_utf8(two).ok());
-        match digits.and_then(|two| u8::from_str_radix(two, 16).ok()).filter(|_| *first == b'%') {
+        let digits = behind.first_chunk().filter(|_| *first == b'%');
+        match digits.and_then(|[high, low]| hex::byte(*high, *low)) {
             Some(byte) => {
                 bytes.push(byte);
                 rest = behind.get(2..).unwrap_or_default();

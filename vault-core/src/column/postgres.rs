@@ -16,6 +16,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::database::postgres::{Client, Patience, PostgresDatabase, failed, get, query};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::key::KeyId;
 use crate::primitives;
 
@@ -52,7 +53,7 @@ impl PostgresColumn {
     pub fn new(database: PostgresDatabase, spec: ColumnSpec) -> Result<Self> {
         let (table, sql) = look(&database, &spec)?;
         let among = if table.partitioned { AMONG } else { 0 };
-        let worker = primitives::hex(primitives::random()?.get(..8).unwrap_or_default());
+        let worker = hex::encode(primitives::random()?.get(..8).unwrap_or_default());
         Ok(Self { database, spec, table, sql, worker, most: usize::MAX, among, replicas: Replicas::default() })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::hex;
 use crate::secret::SecretBytes;
 
 /// Where a PostgreSQL database is, and how it is spoken to.
@@ -298,9 +299,8 @@ fn decoded(text: &str) -> Result<String, &'static str> {
             bytes.push(byte);
             continue;
         }
-        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(WRONG) };
-        bytes.push(u8::try_from(high * 16 + low).map_err(|_| WRONG)?);
+        let (Some(high), Some(low)) = (rest.next(), rest.next()) else { return Err(WRONG) };
+        bytes.push(hex::byte(high, low).ok_or(WRONG)?);
     }
     String::from_utf8(bytes).map_err(|_| WRONG)
 }

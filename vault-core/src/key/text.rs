@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::hex;
 use crate::primitives;
 
 use super::flaw::{KeyTextError, MAX_KEY_TEXT, Weakness};
@@ -67,7 +68,7 @@ pub(crate) fn decode(content: &[u8], out: &mut [u8; 32]) -> Result<KeyFormat, Ke
     }
     if text.len() == 64 && text.iter().all(u8::is_ascii_hexdigit) {
         for (byte, pair) in out.iter_mut().zip(text.chunks_exact(2)) {
-            *byte = pair.iter().fold(0, |byte, digit| byte << 4 | hex_digit(*digit));
+            *byte = pair.iter().fold(0, |byte, digit| byte << 4 | hex::value(*digit).unwrap_or_default());
         }
         return Ok(KeyFormat::Hex);
     }
@@ -122,17 +123,8 @@ fn decode_base64(text: &[u8], out: &mut [u8; 32]) -> Result<KeyFormat, KeyTextEr
     }
 }
 
-fn hex_digit(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        b'a'..=b'f' => digit - b'a' + 10,
-        b'A'..=b'F' => digit - b'A' + 10,
-        _ => 0,
-    }
-}
-
 pub(crate) fn flaw(bytes: &[u8; 32], text: &[u8]) -> Option<KeyTextError> {
-    if published(text) || PUBLISHED_BYTES.contains(&primitives::hex(&primitives::sha256(bytes)).as_str()) {
+    if published(text) || PUBLISHED_BYTES.contains(&hex::encode(&primitives::sha256(bytes)).as_str()) {
         return Some(KeyTextError::Published);
     }
     weakness(bytes).map(KeyTextError::Weak)
@@ -164,7 +156,7 @@ fn weakness(bytes: &[u8; 32]) -> Option<Weakness> {
 }
 
 pub(crate) fn published(text: &[u8]) -> bool {
-    PUBLISHED_TEXTS.contains(&primitives::hex(&primitives::sha256(text)).as_str())
+    PUBLISHED_TEXTS.contains(&hex::encode(&primitives::sha256(text)).as_str())
 }
 
 /// SHA-256 of key bytes that are public: the key of the Fernet specification and a test key in

@@ -4,6 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::format;
+use crate::hex;
 use crate::primitives::{self, EvpKey, Key32, TAG};
 use crate::secret::SecretBytes;
 
@@ -37,7 +38,7 @@ pub(super) fn seal<const N: usize>(key: &Key32, nonces: &Nonces, plaintext: &[u8
     let mut data = Zeroizing::new(plaintext.to_vec());
     let tag = primitives::gcm_seal_with_nonce(key, &nonce, &mut data)
         .ok_or(Error::CannotSeal { why: "the cipher refused its input" })?;
-    Ok([&nonce[..], &tag, &data].map(primitives::hex).join(":"))
+    Ok([&nonce[..], &tag, &data].map(hex::encode).join(":"))
 }
 
 /// Without a MAC: valid padding and printable text are all there is to check.
@@ -57,6 +58,6 @@ fn is_printable(bytes: &[u8]) -> bool {
 
 /// The bytes of hex digits; the caller has checked that they are.
 fn from_hex(digits: &[u8]) -> Vec<u8> {
-    let value = |digit: &u8| char::from(*digit).to_digit(16).and_then(|v| u8::try_from(v).ok()).unwrap_or_default();
-    digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | value(digit))).collect()
+    let pairs = digits.chunks_exact(2);
+    pairs.map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | hex::value(*digit).unwrap_or_default())).collect()
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::*;
 use crate::Trim;
-use crate::primitives::{self, hex};
+use crate::hex;
+use crate::primitives;
 
 fn vectors(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/vectors/apps").join(name);
@@ -33,14 +34,19 @@ fn key(text: &str) -> LegacyKey {
 fn user_keys_are_those_of_flowfile() {
     for case in cases(&vectors("flowfile.json")["derive_user_key"], 20) {
         let derived = flowfile::user_key(text(&case["master_key"]), case["user_id"].as_u64().unwrap());
-        assert_eq!(hex(&*derived), case["derived_hex"], "user {}", case["user_id"]);
+        assert_eq!(hex::encode(&*derived), case["derived_hex"], "user {}", case["user_id"]);
     }
 }
 
 #[test]
 fn column_keys_are_those_of_the_face_api() {
     for case in cases(&vectors("face.json")["derived_keys"], 6) {
-        assert_eq!(hex(&*face::key(text(&case["db_encryption_key"]))), case["derived_hex"], "{}", case["key_case"]);
+        assert_eq!(
+            hex::encode(&*face::key(text(&case["db_encryption_key"]))),
+            case["derived_hex"],
+            "{}",
+            case["key_case"]
+        );
     }
 }
 
@@ -48,11 +54,21 @@ fn column_keys_are_those_of_the_face_api() {
 fn token_keys_are_those_of_social_publisher() {
     let file = vectors("social-publisher.json");
     for case in cases(&file["derived_keys"], 6) {
-        assert_eq!(hex(&*social::key(text(&case["encryption_key"]))), case["scrypt_hex"], "{}", case["key_case"]);
+        assert_eq!(
+            hex::encode(&*social::key(text(&case["encryption_key"]))),
+            case["scrypt_hex"],
+            "{}",
+            case["key_case"]
+        );
     }
     for case in cases(&file["legacy_cbc"], 16) {
         let expected = [&case["evp_key_hex"], &case["evp_iv_hex"]].map(|hex| hex.as_str().unwrap()).concat();
-        assert_eq!(hex(social::legacy_key(text(&case["encryption_key"])).bytes()), expected, "{}", case["key_case"]);
+        assert_eq!(
+            hex::encode(social::legacy_key(text(&case["encryption_key"])).bytes()),
+            expected,
+            "{}",
+            case["key_case"]
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Kind, Place, Result};
 use crate::file;
+use crate::hex;
 use crate::manifest::{Piece, Preset, SecretKind, pieces};
 use crate::name::SecretName;
 use crate::secret::SecretBytes;
@@ -121,7 +122,7 @@ fn percent_encoded(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     let length = bytes.iter().map(|b| if unreserved(*b) { 1 } else { 3 }).sum();
     let mut encoded = Zeroizing::new(Vec::with_capacity(length));
-    let digit = |value: u8| if value < 10 { b'0' + value } else { b'A' + value - 10 };
+    let digit = |value: u8| hex::digit(value).to_ascii_uppercase();
     for b in bytes {
         if unreserved(*b) {
             encoded.push(*b);

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::key::KeyId;
 use crate::keyring::Retired;
+use crate::token;
 
 use super::Target;
 use super::batch::MAX_LISTED;
@@ -184,7 +185,7 @@ impl Target {
         let converter = Converter::new(&spec, &self.keys, &job);
         if !open_all {
             for (prefix, rows) in &survey.tokens {
-                let kid = prefix.get(4..21).and_then(|kid| KeyId::parse(kid).ok());
+                let kid = token::kid_of(prefix.as_bytes());
                 *count.by.entry(Recognised { format: Format::Vs1, kid }).or_default() += rows;
             }
         }
@@ -236,5 +237,5 @@ impl ColumnCount {
 
 fn is_token(row: &Row) -> bool {
     let value = row.value.as_bytes();
-    value.starts_with(b"vs1.") || value.starts_with(b"vk1.")
+    token::MAGICS.iter().any(|magic| value.starts_with(magic.as_bytes()))
 }

@@ -14,7 +14,7 @@ impl Target {
     pub(super) fn selection(&self, job: &Job) -> Selection {
         match (job, self.column.spec().writes) {
             (Job::Rotate | Job::RotateDeep, Format::Vs1) => {
-                Selection::Prefixes(self.stale_keys().iter().flat_map(prefixes).collect())
+                Selection::Prefixes(self.stale_keys().iter().flat_map(KeyId::prefixes).collect())
             }
             _ => Selection::All,
         }
@@ -27,7 +27,7 @@ impl Target {
         match job {
             Job::Rotate if spec.writes == Format::Vs1 => {
                 let current = Converter::new(spec, &self.keys, job).target()?;
-                Ok(Selection::Except(prefixes(&current).into()))
+                Ok(Selection::Except(current.prefixes().into()))
             }
             _ => Ok(Selection::All),
         }
@@ -47,9 +47,4 @@ impl Target {
         let keys = self.keys.sealer.iter().flat_map(|sealer| sealer.keyring().keys());
         keys.filter(|key| wanted(key.state)).map(|key| key.kid).collect()
     }
-}
-
-/// What the values of a column under `kid` begin with.
-fn prefixes(kid: &KeyId) -> [String; 2] {
-    [format!("vs1.{kid}."), format!("vk1.{kid}.")]
 }

@@ -12,7 +12,7 @@ use crate::column::{
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 use crate::name::SecretName;
-use crate::token::{HARD_LIMIT, Token};
+use crate::token::{HARD_LIMIT, Token, kid_of};
 
 use super::{Entry, EntryKey, EntryName, NAME, Replacement, Store};
 
@@ -82,7 +82,7 @@ impl Column for StoreColumn {
     fn survey(&mut self) -> Result<Survey> {
         let mut survey = Survey::default();
         self.each(|entry| {
-            let prefix = format!("vs1.{}.", entry.token.kid());
+            let [prefix, _] = entry.token.kid().prefixes();
             match survey.tokens.iter_mut().find(|(known, _)| *known == prefix) {
                 Some((_, count)) => *count += 1,
                 None => survey.tokens.push((prefix, 1)),
@@ -101,8 +101,7 @@ impl Column for StoreColumn {
             after = Some(last.key.clone());
             let wanted = |entry: &Entry| {
                 let kid = entry.token.kid();
-                let one_of =
-                    |prefixes: &[String]| prefixes.iter().any(|prefix| prefix.get(4..21) == Some(kid.as_str()));
+                let one_of = |prefixes: &[String]| prefixes.iter().any(|prefix| kid_of(prefix.as_bytes()) == Some(kid));
                 match page.select {
                     Selection::All => true,
                     Selection::Except(prefixes) => !one_of(prefixes),

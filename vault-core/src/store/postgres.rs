@@ -7,12 +7,13 @@ use crate::column_spec::ColumnFinding;
 use crate::database::PostgresUrl;
 use crate::database::postgres::{Client, Patience, SharedConnection, batch, execute, get, query};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::key::{KeyId, MasterKey};
 use crate::keyring::Keyring;
 use crate::name::{SecretName, Version};
 use crate::primitives;
 use crate::time::Timestamp;
-use crate::token::{HARD_LIMIT, Token};
+use crate::token::{HARD_LIMIT, KID_IN_SQL, Token};
 
 use super::{DEFAULT_KEEP, Entry, EntryKey, EntryName, Guard, NewEntry, Replacement, Store};
 
@@ -157,7 +158,7 @@ impl Store for PostgresStore {
                 "INSERT INTO vault_core.store VALUES ($1, $2, 0, $3)",
                 &[
                     (&FORMAT, Type::TEXT),
-                    (&primitives::hex(id.get(..16).unwrap_or_default()), Type::TEXT),
+                    (&hex::encode(id.get(..16).unwrap_or_default()), Type::TEXT),
                     (&signed(self.guard.keyring.generation()), Type::INT8),
                 ],
             )
@@ -174,7 +175,7 @@ impl Store for PostgresStore {
             let rows = query(
                 client,
                 &self.action(),
-                "SELECT substr(token, 5, 17), count(*) FROM vault_core.store_secret GROUP BY 1",
+                &format!("SELECT substr(token, {KID_IN_SQL}), count(*) FROM vault_core.store_secret GROUP BY 1"),
                 &[],
             )?;
             rows.iter().map(|row| Ok((KeyId::parse(get(row, 0)?)?, number(row, 1)?))).collect::<Result<_>>()

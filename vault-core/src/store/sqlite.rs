@@ -12,12 +12,13 @@ use crate::database::Access;
 use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};
 use crate::file;
+use crate::hex;
 use crate::key::{KeyId, MasterKey};
 use crate::keyring::Keyring;
 use crate::name::{SecretName, Version};
 use crate::primitives;
 use crate::time::Timestamp;
-use crate::token::{HARD_LIMIT, Token};
+use crate::token::{HARD_LIMIT, KID_IN_SQL, Token};
 
 use super::{DEFAULT_KEEP, Entry, EntryKey, EntryName, Guard, NewEntry, Replacement, Store};
 
@@ -226,7 +227,7 @@ impl Store for SqliteStore {
         transaction
             .execute(
                 "INSERT INTO vault_store VALUES (?1, ?2, 0, ?3)",
-                params![FORMAT, primitives::hex(id.get(..16).unwrap_or_default()), generation],
+                params![FORMAT, hex::encode(id.get(..16).unwrap_or_default()), generation],
             )
             .map_err(fail)?;
         transaction.commit().map_err(fail)?;
@@ -245,8 +246,8 @@ impl Store for SqliteStore {
             return Err(self.guard.unreachable("the database is damaged (integrity_check); restore it from a backup"));
         }
         let under = self.reading(|connection| {
-            let mut statement =
-                connection.prepare("SELECT substr(token, 5, 17), count(*) FROM vault_store_secret GROUP BY 1")?;
+            let mut statement = connection
+                .prepare(&format!("SELECT substr(token, {KID_IN_SQL}), count(*) FROM vault_store_secret GROUP BY 1"))?;
             let under = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
             under.collect::<rusqlite::Result<Vec<_>>>()
         })?;

@@ -3,6 +3,7 @@
 use rustix::system::uname;
 
 use crate::error::{Error, Place, Result};
+use crate::hex;
 use crate::primitives;
 use crate::registry::Heartbeat;
 
@@ -58,7 +59,7 @@ pub(super) struct Node {
 impl Node {
     pub(super) fn new(process: Option<String>) -> Result<Self> {
         let random = primitives::random()?;
-        Ok(Self { process, vault: primitives::hex(random.get(..8).unwrap_or_default()) })
+        Ok(Self { process, vault: hex::encode(random.get(..8).unwrap_or_default()) })
     }
 
     /// The name of the process, asked for anew because a fork is one of its own, and of the vault.

@@ -6,6 +6,7 @@ use tokio_postgres::types::Type;
 use crate::column::ColumnSpec;
 use crate::database::postgres::{Client, batch, failed, get, literal, query, quoted};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::key::KeyId;
 use crate::primitives;
 
@@ -26,7 +27,7 @@ pub(super) fn obstacle(client: &mut Client, spec: &ColumnSpec, sql: &Sql, kids: 
 
 /// Values under `kids`, by the index on what values begin with where there is one.
 pub(super) fn count(client: &mut Client, spec: &ColumnSpec, sql: &Sql, kids: &[KeyId]) -> Result<u64> {
-    let prefixes: Vec<String> = kids.iter().flat_map(prefixes).collect();
+    let prefixes: Vec<String> = kids.iter().flat_map(KeyId::prefixes).collect();
     let prefixes = sql.prefixes(&prefixes);
     let statement = format!("SELECT count(*) FROM {} WHERE {} OPERATOR(pg_catalog.=) ANY ($1)", sql.path, sql.prefix);
     let rows = query(client, &action("look for stale values of", spec), &statement, &[prefixes.parameter()])?;
@@ -49,7 +50,7 @@ pub(super) fn put_up(client: &mut Client, spec: &ColumnSpec, table: &Table, sql:
     if kids.is_empty() {
         return Ok(());
     }
-    let prefixes: Vec<_> = kids.iter().flat_map(prefixes).map(|prefix| literal(&prefix)).collect();
+    let prefixes: Vec<_> = kids.iter().flat_map(KeyId::prefixes).map(|prefix| literal(&prefix)).collect();
     // Not validated: no row is read while the table is locked. Verification validates it.
     let statement = format!(
         "ALTER TABLE {} ADD CONSTRAINT {} CHECK ({} OPERATOR(pg_catalog.<>) ALL (ARRAY[{}])) NOT VALID",
@@ -104,15 +105,11 @@ fn definition(client: &mut Client, spec: &ColumnSpec, table: &Table) -> Result<O
     rows.first().map(|row| Ok((get(row, 0)?, get(row, 1)?))).transpose()
 }
 
-fn prefixes(kid: &KeyId) -> [String; 2] {
-    [format!("vs1.{kid}."), format!("vk1.{kid}.")]
-}
-
 /// The constraint's name: one for each place of a table that holds values.
 fn name(spec: &ColumnSpec) -> String {
     let place = format!("{}\0{}", spec.value, spec.member.as_deref().unwrap_or_default());
     let hash = primitives::sha256(place.as_bytes());
-    format!("vault_core_fence_{}", primitives::hex(hash.get(..8).unwrap_or_default()))
+    format!("vault_core_fence_{}", hex::encode(hash.get(..8).unwrap_or_default()))
 }
 
 fn action(what: &str, spec: &ColumnSpec) -> String {

@@ -7,6 +7,7 @@ use tokio_postgres::types::Type;
 use crate::column::{ColumnSpec, Progress, RowChange, RowKey, Run, Written};
 use crate::database::postgres::{Client, batch, execute, failed, get, query};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::primitives;
 use crate::time::Timestamp;
 
@@ -105,7 +106,7 @@ pub(super) fn open(client: &mut Client, spec: &ColumnSpec, new: &Run, worker: &s
         }
         None => {
             let id = primitives::random()?;
-            let run = Run { id: primitives::hex(id.get(..8).unwrap_or_default()), ..new.clone() };
+            let run = Run { id: hex::encode(id.get(..8).unwrap_or_default()), ..new.clone() };
             execute(
                 client,
                 ACTION,

@@ -6,6 +6,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::column::{Cell, ColumnSpec, Page, RowKey, Selection};
 use crate::database::postgres::{Parameter, get, literal, quoted};
 use crate::error::Result;
+use crate::token::{MAGICS, PREFIX};
 
 use super::table::{CellKind, Kind, Table};
 
@@ -311,9 +312,10 @@ impl Sql {
     /// Counts values by what they begin with.
     pub(super) fn survey(&self) -> String {
         let Self { path, value, prefix_text, .. } = self;
+        let magics = MAGICS.map(|magic| format!("'{magic}'")).join(", ");
         format!(
             "SELECT CASE WHEN {value} IS NULL OR pg_catalog.octet_length({value}) = 0 THEN 'empty'
-                         WHEN pg_catalog.left({prefix_text}, 4) NOT IN ('vs1.', 'vk1.') THEN 'other'
+                         WHEN pg_catalog.left({prefix_text}, 4) NOT IN ({magics}) THEN 'other'
                          WHEN {prefix_text} ~ '^v[sk]1[.][a-z][a-z2-7]{{16}}[.]$' THEN {prefix_text}
                          ELSE pg_catalog.left({prefix_text}, 4) END AS vault_kind, count(*)
              FROM {path} GROUP BY 1 ORDER BY 1"
@@ -417,12 +419,12 @@ fn prefix_of(table: &Table, value: &str) -> (String, String) {
     let exact = if table.loose { " COLLATE \"C\"" } else { "" };
     match table.value {
         Kind::Bytes => {
-            let prefix = format!("pg_catalog.substr({value}, 1, 22)");
+            let prefix = format!("pg_catalog.substr({value}, 1, {PREFIX})");
             let text = format!("pg_catalog.encode({prefix}, 'escape')");
             (prefix, text)
         }
         Kind::Member | Kind::Text => {
-            let prefix = format!("pg_catalog.left({value}{exact}, 22)");
+            let prefix = format!("pg_catalog.left({value}{exact}, {PREFIX})");
             (prefix.clone(), prefix)
         }
     }

@@ -5,8 +5,10 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::column::ColumnSpec;
 use crate::database::sqlite::{failed, quoted};
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::key::KeyId;
 use crate::primitives;
+use crate::token::KID_IN_SQL;
 
 use super::sql::{FENCE_NAMES, Sql, UNREADABLE_SQL, prefix_of, value_of};
 
@@ -51,7 +53,7 @@ pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids
             format!(" WHEN '{kid}' THEN RAISE(ABORT, 'vault: key {kid} is being retired and takes no new values; load the current keyring')")
         })
         .collect();
-    let raise = format!("SELECT CASE substr({prefix}, 5, 17){raise} END");
+    let raise = format!("SELECT CASE substr({prefix}, {KID_IN_SQL}){raise} END");
     let [insert, update] = names(spec).map(|name| quoted(&name));
     let table = quoted(&spec.table);
     connection
@@ -64,7 +66,7 @@ pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids
 
 /// What values under `kids` begin with, as a list of texts.
 fn prefixes(kids: &[KeyId]) -> String {
-    let prefixes: Vec<_> = kids.iter().flat_map(|kid| [format!("'vs1.{kid}.'"), format!("'vk1.{kid}.'")]).collect();
+    let prefixes: Vec<_> = kids.iter().flat_map(KeyId::prefixes).map(|prefix| format!("'{prefix}'")).collect();
     prefixes.join(", ")
 }
 
@@ -117,6 +119,6 @@ fn names(spec: &ColumnSpec) -> [String; 2] {
         spec.member.as_deref().unwrap_or_default()
     );
     let hash = primitives::sha256(place.as_bytes());
-    let id = primitives::hex(hash.get(..8).unwrap_or_default());
+    let id = hex::encode(hash.get(..8).unwrap_or_default());
     [format!("{FENCE_NAMES}{id}_insert"), format!("{FENCE_NAMES}{id}_update")]
 }

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, params
 use crate::column::{ColumnSpec, Progress, RowChange, RowKey, Run, Written};
 use crate::database::sqlite::failed;
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::primitives;
 use crate::time::Timestamp;
 
@@ -66,7 +67,7 @@ pub(super) fn open(connection: &Connection, spec: &ColumnSpec, new: &Run) -> Res
         return Ok(run);
     }
     let id = primitives::random()?;
-    let run = Run { id: primitives::hex(id.get(..8).unwrap_or_default()), ..new.clone() };
+    let run = Run { id: hex::encode(id.get(..8).unwrap_or_default()), ..new.clone() };
     connection
         .execute(
             "INSERT INTO main.vault_core_rotation VALUES (?1, ?2, ?3, ?4, ?5, NULL, 0, 0, ?6, ?6)",

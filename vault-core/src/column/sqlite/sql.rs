@@ -4,6 +4,7 @@ use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 
 use crate::column::{Cell, ColumnSpec, Page, Selection};
 use crate::database::sqlite::{literal, quoted};
+use crate::token::{MAGICS, PREFIX};
 
 use super::table::Table;
 
@@ -124,10 +125,11 @@ impl Sql {
     /// Counts values by what they begin with.
     pub(super) fn survey(&self) -> String {
         let Self { table, value, prefix, .. } = self;
+        let magics = MAGICS.map(|magic| format!("'{magic}'")).join(", ");
         format!(
             "SELECT CASE WHEN {value} IS NULL OR octet_length({value}) = 0 THEN 'empty'
                          WHEN {prefix} GLOB '{TOKEN}' THEN {prefix}
-                         WHEN substr({prefix}, 1, 4) IN ('vs1.', 'vk1.') THEN substr({prefix}, 1, 4)
+                         WHEN substr({prefix}, 1, 4) IN ({magics}) THEN substr({prefix}, 1, 4)
                          ELSE 'other' END, count(*)
              FROM {table} GROUP BY 1 ORDER BY 1",
             TOKEN = format_args!("v[sk]1.[a-z]{}.", "[a-z2-7]".repeat(16)),
@@ -156,7 +158,7 @@ pub(super) fn value_of(spec: &ColumnSpec, column: &str) -> String {
 
 /// The first 22 characters of a value, also of a blob.
 pub(super) fn prefix_of(value: &str) -> String {
-    format!("CAST(substr({value}, 1, 22) AS TEXT)")
+    format!("CAST(substr({value}, 1, {PREFIX}) AS TEXT)")
 }
 
 /// A value as a cell. What cannot be a sealed value becomes [`UNREADABLE`].

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::key::KeyId;
 use crate::keyring::retired::Retired;
 use crate::keyring::{Material, refused};
@@ -46,7 +47,7 @@ impl KeyringState {
         let now = Timestamp::now();
         let record = KeyRecord { created: Some(now), promoted: Some(now), ..KeyRecord::new(KeyState::Primary) };
         Ok(Self {
-            keyring_id: primitives::hex(id.get(..16).unwrap_or_default()),
+            keyring_id: hex::encode(id.get(..16).unwrap_or_default()),
             kind,
             generation: 0,
             updated: now,

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::Place;
+use crate::hex;
 use crate::key::MasterKey;
 use crate::keyring::retired::Retired;
 
@@ -104,7 +105,7 @@ fn canonical_bytes_and_macs_are_the_known_ones() {
     for case in cases {
         let text = case["toml"].as_str().unwrap();
         let state = KeyringState::parse(text, self::path()).unwrap();
-        assert_eq!(primitives::hex(&state.canonical()), case["canonical"]);
+        assert_eq!(hex::encode(&state.canonical()), case["canonical"]);
         let keys = case["keys"].as_object().unwrap();
         assert!(!keys.is_empty());
         for (kid, key) in keys {

@@ -11,6 +11,7 @@ use toml::Spanned;
 use toml::value::Datetime;
 
 use crate::error::{Error, Result};
+use crate::hex;
 use crate::key::{KeyId, MasterKey};
 use crate::name::SecretName;
 use crate::primitives::{self, MacKey, field};
@@ -44,7 +45,7 @@ impl Document {
     pub(super) fn empty(mac_kid: KeyId, keyring_generation: u64) -> Result<Self> {
         let id = primitives::random()?;
         Ok(Self {
-            store_id: primitives::hex(id.get(..16).unwrap_or_default()),
+            store_id: hex::encode(id.get(..16).unwrap_or_default()),
             generation: 0,
             keyring_generation,
             mac_kid,
