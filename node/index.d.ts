@@ -347,6 +347,7 @@ export class Secret {
     | 'declared'
     | 'default'
     | 'environment-file'
+    | 'keyring'
     | 'mount'
     | 'named'
     | 'os-keyring'

@@ -29,7 +29,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn start() -> Self {
+    /// Another server, which ends with this value.
+    pub(crate) fn start() -> Self {
         let directory = tempfile::Builder::new().prefix("pg").tempdir().unwrap().keep();
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
         give_away(&directory);

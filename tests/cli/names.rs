@@ -289,3 +289,93 @@ fn a_question_says_which_configuration_it_is_about() {
     assert!(told.find(&about).unwrap() < told.find("value of A").unwrap(), "{told}");
     assert_eq!(directory.vault("get A").ok(), "a value");
 }
+
+#[test]
+fn a_closed_standard_output_is_no_success() {
+    let directory = home(STORE);
+    directory.vault_with("set A", b"a value").ok();
+    let closed = |line: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("printf x | \"$vault\" {line} >&-")]).env("vault", crate::binary());
+        finish(shell.current_dir(directory.home.path()), b"")
+    };
+    for line in ["get A", "export --format json", "seal --key-file keys/vault_kek_1 --no-context", "list"] {
+        let told = closed(line).fails(18);
+        assert!(told.contains("standard output is closed"), "{line}: {told}");
+    }
+    // What is done besides is done.
+    closed("set B").ok();
+    assert_eq!(directory.vault("get B").ok(), "x");
+    closed("export --format json --out all.json").ok();
+    let mut null = Command::new("sh");
+    null.args(["-c", "\"$vault\" get A >/dev/null"]).env("vault", crate::binary());
+    finish(null.current_dir(directory.home.path()), b"").ok();
+}
+
+/// An application that is handed its key gets the one in force.
+#[test]
+fn the_key_of_a_keyring_is_a_secret_and_follows_a_promotion() {
+    let directory = Directory::new();
+    directory.write(
+        "vault.toml",
+        "version = 1\n[vault]\nnodes = 1\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"main.keyring.toml\"\n\
+         [keyring.app]\nkind = \"text\"\nsources = [\"file:text_*\"]\nstate = \"app.keyring.toml\"\n\
+         [secrets.APP_KEY]\nkey_of = \"app\"\n[secrets.MAIN_KEY]\nkey_of = \"main\"\n\
+         [secrets.CONFIG]\ncomposed = \"key={APP_KEY}\"\n",
+    );
+    directory.vault("key generate --out kek_1").ok();
+    directory.vault("key generate --out text_1").ok();
+    let text = |name: &str| fs::read_to_string(directory.path(name)).unwrap().trim_end().to_owned();
+    let given = |key: &str, main: &str| {
+        assert_eq!(directory.vault("get APP_KEY").ok(), key);
+        assert_eq!(directory.vault("get CONFIG").ok(), format!("key={key}"));
+        let script = ["run", "--", "sh", "-c", "printf '%s %s' \"$APP_KEY\" \"$MAIN_KEY\""];
+        assert_eq!(finish(&mut command(directory.home.path(), &script), b"").ok(), format!("{key} {main}"));
+        let script = ["run", "--files", "--", "sh", "-c", "cat $APP_KEY_FILE"];
+        assert_eq!(finish(&mut command(directory.home.path(), &script), b"").ok(), key);
+        let explained = directory.vault("get APP_KEY --explain").ok();
+        assert!(explained.contains("keyring app, primary key"), "{explained}");
+    };
+    given(&text("text_1"), &text("kek_1"));
+    // One that waits is not in force.
+    directory.vault("key generate --out next").ok();
+    let old = text("text_1");
+    directory.vault("key add next --keyring app --label 2").ok();
+    given(&old, &text("kek_1"));
+    let told: serde_json::Value = serde_json::from_str(&directory.vault("key list --keyring app --json").ok()).unwrap();
+    let keys = told["keys"].as_array().unwrap();
+    let waiting = keys.iter().find(|key| key["state"] == "active").unwrap();
+    directory.vault(&format!("key promote {} --keyring app --yes", waiting["kid"].as_str().unwrap())).ok();
+    let new = fs::read_to_string(waiting["place"].as_str().unwrap()).unwrap().trim_end().to_owned();
+    assert_ne!(new, old);
+    given(&new, &text("kek_1"));
+    assert_eq!(directory.vault("check").code, 0);
+    // Declared as the key of a keyring, it is found nowhere else, and what says otherwise is told.
+    let mut check = command(directory.home.path(), &["check"]);
+    let told = finish(check.env("APP_KEY", &old), b"");
+    assert!(told.code == 14 && told.out.contains("keyring app"), "{told:?}");
+}
+
+/// Only what opens the store is kept from it.
+#[test]
+fn the_url_of_a_column_may_be_in_the_store_and_what_opens_the_store_may_not() {
+    let directory = home(STORE);
+    let config = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    let column = "[[column]]\nname = \"c\"\ndatabase = \"secret:DATABASE_URL\"\ntable = \"t\"\nrow = [\"id\"]\nvalue = \"v\"\n\
+        reads = [\"vs1\"]\nwrites = \"vs1\"\ncontext = {}\n\
+        [secrets.DATABASE_URL]\ntype = \"url\"\ncomposed = \"postgresql://u:{DB_PASSWORD}@127.0.0.1:1/d\"\n[secrets.DB_PASSWORD]\n";
+    directory.write("vault.toml", format!("{config}\n{column}"));
+    directory.vault_with("set DB_PASSWORD", b"of the store").ok();
+    assert_eq!(directory.vault("get DATABASE_URL").ok(), "postgresql://u:of%20the%20store@127.0.0.1:1/d");
+    assert_eq!(directory.vault("get DB_PASSWORD").ok(), "of the store");
+    // Nobody answers there, which is as far as the URL leads.
+    let told = directory.vault("status");
+    assert!(format!("{}{}", told.out, told.err).contains("connect to postgresql://u@127.0.0.1:1/d"), "{told:?}");
+
+    let sources = config.replace("\"file:keys/vault_kek_*\"", "\"file:keys/vault_kek_*\", \"secret:KEK\"");
+    directory.write("vault.toml", format!("{sources}\n[secrets.KEK]\ncomposed = \"{{PART}}\"\n"));
+    for name in ["KEK", "PART"] {
+        let told = directory.vault(&format!("get {name}"));
+        assert!(told.code != 0 && told.err.contains("not in the store, which needs it to be opened"), "{told:?}");
+    }
+}

@@ -2,6 +2,7 @@
 
 mod application;
 mod batches;
+mod certificates;
 mod connection;
 mod fences;
 mod formats;

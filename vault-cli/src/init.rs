@@ -6,7 +6,9 @@ use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::json;
-use vault_core::{Config, EntryName, Error, Kind, MasterKey, Vault, append_to, create_directory, create_file};
+use vault_core::{
+    Config, EntryName, Error, Kind, MasterKey, Vault, append_to, create_directory, create_file, sqlite_path,
+};
 
 use crate::args::{Global, InitArgs};
 use crate::failure::{Failure, Outcome};
@@ -184,7 +186,7 @@ fn ignore(store: &str) -> Result<(), Error> {
     if let Some(path) = store_path(store)
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
     {
-        beside(path, if store.starts_with("sqlite:") { ["-shm", "-wal"] } else { [".bak", ".lock"] });
+        beside(path, if sqlite_path(store).is_some() { ["-shm", "-wal"] } else { [".bak", ".lock"] });
     }
     let missing: Vec<&str> =
         wanted.iter().map(String::as_str).filter(|line| !now.lines().any(|known| known == *line)).collect();

@@ -54,6 +54,9 @@ fn run(cli: &Cli, core_limit: Rlimit, output: &mut Output) -> Outcome {
     let Some(command) = &cli.command else {
         return Err(Failure::usage("no command is given").with_hint("`vault --help` lists them"));
     };
+    if only_writes(command) {
+        output.refuse_closed()?;
+    }
     match command {
         Command::Init(args) => init::run(args, global, output),
         Command::Set(args) => secret::set(args, global, output),
@@ -83,6 +86,16 @@ fn run(cli: &Cli, core_limit: Rlimit, output: &mut Output) -> Outcome {
             demo::run(args, output)?;
             Ok(0)
         }
+    }
+}
+
+/// Whether all that a command does is to write data to standard output.
+fn only_writes(command: &Command) -> bool {
+    match command {
+        Command::Get(_) | Command::List(_) | Command::Schema | Command::Seal(_) | Command::Open(_) => true,
+        Command::Inspect(_) => true,
+        Command::Export(args) => args.out.is_none(),
+        _ => false,
     }
 }
 

@@ -5,7 +5,9 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::fs::{OFlags, fcntl_getfl, fstat, stat};
 use serde_json::{Value, json};
+use vault_core::Kind;
 use vault_core::rotate::Step;
 
 use crate::failure::Failure;
@@ -29,6 +31,24 @@ impl Output {
     /// Whether `--json` was given.
     pub(crate) fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Refuses to write data where nobody gets it: to a standard output that is closed. In its place the
+    /// language's runtime has opened the null device for reading and writing.
+    pub(crate) fn refuse_closed(&self) -> Result<(), Failure> {
+        let stdout = io::stdout();
+        let both_ways = fcntl_getfl(&stdout).is_ok_and(|flags| flags.contains(OFlags::RDWR));
+        let null = fstat(&stdout).and_then(|one| Ok((one, stat("/dev/null")?)));
+        match null {
+            Ok((one, null)) if both_ways && one.st_rdev == null.st_rdev && one.st_mode == null.st_mode => {
+                Err(Failure {
+                    kind: Kind::Io,
+                    message: "standard output is closed, and nobody gets what this command writes".to_owned(),
+                    hint: None,
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A result: the object for `--json`, the text otherwise.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use crate::name::SecretName;
 
 #[cfg(feature = "vault")]
-pub use url::PostgresUrl;
+pub use url::{PostgresUrl, sqlite_path};
 
 /// Where an application's database is.
 #[cfg(feature = "vault")]

@@ -106,7 +106,7 @@ pub use database::postgres::PostgresDatabase;
 #[cfg(feature = "sqlite")]
 pub use database::sqlite::SqliteDatabase;
 #[cfg(feature = "vault")]
-pub use database::{DatabaseLocation, PostgresUrl};
+pub use database::{DatabaseLocation, PostgresUrl, sqlite_path};
 pub use error::{Error, Kind, Place, Result};
 pub use file::{append_to, create_directory, create_file};
 pub use format::Format;

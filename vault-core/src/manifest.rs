@@ -6,12 +6,12 @@ mod schema;
 mod secrets;
 mod text;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::column_spec::ColumnSpec;
-use crate::database::{DatabaseLocation, PostgresUrl};
+use crate::database::PostgresUrl;
 use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::follow::DEFAULT_FOLLOW;
@@ -26,6 +26,7 @@ use crate::toml_text;
 use reader::Reader;
 
 pub use preset::Preset;
+use secrets::parts_of;
 pub(crate) use secrets::{Piece, pieces};
 pub use secrets::{SecretKind, SecretSpec};
 
@@ -196,18 +197,23 @@ impl Manifest {
         })
     }
 
-    /// The secrets that it takes to open the store and the columns, which therefore cannot be in the
-    /// store.
-    pub(crate) fn needed_by_store(&self) -> impl Iterator<Item = &SecretName> {
-        let store = self.store.iter().filter_map(|store| match &store.location {
+    /// The secrets that it takes to open the store, which therefore cannot be in it: those that its
+    /// keyring and its URL are in, and what these are composed of.
+    pub(crate) fn needed_by_store(&self) -> BTreeSet<SecretName> {
+        let Some(store) = &self.store else { return BTreeSet::new() };
+        let url = match &store.location {
             StoreLocation::Secret(name) => Some(name),
             _ => None,
-        });
-        let columns = self.columns.iter().filter_map(|column| match &column.database {
-            DatabaseLocation::Secret(name) => Some(name),
-            _ => None,
-        });
-        self.keys_in_secrets().chain(store).chain(columns)
+        };
+        // Every keyring is loaded before the store is opened.
+        let mut waiting: Vec<SecretName> = self.keys_in_secrets().chain(url).cloned().collect();
+        let mut needed = BTreeSet::new();
+        while let Some(name) = waiting.pop() {
+            let composed = self.secrets.get(&name).and_then(|spec| spec.composed.as_deref());
+            waiting.extend(composed.and_then(|composed| parts_of(composed).ok()).unwrap_or_default());
+            needed.insert(name);
+        }
+        needed
     }
 
     /// The keyring, or which field has to name one.

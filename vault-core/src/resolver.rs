@@ -18,6 +18,7 @@ use crate::database::PostgresUrl;
 use crate::error::{Error, Kind, Place, Result};
 use crate::file;
 use crate::glob;
+use crate::key::KeyId;
 use crate::keyring::KeyringKind;
 use crate::manifest::{KeySource, KeyringSpec, Manifest, Piece, Preset, SecretKind, SecretSpec, pieces};
 use crate::name::SecretName;
@@ -48,7 +49,7 @@ pub struct Resolver {
     path: PathBuf,
     preset: Preset,
     stack: Option<String>,
-    /// The variables of the secrets that are needed before there is a store.
+    /// The secrets, by folded names, that are needed before there is a store; none where there is none.
     needed_by_store: BTreeSet<String>,
     mounts: PathBuf,
     environment: Environment,
@@ -64,7 +65,7 @@ impl Resolver {
             path: manifest.path().to_owned(),
             preset: manifest.preset(),
             stack: manifest.stack().map(str::to_owned),
-            needed_by_store: manifest.needed_by_store().map(SecretName::folded).collect(),
+            needed_by_store: manifest.needed_by_store().iter().map(SecretName::folded).collect(),
             ..Self::from_environment()
         }
     }
@@ -232,13 +233,7 @@ impl Resolver {
     /// The URL of a server that a secret holds. It is never looked for in the store.
     #[cfg(feature = "postgres")]
     pub(crate) fn postgres_url(&self, name: &SecretName) -> Result<PostgresUrl> {
-        let found = self.secret(name)?;
-        let wrong = |reason: &str| Error::Database {
-            action: format!("read the URL in secret {name}"),
-            reason: reason.to_owned(),
-        };
-        let text = core::str::from_utf8(found.value.expose_secret()).map_err(|_| wrong("it is not UTF-8 text"))?;
-        PostgresUrl::parse(text).map_err(wrong)
+        postgres_url(name, &self.secret(name)?)
     }
 
     /// The files that decide what the sources of a keyring have. Variables of a process do not change, and
@@ -426,9 +421,17 @@ fn never_asked(rules: &Rules) -> impl Iterator<Item = &'static Lookup> {
     preset::rules(Preset::Strict).order.iter().filter(move |place| !order.contains(place))
 }
 
-/// A store's location, and how it is asked for the newest version of a secret. The resolver itself
-/// has no keys.
-pub(crate) type Stored<'a> = Option<(&'a str, &'a dyn Fn(&SecretName) -> Result<Option<(SecretBytes, u64)>>)>;
+/// What a vault knows and the resolver, which has no keys, does not.
+#[derive(Clone, Copy)]
+pub(crate) struct Opened<'a> {
+    /// The store's location, and how it is asked for the newest version of a secret.
+    pub(crate) store: Option<(&'a str, AskStore<'a>)>,
+    /// Gives the text of the primary key of a keyring, with the key's id.
+    pub(crate) primary: &'a dyn Fn(&str) -> Result<(SecretBytes, KeyId)>,
+}
+
+pub(crate) type AskStore<'a> = &'a dyn Fn(&SecretName) -> Result<Option<(SecretBytes, u64)>>;
+pub(crate) type Stored<'a> = Option<Opened<'a>>;
 
 const NO_STORE: Stored<'static> = None;
 
@@ -437,6 +440,15 @@ struct Found {
     /// None for what no source has.
     place: Option<Lookup>,
     resolved: Resolved,
+}
+
+/// The URL of a server that a secret holds.
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres_url(name: &SecretName, found: &Resolved) -> Result<PostgresUrl> {
+    let wrong =
+        |reason: &str| Error::Database { action: format!("read the URL in secret {name}"), reason: reason.to_owned() };
+    let text = core::str::from_utf8(found.value.expose_secret()).map_err(|_| wrong("it is not UTF-8 text"))?;
+    PostgresUrl::parse(text).map_err(wrong)
 }
 
 fn file_variable(variable: &str) -> String {

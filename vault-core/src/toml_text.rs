@@ -63,6 +63,9 @@ fn describe(message: &str) -> String {
     match (message, first) {
         (m, Some(name)) if m.starts_with("missing field") => format!("\"{name}\" is missing"),
         (m, Some(name)) if m.starts_with("duplicate") => format!("\"{name}\" is given twice"),
+        (m, None) if m.starts_with("duplicate") => {
+            "this table or field is written a second time; put what it says into the first".to_owned()
+        }
         (m, _) if m.starts_with("invalid type") => "the value is of another type than this field has".to_owned(),
         (m, _) if m.starts_with("invalid value") => "the value is outside of what this field takes".to_owned(),
         _ => "this is not TOML".to_owned(),
@@ -106,5 +109,10 @@ mod tests {
         );
         assert_eq!(describe(&format!("unknown field `Se cret`, {known}")), "unknown field");
         assert_eq!(describe("missing field `kind`"), "\"kind\" is missing");
+        for twice in ["[vault]\na = 1\n[vault]\nb = 2\n", "[a.'B C']\n[a.'B C']\n", "b = 1\nb = 2\n"] {
+            let error = parse::<toml::Table>(Path::new("vault.toml"), twice).unwrap_err().to_string();
+            assert!(error.contains("written a second time") || error.contains("is given twice"), "{error}");
+            assert!(error.contains(if twice.starts_with("[v") { ":3:" } else { ":2:" }), "{error}");
+        }
     }
 }

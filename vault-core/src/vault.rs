@@ -8,6 +8,7 @@ mod heartbeat;
 mod legacy;
 mod loaded;
 mod look;
+mod primary;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod rotation;
 mod store;

@@ -569,7 +569,7 @@ const uint8_t *vault_resolved_value(const struct vault_resolved *secret,
 const char *vault_resolved_source(const struct vault_resolved *secret);
 
 // The stable name of such a source, terminated by NUL: "composed", "credential", "declared",
-// "default", "environment-file", "mount", "named", "os-keyring", "store" or "variable". Lives as long
+// "default", "environment-file", "keyring", "mount", "named", "os-keyring", "store" or "variable". Lives as long
 // as the object. NULL for NULL.
 const char *vault_resolved_source_kind(const struct vault_resolved *secret);
 

@@ -148,7 +148,7 @@ pub unsafe extern "C" fn vault_resolved_source(secret: *const Resolved) -> *cons
 }
 
 /// The stable name of such a source, terminated by NUL: "composed", "credential", "declared",
-/// "default", "environment-file", "mount", "named", "os-keyring", "store" or "variable". Lives as long
+/// "default", "environment-file", "keyring", "mount", "named", "os-keyring", "store" or "variable". Lives as long
 /// as the object. NULL for NULL.
 ///
 /// # Safety

@@ -3,6 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::server::{role, server};
+use crate::{command, finish};
+
 use super::Service;
 
 /// Passes over the table, and uses of the index on what values begin with.
@@ -35,4 +38,20 @@ fn nothing_stale_is_told_by_the_index_and_the_rest_by_one_pass() {
     let after = passes(&service);
     assert_eq!(after.0 - before.0, 1, "passes over the table");
     assert!(after.1 > before.1, "the index was not used");
+}
+
+/// libpq means the machine's own authorities, which `SSL_CERT_FILE` names for a process.
+#[test]
+fn the_authorities_of_the_machine_are_those_that_system_means() {
+    let service = Service::new(1);
+    service.directory.vault("init --store-only").ok();
+    role("of_the_machine", "SUPERUSER PASSWORD 'secret-1'");
+    service.connect_by(&service.database.tcp("of_the_machine:secret-1", "sslrootcert=system"));
+    let status = |roots: &str| {
+        let mut command = command(service.directory.home.path(), &["status"]);
+        finish(command.env("SSL_CERT_FILE", server().path(roots)), b"")
+    };
+    status("ca.crt").ok();
+    let told = status("other.crt");
+    assert!(told.code != 0 && format!("{}{}", told.out, told.err).contains("no trusted authority"), "{told:?}");
 }

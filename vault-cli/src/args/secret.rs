@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use vault_core::{Generate, PostgresUrl, Preset, SecretName};
+use vault_core::{Generate, PostgresUrl, Preset, SecretName, sqlite_path};
 
 use crate::transfer::Shape;
 
@@ -32,8 +32,11 @@ pub(crate) struct InitArgs {
 }
 
 fn store_url(url: &str) -> Result<String, String> {
+    if let Some(path) = sqlite_path(url) {
+        return path.map(|_| url.to_owned()).map_err(str::to_owned);
+    }
     match url.split_once(':') {
-        Some(("file" | "sqlite", path)) if !path.is_empty() => Ok(url.to_owned()),
+        Some(("file", path)) if !path.is_empty() => Ok(url.to_owned()),
         Some(("secret", name)) => SecretName::parse(name).map(|_| url.to_owned()).map_err(|error| error.to_string()),
         Some((scheme, _)) if scheme.starts_with("postgres") => {
             let at = PostgresUrl::parse(url)?;

@@ -220,8 +220,9 @@ impl PostgresDatabase {
             "; SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL extra_float_digits = 1",
         );
         // Whatever a pooled session was told by others.
-        let schema = self.url.address().schema.as_deref().map_or_else(|| "DEFAULT".to_owned(), quoted);
-        let _ = write!(text, "; SET LOCAL search_path = {schema}");
+        let schemas: Vec<_> = self.url.address().schemas.iter().map(|schema| quoted(schema)).collect();
+        let schemas = if schemas.is_empty() { "DEFAULT".to_owned() } else { schemas.join(", ") };
+        let _ = write!(text, "; SET LOCAL search_path = {schemas}");
         text
     }
 }
@@ -352,12 +353,18 @@ fn connect(url: &PostgresUrl) -> Result<Client> {
         }
         Host::Name(name) => {
             // Found here, because the driver would start a thread for it.
-            let addresses = (name.as_str(), url.port).to_socket_addrs().map_err(|error| Error::Database {
-                action: action(),
-                reason: format!("the host is not found: {}", error.kind()),
-            })?;
+            let addresses: Vec<_> = match url.ip {
+                Some(ip) => vec![ip],
+                None => {
+                    let found = (name.as_str(), url.port).to_socket_addrs().map_err(|error| Error::Database {
+                        action: action(),
+                        reason: format!("the host is not found: {}", error.kind()),
+                    })?;
+                    found.map(|address| address.ip()).collect()
+                }
+            };
             for address in addresses {
-                config.host(name).hostaddr(address.ip());
+                config.host(name).hostaddr(address);
             }
             config
                 .keepalives_idle(KEEPALIVE)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use crate::column_spec::{ColumnSpec, ContextTemplate};
-use crate::database::{DatabaseLocation, PostgresUrl};
+use crate::database::{DatabaseLocation, PostgresUrl, sqlite_path};
 use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::follow::{DEFAULT_FOLLOW, FOLLOW};
@@ -105,6 +105,15 @@ impl Reader<'_> {
             if secret.default.is_some() && is_key() {
                 return Err(self.wrong(name, "a keyring takes its key from this secret, and a key has no `default`"));
             }
+            let Some(keyring) = &secret.key_of else { continue };
+            if !manifest.keyrings.contains_key(keyring.get_ref()) {
+                return Err(self.wrong(keyring, "no [keyring] of this name is declared"));
+            }
+            if is_key() {
+                return Err(
+                    self.wrong(keyring, "a keyring takes its key from this secret, which cannot be the key of one")
+                );
+            }
         }
         Ok(())
     }
@@ -129,9 +138,9 @@ impl Reader<'_> {
 
     fn store(&self, raw: &text::Store, file: &text::File) -> Result<StoreSpec> {
         let url = &raw.url;
-        let location = match url.get_ref().split_once(':') {
-            Some(("file", path)) => StoreLocation::File(self.relative(url, path)?),
-            Some(("sqlite", path)) => StoreLocation::Sqlite(self.relative(url, path)?),
+        let location = match (url.get_ref().split_once(':'), self.sqlite(url)?) {
+            (_, Some(path)) => StoreLocation::Sqlite(path),
+            (Some(("file", path)), _) => StoreLocation::File(self.relative(url, path)?),
             _ => match self.server(url)? {
                 Some(DatabaseLocation::Postgres(at)) => StoreLocation::Postgres(at),
                 Some(DatabaseLocation::Secret(name)) => StoreLocation::Secret(name),
@@ -152,6 +161,13 @@ impl Reader<'_> {
             );
         }
         Ok(StoreSpec { location, keep: raw.keep.unwrap_or(DEFAULT_KEEP) })
+    }
+
+    /// The file of an SQLite database, where one is written.
+    fn sqlite(&self, written: &Text) -> Result<Option<PathBuf>> {
+        let Some(path) = sqlite_path(written.get_ref()) else { return Ok(None) };
+        let path = path.map_err(|reason| self.wrong(written, reason))?;
+        self.relative(written, path).map(Some)
     }
 
     /// Where a server is, or the secret that says so.
@@ -247,9 +263,9 @@ impl Reader<'_> {
         if !is_name(raw.name.get_ref()) {
             return Err(self.wrong(&raw.name, "a column's name is at most 64 letters, digits and . _ -"));
         }
-        let database = match raw.database.get_ref().split_once(':') {
-            Some(("sqlite", path)) => DatabaseLocation::Sqlite(self.relative(&raw.database, path)?),
-            _ => self.server(&raw.database)?.ok_or_else(|| {
+        let database = match self.sqlite(&raw.database)? {
+            Some(path) => DatabaseLocation::Sqlite(path),
+            None => self.server(&raw.database)?.ok_or_else(|| {
                 self.wrong(&raw.database, "it is none of \"sqlite:PATH\", \"secret:NAME\" and \"postgresql://…\"")
             })?,
         };

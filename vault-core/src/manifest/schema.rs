@@ -121,6 +121,7 @@ fn secret() -> Value {
             "Other secrets and the text around them, as in \"postgresql://{USER}:{PASSWORD}@db/app\".",
             string(),
         ),
+        ("key_of", false, "The keyring whose primary key it is, for an application that is handed its key.", string()),
         (
             "keyring",
             false,

@@ -25,6 +25,8 @@ pub struct SecretSpec {
     pub path: Option<PathBuf>,
     /// The other secrets that it is made of, and the text around them.
     pub composed: Option<String>,
+    /// The keyring whose primary key it is.
+    pub key_of: Option<String>,
     /// The item of the operating system's keyring that holds it, where no other source does.
     pub keyring: Option<OsKeyringItem>,
     /// It may come from the environment while a store cannot be reached.
@@ -180,6 +182,18 @@ impl Reader<'_> {
         if let (Some(path), Some(_)) = (&raw.path, &raw.composed) {
             return Err(self.wrong(path, "`path` and `composed` exclude each other"));
         }
+        if let Some(keyring) = &raw.key_of {
+            let others = [
+                ("path", raw.path.is_some()),
+                ("composed", raw.composed.is_some()),
+                ("keyring", raw.keyring.is_some()),
+                ("default", raw.default.is_some()),
+                ("source", raw.source.is_some()),
+            ];
+            if let Some((other, _)) = others.iter().find(|(_, given)| *given) {
+                return Err(self.wrong(keyring, format!("`key_of` and `{other}` exclude each other")));
+            }
+        }
         if let (Some(keyring), true) = (&raw.keyring, raw.path.is_some() || raw.composed.is_some()) {
             return Err(
                 self.wrong(keyring, "`keyring` is never asked beside `path` or `composed`; leave one of them out")
@@ -207,6 +221,7 @@ impl Reader<'_> {
             preset: raw.preset.as_ref().map(|preset| self.preset(preset)).transpose()?,
             path: raw.path.as_ref().map(|path| self.path(path)).transpose()?,
             composed: raw.composed.as_ref().map(|composed| composed.get_ref().clone()),
+            key_of: raw.key_of.as_ref().map(|keyring| keyring.get_ref().clone()),
             keyring: raw
                 .keyring
                 .as_ref()
@@ -277,7 +292,7 @@ pub(crate) fn pieces(composed: &str) -> Result<Vec<Piece<'_>>, &'static str> {
 }
 
 /// The secrets whose names stand between braces.
-fn parts_of(composed: &str) -> Result<Vec<SecretName>, &'static str> {
+pub(super) fn parts_of(composed: &str) -> Result<Vec<SecretName>, &'static str> {
     let names = pieces(composed)?.into_iter().filter_map(|piece| match piece {
         Piece::Secret(name) => Some(name),
         Piece::Text(_) => None,

@@ -68,6 +68,7 @@ pub(super) struct Secret {
     pub(super) preset: Option<Text>,
     pub(super) path: Option<Text>,
     pub(super) composed: Option<Text>,
+    pub(super) key_of: Option<Text>,
     pub(super) keyring: Option<Text>,
     pub(super) source: Option<Text>,
     pub(super) default: Option<String>,
@@ -83,15 +84,17 @@ impl Secret {
     pub(super) fn with(self, change: &Self) -> Self {
         let change = change.clone();
         // A profile that says how the secret is found replaces all that was said of it.
-        let (path, composed, keyring) = match (&change.path, &change.composed, &change.keyring) {
-            (None, None, None) => (self.path, self.composed, self.keyring),
-            _ => (change.path, change.composed, change.keyring),
+        let (path, composed, key_of, keyring) = match (&change.path, &change.composed, &change.key_of, &change.keyring)
+        {
+            (None, None, None, None) => (self.path, self.composed, self.key_of, self.keyring),
+            _ => (change.path, change.composed, change.key_of, change.keyring),
         };
         Self {
             r#type: change.r#type.or(self.r#type),
             preset: change.preset.or(self.preset),
             path,
             composed,
+            key_of,
             keyring,
             source: change.source.or(self.source),
             default: change.default.or(self.default),

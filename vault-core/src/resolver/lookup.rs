@@ -14,7 +14,7 @@ use crate::secret::SecretBytes;
 
 use super::preset::Rules;
 use super::source::{Lookup, Note, Resolved, Source, is_absence};
-use super::{Resolver, Stored, file_variable};
+use super::{Opened, Resolver, Stored, file_variable};
 
 /// What a source says of a secret.
 pub(super) enum Asked {
@@ -49,6 +49,7 @@ impl Resolver {
                 Some(SecretSpec { composed: Some(composed), kind, .. }) => {
                     return self.compose(name, composed, *kind, store).map(Asked::Found);
                 }
+                Some(SecretSpec { key_of: Some(keyring), .. }) => return self.ask_keyring(name, keyring, store),
                 Some(SecretSpec { path: Some(path), .. }) => (Source::Declared(path.clone()), true),
                 _ => return Ok(Asked::Nowhere),
             },
@@ -255,8 +256,25 @@ impl Resolver {
         }
     }
 
+    /// The key that a keyring seals with now.
+    fn ask_keyring(&self, name: &SecretName, keyring: &str, opened: Stored<'_>) -> Result<Asked> {
+        let Some(Opened { primary, .. }) = opened else {
+            return Err(Error::Config {
+                place: Place::file(&self.path),
+                reason: format!(
+                    "secret {name} is the key of keyring {keyring}, and is asked for before that is loaded; what opens a store or a keyring is not the key of one"
+                ),
+            });
+        };
+        let (value, kid) = primary(keyring)?;
+        Ok(Asked::found(value, Source::Keyring { keyring: keyring.to_owned(), kid }))
+    }
+
     fn ask_store(&self, name: &SecretName, store: Stored<'_>) -> Result<Asked> {
-        let Some((location, open)) = self.store_of(name, store) else { return Ok(Asked::Nowhere) };
+        if self.needed_by_store.contains(&name.folded()) {
+            return Ok(Asked::Absent("not in the store, which needs it to be opened".to_owned()));
+        }
+        let Some(Opened { store: Some((location, open)), .. }) = store else { return Ok(Asked::Nowhere) };
         match open(name) {
             Ok(Some((value, version))) => {
                 Ok(Asked::found(value, Source::Store { location: location.to_owned(), version }))
@@ -270,9 +288,12 @@ impl Resolver {
         }
     }
 
-    /// The store, but not for a secret that it takes to open it.
-    pub(super) fn store_of<'a>(&self, name: &SecretName, store: Stored<'a>) -> Stored<'a> {
-        store.filter(|_| !self.needed_by_store.contains(&name.folded()))
+    /// What a vault knows, without its store for the parts of a secret that it takes to open that.
+    pub(super) fn opened_for<'a>(&self, name: &SecretName, opened: Stored<'a>) -> Stored<'a> {
+        opened.map(|opened| match self.needed_by_store.contains(&name.folded()) {
+            true => Opened { store: None, ..opened },
+            false => opened,
+        })
     }
 }
 

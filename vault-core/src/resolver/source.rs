@@ -4,6 +4,7 @@ use core::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::key::KeyId;
 use crate::manifest::Preset;
 use crate::name::SecretName;
 use crate::os_keyring::OsKeyringItem;
@@ -53,6 +54,13 @@ pub enum Source {
     Default,
     /// A line of an environment file.
     EnvironmentFile(PathBuf),
+    /// The primary key of a keyring.
+    Keyring {
+        /// Which keyring.
+        keyring: String,
+        /// Which key.
+        kid: KeyId,
+    },
     /// A file where secrets are mounted.
     Mount(PathBuf),
     /// The file that a variable names.
@@ -85,6 +93,7 @@ impl Source {
             Self::Declared(_) => "declared",
             Self::Default => "default",
             Self::EnvironmentFile(_) => "environment-file",
+            Self::Keyring { .. } => "keyring",
             Self::Mount(_) => "mount",
             Self::Named { .. } => "named",
             Self::OsKeyring(_) => "os-keyring",
@@ -102,7 +111,12 @@ impl Source {
             | Self::EnvironmentFile(path)
             | Self::Mount(path)
             | Self::Named { path, .. } => Some(path),
-            Self::Composed { .. } | Self::Default | Self::OsKeyring(_) | Self::Store { .. } | Self::Variable(_) => None,
+            Self::Composed { .. }
+            | Self::Default
+            | Self::Keyring { .. }
+            | Self::OsKeyring(_)
+            | Self::Store { .. }
+            | Self::Variable(_) => None,
         }
     }
 }
@@ -119,6 +133,7 @@ impl fmt::Display for Source {
             }
             Self::Credential(path) | Self::Declared(path) | Self::Mount(path) => write!(f, "file {}", path.display()),
             Self::Default => f.write_str("`default` in vault.toml"),
+            Self::Keyring { keyring, kid } => write!(f, "keyring {keyring}, primary key {kid}"),
             Self::EnvironmentFile(path) => write!(f, "environment file {}", path.display()),
             Self::Named { path, variable } => write!(f, "file {}, named by {variable}", path.display()),
             Self::OsKeyring(item) => item.fmt(f),

@@ -22,7 +22,7 @@ impl Resolver {
         kind: SecretKind,
         store: Stored<'_>,
     ) -> Result<Resolved> {
-        let store = self.store_of(name, store);
+        let store = self.opened_for(name, store);
         let wrong =
             |reason: &str| Error::Config { place: Place::file(&self.path), reason: format!("secret {name}: {reason}") };
         let mut parts = Vec::new();
@@ -58,7 +58,7 @@ impl Resolver {
         let Found { place, resolved: Resolved { value, source, mut notes } } = found;
         let value = match (place, &source) {
             // Ours, and exact.
-            (None, _) | (_, Source::Composed { .. } | Source::Store { .. }) => value,
+            (None, _) | (_, Source::Composed { .. } | Source::Keyring { .. } | Source::Store { .. }) => value,
             (Some(place), _) => {
                 let (value, note) = rules.read(name, self.kind(name), place, &source, &value)?;
                 notes.extend(note);
@@ -81,7 +81,7 @@ impl Resolver {
         let Resolved { value, source, notes } = found;
         let bytes = value.expose_secret();
         let text = match source {
-            Source::Composed { .. } | Source::Default | Source::Store { .. } => bytes,
+            Source::Composed { .. } | Source::Default | Source::Keyring { .. } | Source::Store { .. } => bytes,
             _ => SecretKind::Text.secret_in(bytes),
         };
         if text.contains(&0) {

@@ -13,12 +13,15 @@ use crate::database::{PostgresUrl, postgres::PostgresDatabase};
 #[cfg(not(all(feature = "postgres", feature = "sqlite")))]
 use crate::error::Error;
 use crate::error::Result;
-use crate::resolver::Resolver;
+#[cfg(feature = "postgres")]
+use crate::resolver::postgres_url;
+
+use super::Vault;
 
 /// Open databases. A second connection would wait for the locks of the first.
 pub(super) struct Databases<'a> {
     #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "finds the URLs of servers"))]
-    resolver: &'a Resolver,
+    vault: &'a Vault,
     access: Access,
     #[cfg(feature = "postgres")]
     postgres: Vec<PostgresDatabase>,
@@ -27,9 +30,9 @@ pub(super) struct Databases<'a> {
 }
 
 impl<'a> Databases<'a> {
-    pub(super) fn new(resolver: &'a Resolver, access: Access) -> Self {
+    pub(super) fn new(vault: &'a Vault, access: Access) -> Self {
         Self {
-            resolver,
+            vault,
             access,
             #[cfg(feature = "postgres")]
             postgres: Vec::new(),
@@ -62,7 +65,8 @@ impl<'a> Databases<'a> {
             DatabaseLocation::Postgres(url) => Ok(Box::new(PostgresColumn::new(self.connected(url)?, spec.clone())?)),
             #[cfg(feature = "postgres")]
             DatabaseLocation::Secret(name) => {
-                let url = self.resolver.postgres_url(name)?;
+                // Unlike the store's own URL, it may be in the store.
+                let url = postgres_url(name, &self.vault.resolve(name)?)?;
                 Ok(Box::new(PostgresColumn::new(self.connected(&url)?, spec.clone())?))
             }
             #[cfg(not(feature = "postgres"))]

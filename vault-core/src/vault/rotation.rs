@@ -55,7 +55,7 @@ impl Vault {
             (Scope::Column(name), _) => drop(self.manifest.column(name)?),
             _ => {}
         }
-        let mut databases = Databases::new(&self.resolver, access);
+        let mut databases = Databases::new(self, access);
         let mut targets = Vec::new();
         let mut guarded = Vec::new();
         let mut missed = false;

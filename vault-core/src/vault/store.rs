@@ -9,7 +9,7 @@ use crate::keyring::Keyring;
 use crate::manifest::{Manifest, StoreLocation, StoreSpec};
 use crate::name::{SecretName, Version};
 use crate::registry::Registry;
-use crate::resolver::{Explanation, Resolved, Resolver, Shadowed, Source, Stored};
+use crate::resolver::{AskStore, Explanation, Opened, Resolved, Resolver, Shadowed, Source, Stored};
 use crate::sealer::Sealer;
 use crate::secret::SecretBytes;
 use crate::store::{Entry, EntryName, FileStore, NewEntry, STORE_ENTRY, Store};
@@ -169,16 +169,16 @@ impl Vault {
         }
     }
 
-    fn resolve(&self, name: &SecretName) -> Result<Resolved> {
+    pub(super) fn resolve(&self, name: &SecretName) -> Result<Resolved> {
         self.with_stored(|store| self.resolver.secret_with(name, store))
     }
 
     /// Asks the resolver, with the store where there is one.
     fn with_stored<T>(&self, ask: impl FnOnce(Stored<'_>) -> Result<T>) -> Result<T> {
-        match &self.connected()?.store {
-            None => ask(None),
-            Some(store) => ask(Some((store.location(), &|name| self.newest(name)))),
-        }
+        let loaded = self.connected()?;
+        let newest: AskStore<'_> = &|name| self.newest(name);
+        let store = loaded.store.as_ref().map(|store| (store.location(), newest));
+        ask(Some(Opened { store, primary: &|keyring| self.primary_text(keyring) }))
     }
 
     fn newest(&self, name: &SecretName) -> Result<Option<(SecretBytes, u64)>> {

@@ -124,9 +124,26 @@ fn of_tls(error: &rustls::Error) -> &'static str {
         rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
             "the server's certificate has expired"
         }
-        rustls::Error::InvalidCertificate(_) => "the server's certificate is not valid",
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => "the server's certificate is not valid yet; look at the clocks",
+        rustls::Error::InvalidCertificate(CertificateError::Revoked) => "the server's certificate was revoked",
+        rustls::Error::InvalidCertificate(error) => of_form(&format!("{error:?}")),
         rustls::Error::AlertReceived(_) => "the server refused the TLS handshake; it may demand a client's certificate",
         _ => "the TLS handshake failed",
+    }
+}
+
+/// What is wrong with the form of a certificate, as webpki names it.
+fn of_form(named: &str) -> &'static str {
+    if named.contains("CaUsedAsEndEntity") {
+        "the server's certificate is that of an authority (CA:TRUE); make one for the server with `-addext basicConstraints=CA:FALSE -addext subjectAltName=DNS:HOST`, or use sslmode=verify-ca with it as sslrootcert"
+    } else if named.contains("UnsupportedCertVersion") {
+        "the server's certificate is X.509 v1, which names no host; sign one with `-extfile` and a subjectAltName, or use sslmode=verify-ca"
+    } else if named.contains("Revocation") || named.contains("Crl") {
+        "sslcrl does not say whether the server's certificate was revoked, or is out of date"
+    } else {
+        "the server's certificate is not valid"
     }
 }
 
