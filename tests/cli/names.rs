@@ -36,7 +36,8 @@ fn what_is_imported_is_delivered_and_exported_under_its_name() {
             let only = names.join(",");
             let mut run = command(directory.home.path(), &["run", "--only", &only]);
             let told = finish(run.args(flags.split_whitespace()).args(["--", "sh", "-c", &script]), b"").ok();
-            let expected = names.map(|name| if flags == "" { format!("of {name}\n") } else { format!("[{name}]\n") });
+            let expected =
+                names.map(|name| if flags.is_empty() { format!("of {name}\n") } else { format!("[{name}]\n") });
             assert_eq!(told, expected.concat());
         }
         for dialect in DIALECTS {

@@ -322,7 +322,9 @@ fn a_new_key_goes_where_a_source_finds_it() {
     for full in [&named, &spec("'secret:NAME'"), &spec("'file:kek_?'"), &spec("'file:.kek_*'")] {
         let error = full.destination(Path::new("k"), "x").unwrap_err();
         assert_eq!(error.kind(), Kind::Config);
-        assert!(error.to_string().contains("add one with a pattern"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("add one with a pattern"), "{text}");
+        assert!(text.starts_with(&format!("{}: ", path.display())), "the file that declares it: {text}");
     }
     let error = pattern.destination(Path::new("k"), "../x").unwrap_err();
     assert_eq!(error.kind(), Kind::Config, "a new key stays in the source's directory");

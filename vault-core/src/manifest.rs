@@ -82,6 +82,7 @@ impl Manifest {
             state: None,
             min_generation: 0,
             trim,
+            declared_in: path.to_owned(),
         };
         Self {
             path: path.to_owned(),
@@ -259,6 +260,8 @@ pub struct KeyringSpec {
     pub min_generation: u64,
     /// What is removed from key texts, by the formats of the columns that use them.
     pub trim: Trim,
+    /// The file that declares it, for errors.
+    pub(crate) declared_in: PathBuf,
 }
 
 impl KeyringSpec {
@@ -293,7 +296,7 @@ impl KeyringSpec {
         let missing =
             |path: &&PathBuf| path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
         files().filter(|path| !glob::is_pattern(path)).find(missing).cloned().ok_or_else(|| Error::Config {
-            place: Place::file("vault.toml"),
+            place: Place::file(&self.declared_in),
             reason: format!(
                 "no source of [keyring.{}] takes another key file; add one with a pattern, like \"file:/run/secrets/vault_kek_*\"",
                 self.name

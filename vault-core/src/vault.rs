@@ -814,7 +814,7 @@ impl<'a> KeyringPlace<'a> {
 
     fn needed_states(self) -> Result<Box<dyn States + 'a>> {
         self.states().ok_or_else(|| Error::Config {
-            place: Place::file("vault.toml"),
+            place: Place::file(&self.spec.declared_in),
             reason: format!("[keyring.{}] declares no `state`, which a second key needs", self.spec.name),
         })
     }

@@ -256,6 +256,7 @@ impl Reader<'_> {
             state,
             min_generation: raw.min_generation,
             trim: Trim::default(),
+            declared_in: self.path.to_owned(),
         })
     }
 

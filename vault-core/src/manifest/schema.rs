@@ -242,10 +242,10 @@ fn least(least: u32) -> Value {
 }
 
 const PRESET: &str = "By whose rules secrets are found: which source wins, what is trimmed.";
-/// Names of keyrings and columns.
 /// Where a database is.
 const DATABASE: &str = "sqlite:.|secret:.|[Pp][Oo][Ss][Tt][Gg][Rr][Ee][Ss]([Qq][Ll])?(\\+[^:]*)?://.";
 
+/// Names of keyrings and columns.
 const NAME: &str = "^[A-Za-z0-9._-]{1,64}$";
 /// Names of secrets.
 const SECRET_NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$";
