@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use vault_core::{Change, Config, Context, MasterKey, Token, Vault};
+use vault_core::{Change, Config, Context, Followed, MasterKey, Token, Vault};
 
 const ROUNDS: usize = 301;
 const CALLS: u32 = 200;
@@ -30,7 +30,9 @@ fn main() {
     let second = MasterKey::generate().unwrap();
     write("new", &second);
     Vault::key_add(&config(), "main", &path("new"), None, None).unwrap();
-    Vault::load(config()).unwrap().key_change("main", &Change::Promote(second.kid()), None).unwrap();
+    let vault = Vault::load(config()).unwrap();
+    let loaded = Followed::by_the_word_of_an_operator_who_looked(&vault, "main", Some(second.kid())).unwrap();
+    vault.key_change("main", &Change::Promote(second.kid(), loaded), None).unwrap();
     let new = Vault::load(config()).unwrap();
     let fernet = fernet::Fernet::new(&fernet::Fernet::generate_key()).unwrap();
     let context = Context::new("user-secret").tenant("42").name("prod_db");

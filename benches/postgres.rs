@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use postgres::types::Type;
 use vault_core::rotate::{Job, Rotation, RunOptions};
-use vault_core::{Access, Change, Config, Context, KeyId, MasterKey, Scope, Token, Vault};
+use vault_core::{Access, Change, Config, Context, Followed, KeyId, MasterKey, Scope, Token, Vault};
 
 use server::Database;
 
@@ -96,6 +96,15 @@ struct Home {
     database: Database,
 }
 
+/// No process but this one holds the keys.
+fn vouched(vault: &Vault, opens: Option<KeyId>) -> Followed {
+    Followed::by_the_word_of_an_operator_who_looked(vault, "main", opens).unwrap()
+}
+
+fn promote(vault: &Vault, kid: KeyId) {
+    vault.key_change("main", &Change::Promote(kid, vouched(vault, Some(kid))), None).unwrap();
+}
+
 impl Home {
     fn new(rows: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -132,7 +141,7 @@ impl Home {
         client.batch_execute("VACUUM ANALYZE").unwrap();
         let config = Config::from_file(path("vault.toml")).unwrap();
         let kid = Vault::key_add(&config, "main", &path("new"), None, None).unwrap();
-        Vault::load(config).unwrap().key_change("main", &Change::Promote(kid), None).unwrap();
+        promote(&Vault::load(config).unwrap(), kid);
         Self { directory, database }
     }
 
@@ -166,7 +175,7 @@ impl Home {
     /// Makes the other key primary: every row is stale again.
     fn turn(&self) {
         self.vault().rotation(Scope::Keyring("main"), Access::Write).unwrap().abort().unwrap();
-        self.vault().key_change("main", &Change::Promote(self.other_key()), None).unwrap();
+        promote(&self.vault(), self.other_key());
         self.database.execute("VACUUM ANALYZE");
     }
 
@@ -190,7 +199,7 @@ impl Home {
             timed(&mut |rotation| assert_eq!(rotation.fence(None).unwrap().len(), 1)),
             timed(&mut |rotation| drop(rotation.verify().unwrap())),
         ];
-        rotation.unfence().unwrap();
+        rotation.unfence(&vouched(&vault, None)).unwrap();
         seconds
     }
 

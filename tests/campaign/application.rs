@@ -14,9 +14,6 @@ use vault_core::{Config, Vault};
 use crate::engine::{Counters, Engine, Rows, Table, Update, context, counters, secret};
 use crate::random::Random;
 
-/// How often the states of the keys are read again.
-const REFRESH: Duration = Duration::from_millis(200);
-
 /// Writes until standard input ends, then each of its rows once more.
 pub(crate) fn write(engine: Engine, directory: &Path, number: usize, seed: u64) {
     let stop = Arc::new(AtomicBool::new(false));
@@ -52,10 +49,9 @@ pub(crate) fn write(engine: Engine, directory: &Path, number: usize, seed: u64) 
         let rest = writer.random.millis(0, 6);
         thread::sleep(rest);
     }
-    writer.node.refresh();
     for id in rows.all() {
         while !writer.write(id, rows.shared.contains(&id), Duration::ZERO) {
-            writer.node.refresh();
+            thread::sleep(Duration::from_millis(20));
         }
     }
     say("end");
@@ -72,7 +68,6 @@ struct Writer {
 impl Writer {
     /// Counts one further in a row; whether that was done.
     fn write(&mut self, id: u64, shared: bool, held: Duration) -> bool {
-        self.node.refresh_at_times();
         let Some(old) = self.node.asked(|table| table.one(id)) else { return false };
         let Some(mut counters) = self.node.opened(id, &old) else { return false };
         let found = counters[self.number];
@@ -106,7 +101,6 @@ impl Writer {
             Some(Update::Fenced) => {
                 say("fenced");
                 self.known.insert(id, found);
-                self.node.refresh();
                 false
             }
             None => false,
@@ -119,7 +113,6 @@ pub(crate) fn read(engine: Engine, directory: &Path) {
     let mut node = Node::start(engine, directory);
     let mut orders = std::io::stdin().lock().lines();
     loop {
-        node.refresh_at_times();
         say("begin");
         if orders.next().is_none_or(|order| order.is_err()) {
             return;
@@ -141,7 +134,6 @@ struct Node {
     engine: Engine,
     directory: std::path::PathBuf,
     vault: Vault,
-    refreshed: Instant,
     table: Table,
 }
 
@@ -152,26 +144,12 @@ impl Node {
         let vault = loop {
             match Config::from_file(directory.join("vault.toml")).and_then(Vault::load) {
                 Ok(vault) => break vault,
-                Err(error) => say(&format!("refresh {}", error.kind().as_str())),
+                Err(error) => say(&format!("load {}", error.kind().as_str())),
             }
             assert!(started.elapsed() < Duration::from_secs(60), "no keys in a minute");
             thread::sleep(Duration::from_millis(50));
         };
-        Self { engine, directory: directory.to_owned(), vault, refreshed: Instant::now(), table }
-    }
-
-    fn refresh_at_times(&mut self) {
-        if self.refreshed.elapsed() > REFRESH {
-            self.refresh();
-        }
-    }
-
-    /// Where that fails, what was loaded stays good.
-    fn refresh(&mut self) {
-        if let Err(error) = self.vault.refresh() {
-            say(&format!("refresh {}", error.kind().as_str()));
-        }
-        self.refreshed = Instant::now();
+        Self { engine, directory: directory.to_owned(), vault, table }
     }
 
     /// What the database answers; nothing where the connection was lost, and it is there again.

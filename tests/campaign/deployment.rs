@@ -38,11 +38,10 @@ impl Deployment {
         for directory in [home, &late] {
             fs::create_dir_all(directory.join("keys")).unwrap();
             fs::write(directory.join("url"), &url).unwrap();
-            let nodes = engine.writers() + engine.readers();
             fs::write(
                 directory.join("vault.toml"),
                 format!(
-                    "version = 1\n[vault]\nnodes = {nodes}\n[keyring.main]\nsources = [\"file:keys/kek_*\"]\nstate = \"store\"\n\
+                    "version = 1\n[vault]\nfollow = \"200ms\"\n[keyring.main]\nsources = [\"file:keys/kek_*\"]\nstate = \"store\"\n\
                      [store]\nurl = \"{store}\"\n\
                      [[column]]\nname = \"app.secrets\"\ndatabase = \"{app}\"\ntable = \"secrets\"\nrow = [\"id\"]\nvalue = \"v\"\n\
                      reads = [\"vs1\"]\nwrites = \"vs1\"\nlinked = true\n\

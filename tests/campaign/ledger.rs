@@ -16,7 +16,7 @@ pub(crate) struct Ledger {
     pub(crate) conflicts: u64,
     pub(crate) fenced: u64,
     pub(crate) reads: u64,
-    /// Lost connections and refreshes that failed, by kind.
+    /// Lost connections and keys that could not be loaded, by kind.
     pub(crate) troubles: BTreeMap<String, u64>,
     pub(crate) lost: u64,
     pub(crate) unreadable: u64,
@@ -130,7 +130,7 @@ impl Ledger {
     fn anybody(&mut self, who: &str, words: &[&str]) {
         match words {
             ["unreadable", id, kind] => self.unreadable(&format!("row {id}, {who}: {kind}")),
-            ["gone" | "refresh", _] => *self.troubles.entry(words.join(" ")).or_default() += 1,
+            ["gone" | "load", _] => *self.troubles.entry(words.join(" ")).or_default() += 1,
             _ => self.other(format!("{who} says {}", words.join(" "))),
         }
     }

@@ -98,7 +98,8 @@ impl<'a> Rotators<'a> {
     fn all_at_once(&self, random: &mut Random) -> Option<()> {
         loop {
             let speed = speed(random);
-            let ran = self.vault(&self.lead, &format!("rotate --yes --wait 20 --json{speed}"));
+            let ran =
+                self.vault(&self.lead, &format!("rotate --new-key --without-backup --yes --wait 20 --json{speed}"));
             match ran.code {
                 Some(0) => break,
                 Some(23) => drop(self.vault(&self.lead, "rotate abort")),
@@ -131,7 +132,7 @@ impl<'a> Rotators<'a> {
                 self.rest()?;
             }
             let told = self.vault(&self.lead, "rotate status --json");
-            if self.vault(&self.lead, "rotate fence").code == Some(0)
+            if self.vault(&self.lead, "rotate fence --wait 20").code == Some(0)
                 && self.vault(&self.lead, "rotate verify").code == Some(0)
             {
                 self.moving.store(false, Ordering::SeqCst);

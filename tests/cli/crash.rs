@@ -76,8 +76,8 @@ fn rotate_run_survives_a_kill_at_every_call() {
 #[test]
 fn rotate_alone_survives_a_kill_at_every_call() {
     let app = tokens_only();
-    campaign_at(&app, "rotate --yes", &CHANGES, |app| {
-        assert_eq!(app.directory.vault("rotate --yes").code, 0);
+    campaign_at(&app, "rotate --new-key --without-backup --yes", &CHANGES, |app| {
+        assert_eq!(app.directory.vault("rotate --new-key --without-backup --yes").code, 0);
         let listed = app.directory.vault("key list").ok();
         assert!(!listed.contains("not found") && !listed.contains("active"), "{listed}");
         let new = app.primary("main");

@@ -1,8 +1,12 @@
 //! Every command that the documents show is run as it stands there.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 use vault_core::legacy::{self, LegacyKey};
@@ -60,6 +64,24 @@ pub(crate) fn run(block: &str, directory: &Directory) -> String {
     ran.out
 }
 
+/// The application of the runbook, which follows the changes of its keys by itself. Returns how often it
+/// sealed.
+fn run_notes(config: PathBuf, stop: &Arc<AtomicBool>) -> JoinHandle<u64> {
+    let stop = Arc::clone(stop);
+    thread::spawn(move || {
+        let vault = Vault::load(Config::from_file(config).unwrap()).unwrap();
+        let context = Context::new("user-secret").tenant("1");
+        let mut seals = 0;
+        while !stop.load(Ordering::SeqCst) {
+            let token = vault.seal(&context, b"secret").unwrap();
+            vault.open(&context, &token).unwrap();
+            seals += 1;
+            thread::sleep(Duration::from_millis(50));
+        }
+        seals
+    })
+}
+
 /// The runbook of one host: every section, in its order, on one database.
 #[test]
 fn the_runbook_of_one_host_works_in_its_order() {
@@ -68,6 +90,7 @@ fn the_runbook_of_one_host_works_in_its_order() {
     directory.write("vault.toml", blocks_of(&part, "toml").remove(0));
     fs::create_dir(directory.path("safe")).unwrap();
     let mut told = Vec::new();
+    let (stop, mut application) = (Arc::new(AtomicBool::new(false)), None);
     for (heading, blocks) in sections(&part, "sh") {
         let out: String = blocks.iter().map(|block| run(block, &directory)).collect();
         if heading == "A first key" {
@@ -82,9 +105,12 @@ fn the_runbook_of_one_host_works_in_its_order() {
                 connection.execute("INSERT INTO secrets VALUES (?1, ?2, ?3)", params![id, id % 7, token]).unwrap();
             }
             fs::copy(directory.path("notes.db"), directory.path("backup.db")).unwrap();
+            application = Some(run_notes(directory.path("vault.toml"), &stop));
         }
         told.push((heading, out));
     }
+    stop.store(true, Ordering::SeqCst);
+    assert!(application.unwrap().join().unwrap() > 5, "it ran all the time");
     let headings: Vec<_> = told.iter().map(|(heading, _)| heading.as_str()).collect();
     let expected = [
         "A first key",
@@ -156,6 +182,8 @@ fn the_commands_of_the_readme_work_in_their_order() {
     connection
         .execute_batch("CREATE TABLE secrets (id INTEGER PRIMARY KEY, name VARCHAR, encrypted_value TEXT, iv VARCHAR, user_id INTEGER)")
         .unwrap();
+    // The application is stopped.
+    drop(connection);
     for block in sections {
         run(&block, &directory);
     }

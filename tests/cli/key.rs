@@ -1,7 +1,9 @@
 //! `key`: the life cycle of keys.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 use crate::{App, Directory, LEGACY, TOKENS, snapshot};
 
@@ -72,16 +74,18 @@ fn nobody_is_asked_where_nobody_is_there() {
     assert!(told.contains("seal under key") && told.contains("add --yes"), "one node is asked too: {told}");
 
     app.configure(TOKENS, 2);
-    let told = vault(&format!("key promote {new} --yes")).fails(75);
-    assert!(
-        told.contains("has every process that opens values loaded key") && told.contains("--all-nodes-loaded"),
-        "{told}"
-    );
+    for end in ["--yes", "-n"] {
+        let told = vault(&format!("key promote {new} {end}")).fails(75);
+        assert!(
+            told.contains("no process has said that it holds keyring main") && told.contains("--all-nodes-loaded"),
+            "{told}"
+        );
+    }
     vault(&format!("key promote {new} --all-nodes-loaded")).fails(23);
     vault(&format!("key promote {new} --all-nodes-loaded --yes")).ok();
     vault("rotate run").ok();
     let told = vault(&format!("key disable {old} --yes")).fails(75);
-    assert!(told.contains("has every process read the states"), "{told}");
+    assert!(told.contains("no process has said that it holds keyring main"), "{told}");
     assert!(!vault("status").ok().contains("fenced"), "and no database refuses what such a process writes");
     vault(&format!("key disable {old} --yes --all-nodes-loaded")).ok();
 }
@@ -92,16 +96,31 @@ fn whether_every_process_has_loaded_a_key_is_asked_on_a_terminal() {
     let app = App::new(TOKENS, 1);
     app.configure(TOKENS, 2);
     let new = app.add("main");
-    let answer = |answer: &[u8]| {
+    // What is typed before the question is on the screen answers nothing.
+    let answer = |early: &str, answer: &str| {
         let line = format!("{} key promote {new} --yes", crate::binary().display());
-        let mut script = std::process::Command::new("script");
-        crate::finish(script.args(["-qec", &line, "/dev/null"]).current_dir(app.directory.home.path()), answer)
+        let mut script = Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).current_dir(app.directory.home.path());
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        input.write_all(early.as_bytes()).unwrap();
+        let mut told = String::new();
+        while !told.contains("[y/N] ") {
+            let mut byte = [0];
+            assert_eq!(output.read(&mut byte).unwrap(), 1, "{told}");
+            told.push(char::from(byte[0]));
+        }
+        input.write_all(answer.as_bytes()).unwrap();
+        output.read_to_string(&mut told).unwrap();
+        (child.wait().unwrap().code(), told)
     };
-    let no = answer(b"n\n");
-    assert!(no.code == 75 && no.out.contains("has every process that opens values loaded key"), "{no:?}");
-    assert_ne!(app.primary("main"), new);
-    let yes = answer(b"y\n");
-    assert_eq!(yes.code, 0, "{yes:?}");
+    for (early, typed) in [("", "n\n"), ("y\ny\n", "n\n")] {
+        let (code, told) = answer(early, typed);
+        assert!(code == Some(75) && told.contains("has every process that opens values loaded key"), "{told}");
+        assert_ne!(app.primary("main"), new);
+    }
+    let (code, told) = answer("", "y\n");
+    assert_eq!(code, Some(0), "{told}");
     assert_eq!(app.primary("main"), new);
 }
 
@@ -176,6 +195,30 @@ fn a_key_that_is_not_disabled_leaves_no_fence() {
     vault(&format!("key disable {third} --yes --out nowhere/next")).fails(18);
     assert_eq!(fenced(), serde_json::json!([old]), "only what was fenced before");
     vault(&format!("key disable {old} --yes")).ok();
+}
+
+/// A command that fails after the state was written has disabled the key: what a process sealed under it
+/// before must not be written, for nothing would open it.
+#[test]
+fn a_key_that_is_disabled_keeps_its_fence_though_the_command_failed() {
+    let app = App::new(TOKENS, 3);
+    let vault = |line: &str| app.directory.vault(line);
+    let config = fs::read_to_string(app.directory.path("vault.toml")).unwrap();
+    app.directory.write("vault.toml", config.replace("[[column]]", "[store]\nurl = \"file:store.toml\"\n[[column]]"));
+    vault("init --store-only").ok();
+    app.directory.vault_with("set API_KEY", b"deployment secret").ok();
+    let (old, late) = (app.primary("main"), app.values().remove(0).1);
+    let new = app.add("main");
+    vault(&format!("key promote {new} --yes")).ok();
+    vault("rotate run").ok();
+    // The store is read through a link, and cannot be replaced.
+    fs::rename(app.directory.path("store.toml"), app.directory.path("elsewhere.toml")).unwrap();
+    std::os::unix::fs::symlink("elsewhere.toml", app.directory.path("store.toml")).unwrap();
+    vault(&format!("key disable {old} --yes")).fails(18);
+    let keys = vault("key list").ok();
+    assert!(keys.contains(&format!("{old}  disabled")), "{keys}");
+    let written = app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [late]);
+    assert!(written.unwrap_err().to_string().contains("is being retired"));
 }
 
 #[test]
@@ -260,7 +303,7 @@ fn a_key_that_cannot_be_read_is_an_error_and_says_whose_it_is() {
     let binary = app.directory.path("vault");
     crate::copy_binary(&binary);
     let ran = crate::finish(
-        std::process::Command::new("setpriv")
+        Command::new("setpriv")
             .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
             .arg(&binary)
             .args(["key", "list"])

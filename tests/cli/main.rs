@@ -190,7 +190,7 @@ impl App {
 
     fn configure(&self, column: &str, nodes: u32) {
         let text = format!(
-            "version = 1\n[vault]\nnodes = {nodes}\n\
+            "version = 1\n[vault]\nnodes = {nodes}\nfollow = \"100ms\"\n\
              [keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"main.keyring.toml\"\n\
              [keyring.text]\nkind = \"text\"\nsources = [\"file:text_*\"]\nstate = \"text.keyring.toml\"\n\
              [[column]]\nname = \"app.secrets\"\ndatabase = \"sqlite:app.db\"\ntable = \"secrets\"\nrow = [\"id\"]\nvalue = \"v\"\n\

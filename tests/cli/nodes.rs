@@ -1,7 +1,10 @@
 //! States in the database of a store, and processes that say what they have read of them.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -75,7 +78,7 @@ fn deployment(store: &str) -> Directory {
     directory.write(
         "vault.toml",
         format!(
-            "version = 1\n[vault]\nnodes = 3\n[keyring.main]\nsources = [\"file:keys/kek_*\"]\nstate = \"store\"\n\
+            "version = 1\n[vault]\nnodes = 3\nfollow = \"100ms\"\n[keyring.main]\nsources = [\"file:keys/kek_*\"]\nstate = \"store\"\n\
              [store]\nurl = \"{store}\"\n\
              [[column]]\nname = \"app.secrets\"\ndatabase = \"sqlite:app.db\"\ntable = \"secrets\"\nrow = [\"id\"]\nvalue = \"v\"\n\
              reads = [\"vs1\"]\nwrites = \"vs1\"\nlinked = true\n\
@@ -116,8 +119,8 @@ fn rotates_under_three_nodes(store: &str) {
     assert!(!directory.path("main.keyring.toml").exists());
     let (old, new) = (kid(&directory, "primary"), kid(&directory, "active"));
 
-    let told = directory.vault(&format!("key promote {new} --yes --wait 5")).fails(75);
-    assert!(told.contains("2 of 3 processes say that they can follow"), "{told}");
+    let told = directory.vault(&format!("key promote {new} --yes --wait 3")).fails(75);
+    assert!(told.contains("2 processes of the 3 that `nodes` declares have said"), "{told}");
     assert_eq!(kid(&directory, "primary"), old);
     nodes.push(start(3));
     directory.vault(&format!("key promote {new} --yes --wait 30")).ok();
@@ -128,11 +131,6 @@ fn rotates_under_three_nodes(store: &str) {
     directory.vault("rotate fence").ok();
     directory.vault("rotate verify").ok();
 
-    // Who is silent may still hold the old states.
-    nodes.pop().unwrap().stop();
-    let told = directory.vault(&format!("key disable {old} --yes --wait 5")).fails(75);
-    assert!(told.contains("2 of 3") && told.contains("silent: "), "{told}");
-    nodes.push(start(3));
     directory.vault(&format!("key disable {old} --yes --wait 30")).ok();
     assert_eq!(kid(&directory, "disabled"), old);
     nodes.iter().for_each(Node::goes_on);
@@ -150,6 +148,33 @@ fn states_in_postgresql_are_seen_by_every_process() {
     rotates_under_three_nodes(&database.url());
 }
 
+/// The first changes of states at once: whoever comes second is told to try again, and nobody's key is lost.
+#[test]
+fn the_first_keys_of_a_store_are_added_at_once() {
+    let database = Database::new();
+    for store in ["sqlite:vault.db".to_owned(), database.url()] {
+        let directory = deployment(&store);
+        for number in 0..6 {
+            directory.vault(&format!("key generate --out next_{number}")).ok();
+        }
+        thread::scope(|scope| {
+            for number in 0..6 {
+                let directory = &directory;
+                scope.spawn(move || {
+                    let add = || directory.vault(&format!("key add next_{number} --label l{number}"));
+                    let ended = (0..40).map(|_| add()).find(|ran| ran.code != 75).unwrap();
+                    assert_eq!(ended.code, 0, "{ended:?}");
+                });
+            }
+        });
+        let told: serde_json::Value = serde_json::from_str(&directory.vault("key list --json").ok()).unwrap();
+        assert_eq!((told["generation"].as_u64(), told["keys"].as_array().unwrap().len()), (Some(6), 7), "{told}");
+        let hidden = fs::read_dir(directory.path("keys")).unwrap().map(|entry| entry.unwrap().file_name());
+        let hidden: Vec<_> = hidden.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+        assert!(hidden.is_empty(), "{hidden:?}");
+    }
+}
+
 /// Two vaults of one process are not two processes.
 #[test]
 fn a_process_with_several_vaults_counts_once() {
@@ -157,57 +182,215 @@ fn a_process_with_several_vaults_counts_once() {
     directory.vault("key generate --out next").ok();
     directory.vault("key add next").ok();
     let new = kid(&directory, "active");
-    let done = AtomicBool::new(false);
-    let told = thread::scope(|scope| {
-        scope.spawn(|| {
-            let load = || Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
-            let mut vaults = [load(), load(), load()];
-            while !done.load(Ordering::SeqCst) {
-                vaults.iter_mut().for_each(|vault| vault.refresh().unwrap());
-                thread::sleep(Duration::from_millis(20));
-            }
-        });
-        let told = directory.vault(&format!("key promote {new} --yes --wait 2"));
-        done.store(true, Ordering::SeqCst);
-        told
-    });
-    assert!(told.fails(75).contains("1 of 3 processes say that they can follow"));
+    let load = || Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
+    let _vaults = [load(), load(), load()];
+    let told = directory.vault(&format!("key promote {new} --yes --wait 2")).fails(75);
+    assert!(told.contains("1 processes of the 3 that `nodes` declares"), "{told}");
 }
 
-/// One that tells, ends, and is replaced by another one that tells: at no moment there are three.
-#[test]
-fn a_process_and_its_successor_count_once() {
-    let directory = deployment("sqlite:vault.db");
-    directory.vault("key generate --out next").ok();
-    directory.vault("key add next").ok();
-    let new = kid(&directory, "active");
-    let done = AtomicBool::new(false);
-    let load = |name: &str| {
-        let config = Config::from_file(directory.path("vault.toml")).unwrap();
-        Vault::load(config.with_process_name(name)).unwrap()
-    };
-    let told = thread::scope(|scope| {
-        let (load, done) = (&load, &done);
-        scope.spawn(move || {
-            let (mut other, mut first) = (load("other"), Some(load("first")));
-            let mut successor = None;
-            let start = Instant::now();
-            while !done.load(Ordering::SeqCst) {
-                if start.elapsed() > Duration::from_secs(2) && first.take().is_some() {
-                    successor = Some(load("successor"));
-                }
-                for vault in [Some(&mut other), first.as_mut(), successor.as_mut()].into_iter().flatten() {
-                    vault.refresh().unwrap();
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
+/// A process of an application on one host, by itself: it seals and opens, and follows the changes of its keys.
+struct Process {
+    child: Child,
+}
+
+impl Process {
+    fn start(directory: &Directory) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "nodes::is_a_process", "--nocapture"])
+            .env("VAULT_TEST_DIRECTORY", directory.path(""))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("ready")));
+        // What the test harness prints at the end must find a reader.
+        thread::spawn(move || lines.for_each(drop));
+        Self { child }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    /// Waits until the system shows it in a state.
+    fn is(&self, state: &str) {
+        until("a process is not in the state that it was sent to", || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+            stat.rsplit(") ").next().unwrap().starts_with(state)
         });
-        let told = directory.vault(&format!("key promote {new} --yes --wait 6"));
-        done.store(true, Ordering::SeqCst);
-        told
-    });
-    assert!(told.fails(75).contains("2 of 3 processes say that they can follow"));
-    assert_eq!(kid(&directory, "active"), new);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program of [`Process`], which no test run starts by itself.
+#[test]
+#[ignore = "a part of other tests"]
+fn is_a_process() {
+    let place = PathBuf::from(std::env::var_os("VAULT_TEST_DIRECTORY").unwrap());
+    let vault = Vault::load(Config::from_file(place.join("vault.toml")).unwrap()).unwrap();
+    println!("ready");
+    let end = Instant::now() + Duration::from_secs(300);
+    while Instant::now() < end {
+        let token = vault.seal(&context(1), b"x").unwrap();
+        vault.open(&context(1), &token).unwrap();
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// One host, states in a file, and nothing declared.
+fn one_host() -> Directory {
+    let directory = Directory::new();
+    directory.write(
+        "vault.toml",
+        "version = 1\n[vault]\nfollow = \"100ms\"\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"main.keyring.toml\"\n",
+    );
+    directory.vault("key generate --out kek_1").ok();
+    directory
+}
+
+fn add(directory: &Directory, label: u32) -> KeyId {
+    directory.vault("key generate --out next").ok();
+    directory.vault(&format!("key add next --label {label}")).ok();
+    fs::remove_file(directory.path("next")).unwrap();
+    kid(directory, "active")
+}
+
+fn processes(directory: &Directory) -> Vec<serde_json::Value> {
+    let told: serde_json::Value = serde_json::from_str(&directory.vault("status --json").ok()).unwrap();
+    told["processes"].as_array().unwrap().clone()
+}
+
+#[test]
+fn the_processes_of_one_host_need_no_declaration() {
+    let directory = one_host();
+    let new = add(&directory, 2);
+    let unheard = directory.vault(&format!("key promote {new} --yes")).fails(75);
+    assert!(unheard.contains("no process has said that it holds keyring main"), "{unheard}");
+
+    let (one, other) = (Process::start(&directory), Process::start(&directory));
+    let told = processes(&directory);
+    assert_eq!(told.len(), 2, "{told:?}");
+    for process in [&one, &other] {
+        let shown = told.iter().find(|told| told["pid"] == process.child.id()).unwrap();
+        assert!(shown["presence"] == "here" && shown["generation"] == 1 && shown["lacks"].is_null(), "{shown}");
+    }
+    let text = directory.vault("status").ok();
+    assert!(text.contains(&format!("pid {}, since 20", one.child.id())), "{text}");
+    directory.vault(&format!("key promote {new} --yes")).ok();
+
+    // One that was killed is provably gone; one that is stopped may be in the middle of something.
+    drop(one);
+    other.signal("STOP");
+    other.is("T");
+    let third = add(&directory, 3);
+    let named = directory.vault(&format!("key promote {third} --yes --wait 2")).fails(75);
+    assert!(named.contains(&format!("-{}-", other.child.id())) && named.contains("is stopped"), "{named}");
+    assert!(named.contains("--without NAME") && !named.contains("; process"), "nobody else is named: {named}");
+    let dry = directory.vault(&format!("key promote {third} -n --wait 2")).fails(75);
+    assert!(dry.contains("is stopped"), "a dry run ends as the command would: {dry}");
+    assert_eq!(kid(&directory, "primary"), new);
+    let shown = processes(&directory);
+    let gone = shown.iter().filter(|process| process["presence"] == "gone" && process["lacks"].is_null());
+    assert_eq!(gone.count(), 1, "{shown:?}");
+
+    other.signal("CONT");
+    directory.vault(&format!("key promote {third} --yes")).ok();
+    // A process that starts forgets those that are gone.
+    let _again = Process::start(&directory);
+    assert_eq!(processes(&directory).len(), 2);
+}
+
+/// Of another machine nobody here can see whether it runs.
+#[test]
+fn a_silent_process_of_another_machine_is_waited_for_until_it_is_said_to_be_gone() {
+    let directory = one_host();
+    drop(Process::start(&directory));
+    let files = || fs::read_dir(directory.path("main.keyring.toml.processes")).unwrap();
+    let path = files().next().unwrap().unwrap().path();
+    let mut heartbeat: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    heartbeat["boot"] = "another boot".into();
+    heartbeat["machine"] = "far\u{1b}[31m".into();
+    heartbeat["process"] = "far-7-7".into();
+    fs::write(&path, heartbeat.to_string()).unwrap();
+    let new = add(&directory, 2);
+    let named = directory.vault(&format!("key promote {new} --yes --wait 2")).fails(75);
+    assert!(named.contains("process far-7-7 has not said that it opens key"), "{named}");
+    let status = directory.vault("status").ok();
+    assert!(status.contains("process far-7-7 is elsewhere: far [31m, pid"), "{status:?}");
+    directory.vault(&format!("key promote {new} --yes --wait 2 --without near")).fails(75);
+    directory.vault(&format!("key promote {new} --yes --wait 2 --without far-7-7")).ok();
+
+    // What cannot be read is somebody of whom nothing is known.
+    fs::write(&path, "{").unwrap();
+    let third = add(&directory, 3);
+    let named = directory.vault(&format!("key promote {third} --yes --wait 2")).fails(75);
+    assert!(named.contains("its heartbeat cannot be read"), "{named}");
+    let name = path.file_name().unwrap().to_str().unwrap();
+    directory.vault(&format!("key promote {third} --yes --wait 2 --without {name}")).ok();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o644, 0o755));
+}
+
+/// A process that lacks the key that waits is named with what it said, and one too many is no process less.
+#[test]
+fn a_process_that_lacks_a_key_holds_its_promotion_back() {
+    let (directory, late) = (one_host(), Directory::new());
+    directory.write("vault.toml", fs::read_to_string(directory.path("vault.toml")).unwrap());
+    let state = directory.path("main.keyring.toml");
+    late.write(
+        "vault.toml",
+        format!(
+            "version = 1\n[vault]\nfollow = \"100ms\"\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"{}\"\n",
+            state.display()
+        ),
+    );
+    fs::copy(directory.path("kek_1"), late.path("kek_1")).unwrap();
+    let (one, other) = (Process::start(&directory), Process::start(&late));
+    let new = add(&directory, 2);
+    let named = directory.vault(&format!("key promote {new} --yes --wait 3")).fails(75);
+    assert!(named.contains(&format!("-{}-", other.child.id())) && named.contains("has not said"), "{named}");
+    assert!(!named.contains(&format!("-{}-", one.child.id())), "{named}");
+    let config = fs::read_to_string(directory.path("vault.toml")).unwrap();
+    directory.write("vault.toml", config.replace("[vault]\n", "[vault]\nnodes = 1\n"));
+    let counted = directory.vault(&format!("key promote {new} --yes --wait 2")).fails(23);
+    assert!(counted.contains("2 processes hold keyring main, and `nodes` declares 1"), "{counted}");
+    directory.write("vault.toml", config);
+    fs::copy(directory.path("kek_2"), late.path("kek_2")).unwrap();
+    directory.vault(&format!("key promote {new} --yes")).ok();
+}
+
+/// A process that cannot say that it is there works all the same, and nobody takes its silence for consent.
+#[test]
+fn heartbeats_that_cannot_be_written_are_no_error() {
+    let directory = one_host();
+    fs::create_dir(directory.path("main.keyring.toml.processes")).unwrap();
+    fs::set_permissions(directory.home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(directory.path("kek_1"), fs::Permissions::from_mode(0o644)).unwrap();
+    let place = directory.path("");
+    let exe = directory.path("process");
+    assert!(Command::new("cp").arg(std::env::current_exe().unwrap()).arg(&exe).status().unwrap().success());
+    let mut child = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&exe)
+        .args(["--ignored", "--exact", "nodes::is_a_process", "--nocapture"])
+        .env("VAULT_TEST_DIRECTORY", &place)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("ready")), "it works");
+    let new = add(&directory, 2);
+    let told = directory.vault(&format!("key promote {new} --yes")).fails(75);
+    assert!(told.contains("no process has said that it holds keyring main"), "{told}");
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// A password that changes is found in its secret by processes that run, and each keeps one connection.

@@ -27,7 +27,7 @@ impl Service {
         let service = Self { directory: Directory::new(), database: Database::new() };
         service.directory.write(
             "vault.toml",
-            "version = 1\n[vault]\nnodes = 1\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"main.keyring.toml\"\n\
+            "version = 1\n[vault]\nnodes = 1\nfollow = \"100ms\"\n[keyring.main]\nsources = [\"file:kek_*\"]\nstate = \"main.keyring.toml\"\n\
              [store]\nurl = \"secret:DATABASE_URL\"\n[secrets.DATABASE_URL]\ntype = \"url\"\npath = \"url\"\n\
              [[column]]\nname = \"app.secrets\"\ndatabase = \"secret:DATABASE_URL\"\ntable = \"secrets\"\nrow = [\"id\"]\nvalue = \"v\"\n\
              reads = [\"vs1\"]\nwrites = \"vs1\"\nlinked = true\n\
@@ -116,6 +116,28 @@ impl Service {
     }
 }
 
+/// What a transaction sealed before the promotion and writes after the fence would fail.
+#[test]
+fn a_fence_waits_for_transactions_that_are_open() {
+    let service = Service::new(10);
+    service.directory.vault("init --store-only").ok();
+    service.directory.vault("key generate --out next").ok();
+    service.directory.vault("key add next").ok();
+    let new = service.key("active");
+    service.directory.vault(&format!("key promote {new} --yes")).ok();
+    service.directory.vault("rotate run").ok();
+    let mut application = service.database.connect();
+    let late = service.values();
+    let mut transaction = application.transaction().unwrap();
+    let pid: i32 = transaction.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+    let told = service.directory.vault("rotate fence --wait 1").fails(75);
+    assert!(told.contains(&format!("session {pid} (")) && told.contains("pg_terminate_backend"), "{told}");
+    assert!(!service.directory.vault("status").ok().contains("fenced against"));
+    transaction.execute("UPDATE secrets SET v = $1 WHERE id = 1", &[&late[0]]).unwrap();
+    transaction.commit().unwrap();
+    service.directory.vault("rotate fence").ok();
+}
+
 #[test]
 fn rotate_alone_does_all_of_it_on_postgresql() {
     let service = Service::new(120);
@@ -125,7 +147,7 @@ fn rotate_alone_does_all_of_it_on_postgresql() {
     service.directory.vault_with("set API_KEY", b"from the store").ok();
     let told = service.directory.vault("rotate plan").ok();
     assert!(told.contains("app.secrets: 0 rows, 0 to rewrite"), "{told}");
-    let told = service.directory.vault("rotate --yes --batch 30");
+    let told = service.directory.vault("rotate --new-key --without-backup --yes --batch 30");
     assert!(
         told.code == 0 && told.out.contains("120 rewritten") && told.out.contains("verified: nothing is stale"),
         "{told:?}"

@@ -1,6 +1,9 @@
 //! `rotate`, `migrate`, `reseal` and `status`.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::thread;
 
 use serde_json::Value;
 use vault_core::legacy;
@@ -18,19 +21,22 @@ fn json(told: &str) -> Value {
 fn rotate_alone_does_all_of_it() {
     let app = App::new(TOKENS, 500);
     let old = app.primary("main");
-    let told = app.directory.vault("rotate --yes --retire --batch 60");
-    assert_eq!(told.code, 75, "the application may still seal under the old key: {told:?}");
-    assert!(told.err.contains("run `vault rotate --retire` again once every process has read"), "{}", told.err);
+    let told = app.directory.vault("rotate --new-key --backup safe --yes --batch 60");
+    assert_eq!(told.code, 0, "{told:?}");
     assert!(told.out.contains("500 rewritten") && told.out.contains("verified: nothing is stale"), "{}", told.out);
     assert!(
         told.err.contains("was generated") && told.err.contains("app.secrets: pass 1, 60 rows, 60 rewritten"),
         "{}",
         told.err
     );
-    assert_eq!(told.err.matches("back up the file of key").count(), 1, "{}", told.err);
     let new = app.primary("main");
     assert_ne!(new, old);
-    assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{new}."))));
+    let backup = app.directory.path("safe");
+    assert_eq!(fs::metadata(&backup).unwrap().permissions().mode() & 0o777, 0o600);
+    let kept = Sealer::from_key_file(&backup).unwrap();
+    for (id, value) in app.values() {
+        assert_eq!(kept.open(&context(id), &value.parse().unwrap()).unwrap().expose_secret(), secret(id).as_bytes());
+    }
     assert!(app.directory.vault("key list").ok().contains("decrypt-only"));
     app.directory.vault("rotate --retire").fails(23);
     app.directory.vault("rotate --yes --retire").ok();
@@ -47,28 +53,106 @@ fn rotate_alone_does_all_of_it() {
         })
         .unwrap();
     assert_eq!(left, 0, "our own tables are gone");
+}
+
+/// A lost terminal, somebody tired, two people: a command that has finished does nothing more.
+#[test]
+fn a_rotation_that_is_typed_again_does_nothing() {
+    let app = App::new(TOKENS, 20);
+    let told = app.directory.vault("rotate --yes").ok();
+    assert!(told.starts_with(&format!("nothing is to be done: key {} seals", app.primary("main"))), "{told}");
+    let new = app.add("main");
     app.directory.vault("rotate --yes").ok();
-    assert_ne!(app.primary("main"), new, "asked again, there is another key");
+    assert_eq!(app.primary("main"), new);
+    let before = snapshot(app.directory.home.path());
+    for line in ["rotate --yes", "rotate --yes --deep", "rotate", "rotate -n"] {
+        let told = app.directory.vault(line).ok();
+        assert!(told.contains(&format!("key {new} seals since 20")) && told.contains("--new-key"), "{line}: {told}");
+        assert!(snapshot(app.directory.home.path()) == before, "{line} changed something");
+    }
+    app.directory.vault("rotate --yes --retire").ok();
+    let before = snapshot(app.directory.home.path());
+    app.directory.vault("rotate --yes --retire").ok();
+    assert!(snapshot(app.directory.home.path()) == before);
+}
+
+/// The text of a new key is kept before anything depends on it.
+#[test]
+fn no_key_is_made_whose_text_nobody_keeps() {
+    let app = App::new(TOKENS, 5);
+    let old = app.primary("main");
+    let before = snapshot(app.directory.home.path());
+    assert!(app.directory.vault("rotate --new-key --yes").fails(2).contains("--backup FILE"));
+    app.directory.write("safe", "another key");
+    app.directory.vault("rotate --new-key --backup safe --yes").fails(18);
+    app.directory.vault("rotate --new-key --backup safe -n").fails(18);
+    fs::remove_file(app.directory.path("safe")).unwrap();
+    app.directory.vault("rotate --backup safe --yes").fails(2);
+    assert!(snapshot(app.directory.home.path()) == before, "and nothing was made");
+
+    // A place that cannot be written is found out when the key is there, and waits.
+    app.directory.vault("rotate --new-key --backup nowhere/safe --yes").fails(18);
+    assert_eq!(app.primary("main"), old);
+    app.directory.vault("rotate --new-key --backup safe --yes").ok();
+    assert_ne!(app.primary("main"), old);
+    assert_eq!(app.directory.vault("key list").ok().lines().count(), 2, "it went on with the key that waited");
+    app.directory.vault("rotate --new-key --backup safe --yes").fails(18);
+    assert_eq!(app.directory.vault("key list").ok().lines().count(), 2, "typed again, it makes none");
+}
+
+#[test]
+fn two_rotations_at_once_make_one_key() {
+    for round in 0..3 {
+        let app = App::new(TOKENS, 200);
+        let ended: Vec<_> = thread::scope(|scope| {
+            let type_it = || app.directory.vault("rotate --new-key --without-backup --yes --batch 10");
+            let typed: Vec<_> = (0..2).map(|_| scope.spawn(type_it)).collect();
+            typed.into_iter().map(|typed| typed.join().unwrap()).collect()
+        });
+        assert!(ended.iter().all(|ran| matches!(ran.code, 0 | 75)), "round {round}: {ended:?}");
+        let ran = app.directory.vault("rotate --yes");
+        assert_eq!(ran.code, 0, "round {round}: {ran:?}\n{ended:?}");
+        let keys = app.directory.vault("key list").ok();
+        // Both finished, one after the other: then each was asked for a key of its own.
+        let made = ended.iter().filter(|ran| ran.err.contains("was generated")).count();
+        assert_eq!(keys.lines().count(), 1 + made, "round {round}: {keys}\n{ended:?}");
+        assert!(!keys.contains("active") && !keys.contains("not found"), "{keys}");
+        let left = fs::read_dir(app.directory.home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(".vault-new-")).collect();
+        assert!(left.is_empty(), "round {round}: {left:?}");
+    }
 }
 
 #[test]
 fn rotate_alone_waits_for_the_other_processes() {
     let app = App::new(TOKENS, 20);
     app.configure(TOKENS, 3);
-    let told = app.directory.vault("rotate --yes").fails(75);
-    assert!(told.contains("waits as active") && told.contains("--all-nodes-loaded"), "{told}");
+    let told = app.directory.vault("rotate --new-key --without-backup --yes").fails(75);
+    assert!(
+        told.contains("no process has said that it holds keyring main") && told.contains("--all-nodes-loaded"),
+        "{told}"
+    );
     let again = app.directory.vault("rotate --yes").fails(75);
     assert!(!again.contains("was generated"), "one key waits, and no second one is made: {again}");
+    app.directory.vault(&format!("key promote {} --yes --all-nodes-loaded", kid_in(&app, "active"))).ok();
+    app.directory.vault("rotate run").ok();
+    // A process that still seals under the old key would fail every write.
+    assert!(app.directory.vault("rotate fence").fails(75).contains("no process has said"));
+    assert!(!app.directory.vault("status").ok().contains("fenced against"));
     app.directory.vault("rotate --yes --all-nodes-loaded").ok();
     assert!(app.directory.vault("status").ok().contains("may go"));
+    assert!(app.directory.vault("rotate fence --drop").fails(75).contains("no process has said"));
+    assert!(app.directory.vault("status").ok().contains("fenced against"));
     let old = app.directory.vault("rotate --yes --retire").fails(75);
-    assert!(old.contains("has every process read the states") && old.contains("--all-nodes-loaded"), "{old}");
+    assert!(old.contains("no process has said") && old.contains("--all-nodes-loaded"), "{old}");
     app.directory.vault("rotate --yes --retire --all-nodes-loaded").ok();
     assert!(app.directory.vault("key list").ok().contains("disabled"));
+}
 
-    // Nobody can have loaded a key that is not there yet.
-    let told = app.directory.vault("rotate --yes --all-nodes-loaded");
-    assert!(told.code == 75 && told.err.contains("was generated"), "{told:?}");
+fn kid_in(app: &App, state: &str) -> String {
+    let told = json(&app.directory.vault("key list --json").ok());
+    let key = told["keys"].as_array().unwrap().iter().find(|key| key["state"] == state).unwrap();
+    key["kid"].as_str().unwrap().to_owned()
 }
 
 #[test]
@@ -77,16 +161,48 @@ fn a_stopped_application_is_retired_in_one_go() {
     app.configure(LEGACY, 3);
     let old = app.primary("text");
     // Down to the last step, though nobody reads the first report.
-    assert_eq!(app.directory.vault_unread("rotate --keyring text --app-stopped --yes --retire").code, 0);
+    let line = "rotate --keyring text --app-stopped --new-key --without-backup --yes --retire";
+    assert_eq!(app.directory.vault_unread(line).code, 0);
     let keys = app.directory.vault("key list --keyring text").ok();
     assert!(keys.contains(&format!("{old}  disabled")), "{keys}");
+}
+
+/// Who is said to be stopped is looked for.
+#[test]
+fn whoever_has_the_database_open_is_not_stopped() {
+    let app = App::new(LEGACY, 6);
+    app.add("text");
+    let database = app.directory.path("app.db");
+    let mut holder = Command::new("sleep")
+        .arg("600")
+        .stdin(fs::OpenOptions::new().read(true).write(true).open(&database).unwrap())
+        .spawn()
+        .unwrap();
+    let before = app.values();
+    for line in [
+        "rotate --keyring text --app-stopped --yes",
+        "rotate --keyring text --app-stopped -n",
+        "rotate run --keyring text --app-stopped",
+        "rotate plan --keyring text --app-stopped",
+    ] {
+        let told = app.directory.vault(line).fails(23);
+        let named = format!("process {} (sleep)", holder.id());
+        assert!(told.contains(&named) && told.contains("--despite-sessions"), "{line}: {told}");
+        assert_eq!(app.values(), before);
+    }
+    app.directory.vault("rotate --keyring text --app-stopped --despite-sessions --yes").ok();
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let told = app.directory.vault("rotate --keyring text --app-stopped --new-key --without-backup --yes");
+    assert!(told.err.contains("`vault rotate run --keyring text --app-stopped`, which makes no key"), "{told:?}");
+    told.ok();
 }
 
 #[test]
 fn nothing_is_generated_before_somebody_said_yes() {
     let app = App::new(TOKENS, 5);
     let before = snapshot(app.directory.home.path());
-    let told = app.directory.vault("rotate").fails(23);
+    let told = app.directory.vault("rotate --new-key --without-backup").fails(23);
     assert!(told.contains("nobody is there to ask: generate a key") && told.contains("add --yes"), "{told}");
     assert!(snapshot(app.directory.home.path()) == before);
     let new = app.add("main");
@@ -108,12 +224,17 @@ fn a_dry_run_says_what_the_whole_sequence_would_do_and_ends_as_it_would() {
     };
     let fence_and_verify = ["fence column app.secrets", "verify"];
     let fresh = ["generate a key", "promote that key", "rewrite 40 values"];
-    assert_eq!(steps("rotate -n", 0), [&fresh[..], &fence_and_verify].concat());
-    assert_eq!(steps("rotate -n --retire", 75), [&fresh[..], &fence_and_verify].concat());
-    let told = app.directory.vault("rotate -n").ok();
+    let line = "rotate --new-key --without-backup -n";
+    assert_eq!(steps(line, 0), [&fresh[..], &fence_and_verify].concat());
+    let disable = [format!("disable key {}", app.primary("main"))];
+    let all = [&fresh[..], &fence_and_verify, &disable.each_ref().map(String::as_str)].concat();
+    assert_eq!(steps(&format!("{line} --retire"), 0), all);
+    let told = app.directory.vault(line).ok();
     assert!(told.starts_with("would generate a key\nwould promote that key\nwould rewrite 40 values\n"), "{told}");
 
     let new = app.add("main");
+    let planned = json(&app.directory.vault("rotate plan --json").ok());
+    assert_eq!(planned["columns"][0]["rewritten"], 40, "what the promotion leaves to be rewritten");
     let promote = [format!("promote key {new}"), "rewrite 40 values".to_owned()];
     assert_eq!(steps("rotate -n", 0)[..2], promote);
     app.configure(TOKENS, 3);
@@ -140,8 +261,10 @@ fn a_plan_of_what_would_be_refused_is_refused() {
         assert!(ran.fails(23).contains("--app-stopped"), "{line}");
     }
     app.directory.vault("rotate plan --keyring text --app-stopped").ok();
-    assert!(app.directory.vault("rotate -n --keyring text").fails(23).contains("--app-stopped"));
-    assert!(app.directory.vault("rotate -n --keyring text --app-stopped").ok().contains("would rewrite 6 values"));
+    assert!(app.directory.vault("rotate -n --keyring text --new-key").fails(23).contains("--app-stopped"));
+    assert!(
+        app.directory.vault("rotate -n --keyring text --app-stopped --new-key").ok().contains("would rewrite 6 values")
+    );
 }
 
 /// A promotion would leave the run without a way to its target.
@@ -153,25 +276,24 @@ fn an_open_run_is_finished_before_the_next_key_is_promoted() {
     app.directory.vault("rotate run --batch 10 --until 2020-01-01T00:00:00Z").fails(75);
     app.directory.vault("key generate --out third").ok();
     app.directory.vault("key add third --label 3").ok();
-    for line in ["rotate --yes", "rotate -n"] {
-        assert!(app.directory.vault(line).fails(23).contains("open run of rotate"), "{line}");
-        assert_eq!(app.primary("main"), second);
-    }
-    app.directory.vault("rotate run").ok();
-    app.directory.vault("rotate verify").ok();
-    app.directory.vault("rotate --yes").ok();
-    assert_ne!(app.primary("main"), second);
+    let told = app.directory.vault("rotate -n").ok();
+    assert!(told.contains("verify\nwould promote key "), "what is open comes first: {told}");
+    let told = app.directory.vault("rotate --yes").ok();
+    assert_eq!(told.matches("verified: nothing is stale").count(), 2, "{told}");
+    let third = app.primary("main");
+    assert_ne!(third, second);
+    assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{third}."))));
 }
 
 #[test]
 fn an_unlinked_application_is_rotated_while_it_is_stopped_and_then_moved_to_tokens() {
     let app = App::new(LEGACY, 90);
-    let refused = app.directory.vault("rotate --keyring text --yes").fails(23);
+    let refused = app.directory.vault("rotate --keyring text --new-key --without-backup --yes").fails(23);
     assert!(refused.contains("stop every process") && refused.contains("--app-stopped"), "{refused}");
     assert_eq!(app.directory.vault("key list --keyring text").ok().lines().count(), 1, "and no key was made");
 
     let old = app.primary("text");
-    let told = app.directory.vault("rotate --keyring text --app-stopped --yes");
+    let told = app.directory.vault("rotate --keyring text --app-stopped --new-key --without-backup --yes");
     assert!(
         told.code == 0 && told.err.contains("was generated"),
         "{told:?}\n{}",
@@ -294,7 +416,7 @@ fn a_column_is_rotated_under_its_own_keyring() {
     let disagree = app.directory.vault("rotate --column app.secrets --keyring main --app-stopped --yes").fails(2);
     assert!(disagree.contains("written under keyring text, not main"), "{disagree}");
     app.directory.vault("rotate plan --column app.secrets --keyring main").fails(2);
-    app.directory.vault("rotate --column app.secrets --app-stopped --yes").ok();
+    app.directory.vault("rotate --column app.secrets --app-stopped --new-key --without-backup --yes").ok();
     assert_eq!(app.primary("main"), main, "a keyring that the column does not use stays as it is");
     assert_ne!(app.primary("text"), text);
     app.directory.vault("rotate verify --column app.secrets --keyring text").ok();
@@ -310,7 +432,7 @@ fn what_a_promotion_makes_stale_elsewhere_is_told() {
     let (_, column) = config.split_once("[[column]]").unwrap();
     let more = column.replace("app.secrets", "app.more").replace("table = \"secrets\"", "table = \"more\"");
     app.directory.write("vault.toml", format!("{config}[[column]]{more}"));
-    let told = app.directory.vault("rotate --column app.secrets --yes");
+    let told = app.directory.vault("rotate --column app.secrets --new-key --without-backup --yes");
     assert_eq!(told.code, 0, "{told:?}");
     assert!(told.err.contains("6 values of other columns under keyring main become stale"), "{}", told.err);
     app.directory.vault("rotate verify").fails(23);
@@ -322,7 +444,7 @@ fn what_a_promotion_makes_stale_elsewhere_is_told() {
 #[test]
 fn a_reader_that_goes_away_changes_nothing_but_the_output() {
     let app = App::new(TOKENS, 50);
-    assert_eq!(app.directory.vault_unread("rotate --yes").code, 0);
+    assert_eq!(app.directory.vault_unread("rotate --new-key --without-backup --yes").code, 0);
     let new = app.primary("main");
     assert!(app.values().iter().all(|(_, value)| value.starts_with(&format!("vs1.{new}."))));
     assert!(app.directory.vault("status").ok().contains("fenced against"), "and the steps after the first report");
@@ -337,7 +459,7 @@ fn a_reader_that_goes_away_changes_nothing_but_the_output() {
 fn a_late_writer_is_refused_by_the_fence() {
     let app = App::new(TOKENS, 5);
     let late = Sealer::from_key_file(app.directory.path("kek_1")).unwrap();
-    app.directory.vault("rotate --yes").ok();
+    app.directory.vault("rotate --new-key --without-backup --yes").ok();
     assert!(app.directory.vault("rotate fence --drop -n").ok().contains("would go: app.secrets"));
     let token = late.seal(&context(1), b"late").unwrap().to_string();
     let written = app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [token]);

@@ -377,9 +377,9 @@ fn rotate_moves_the_store_and_says_so() {
         }
         let status = directory.vault("status").ok();
         assert!(status.contains("store: 6 values"), "{status}");
-        let planned = directory.vault("rotate --dry-run").ok();
+        let planned = directory.vault("rotate --new-key --dry-run").ok();
         assert!(planned.contains("would rewrite 6 values") && !planned.contains("fence"), "{planned}");
-        directory.vault("rotate --yes").ok();
+        directory.vault("rotate --new-key --without-backup --yes").ok();
         let verified = directory.vault("rotate verify").ok();
         assert!(verified.contains("store: 6 values opened, 0 stale, 0 failed"), "{verified}");
         assert_eq!(directory.vault("get A@1").ok(), "one");
@@ -433,7 +433,7 @@ fn a_store_is_rotated_beside_a_stopped_application_and_never_migrated() {
     for store in STORES {
         let directory = home(store);
         directory.vault_with("set A", b"one").ok();
-        directory.vault("rotate --yes --app-stopped --retire").ok();
+        directory.vault("rotate --new-key --without-backup --yes --app-stopped --retire").ok();
         assert_eq!(directory.vault("key list").ok().matches("disabled").count(), 1);
         let token = |directory: &Directory| {
             let vault = vault_core::Config::from_file(directory.path("vault.toml")).and_then(vault_core::Vault::load);
@@ -462,9 +462,9 @@ fn a_restored_keyring_is_refused_until_the_operator_accepts_it() {
     for store in STORES {
         let directory = home(store);
         directory.vault_with("set A", b"one").ok();
-        directory.vault("rotate --yes").ok();
+        directory.vault("rotate --new-key --without-backup --yes").ok();
         let state = fs::read(directory.path("main.keyring.toml")).unwrap();
-        directory.vault("rotate --yes").ok();
+        directory.vault("rotate --new-key --without-backup --yes").ok();
         // The state file comes from a backup; the newest key waits again.
         directory.write("main.keyring.toml", state);
         fs::remove_file(directory.path("keys").join(newest_key(&directory))).unwrap();
@@ -478,7 +478,7 @@ fn a_restored_keyring_is_refused_until_the_operator_accepts_it() {
     // With the material of all keys, the older state opens what it can again.
     let directory = home(STORES[1]);
     directory.vault_with("set A", b"one").ok();
-    let second = directory.vault("rotate --yes");
+    let second = directory.vault("rotate --new-key --without-backup --yes");
     assert_eq!(second.code, 0);
     let before = fs::read(directory.path("main.keyring.toml")).unwrap();
     directory.vault("key generate --out third").ok();

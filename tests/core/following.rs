@@ -79,7 +79,7 @@ impl Home {
     }
 
     fn promote(&self, keyring: &str, kid: KeyId) {
-        self.operator().key_change(keyring, &Change::Promote(kid), None).unwrap();
+        crate::promote(&self.operator(), keyring, kid, None).unwrap();
     }
 }
 
@@ -190,7 +190,7 @@ fn an_enabled_key_opens_at_once() {
     let operator = home.operator();
     let verification = operator.rotation(Scope::UsesKeyring("main"), Access::Read).unwrap().verify().unwrap();
     let retired = verification.retired(old).unwrap();
-    operator.key_change("main", &Change::Disable(retired), None).unwrap();
+    crate::disable(&operator, "main", retired).unwrap();
     wait();
     assert!(matches!(vault.open(&context(), &token), Err(Error::KeyDisabled { .. })));
     wait();

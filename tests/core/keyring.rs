@@ -97,19 +97,19 @@ fn a_key_lives_its_life() {
     is(old, KeyState::Primary);
     is(new, KeyState::Active);
     let change = |change| ring.load().unwrap().key_change("main", &change, None);
-    change(Change::Promote(new)).unwrap();
+    change(Change::Promote(new, crate::followed(&ring.load().unwrap(), "main", Some(new)))).unwrap();
     is(old, KeyState::DecryptOnly);
     is(new, KeyState::Primary);
-    change(Change::Promote(old)).unwrap();
+    change(Change::Promote(old, crate::followed(&ring.load().unwrap(), "main", Some(old)))).unwrap();
     is(old, KeyState::Primary);
-    change(Change::Promote(new)).unwrap();
+    change(Change::Promote(new, crate::followed(&ring.load().unwrap(), "main", Some(new)))).unwrap();
     let vault = ring.load().unwrap();
     let all = vault.rotation(Scope::UsesKeyring("main"), Access::Read).unwrap().verified().unwrap();
     let destroy = |kid| Change::Destroy(all.retired(kid).unwrap());
     for wrong in [Change::Enable(new), destroy(old), destroy(new)] {
         assert_eq!(change(wrong).unwrap_err().kind(), Kind::Refused);
     }
-    change(Change::Promote(new)).unwrap();
+    change(Change::Promote(new, crate::followed(&ring.load().unwrap(), "main", Some(new)))).unwrap();
     change(Change::Enable(old)).unwrap();
     assert_eq!(ring.load().unwrap().keyring("main").unwrap().generation(), 4);
 }
@@ -122,7 +122,7 @@ fn a_weak_key_opens_and_is_never_promoted() {
     assert_eq!(ring.add("weak").unwrap(), kid);
     let vault = ring.load().unwrap();
     assert_eq!(vault.keyring("main").unwrap().findings().len(), 1);
-    assert!(matches!(vault.key_change("main", &Change::Promote(kid), None), Err(Error::CannotSeal { .. })));
+    assert!(matches!(crate::promote(&vault, "main", kid, None), Err(Error::CannotSeal { .. })));
 }
 
 /// Whoever holds a leaked old key, and may write the state file, cannot make it primary, hide the
@@ -134,7 +134,7 @@ fn a_forged_state_file_is_refused() {
     ring.add("new").unwrap();
     let before = ring.state();
     let vault = ring.load().unwrap();
-    vault.key_change("main", &Change::Promote(new), None).unwrap();
+    crate::promote(&vault, "main", new, None).unwrap();
     let genuine = ring.state();
 
     // Changed without any key.
@@ -267,7 +267,7 @@ fn key_texts_have_a_keyring_of_their_own() {
     let kid = Vault::key_add(&ring.config(), "text", &ring.path("new_text"), Some("2"), None).unwrap();
     assert_eq!(kid.letter(), 'f');
     assert_eq!(fs::read_to_string(ring.path("text_2")).unwrap(), "another password\n", "the text is kept exactly");
-    ring.load().unwrap().key_change("text", &Change::Promote(kid), None).unwrap();
+    crate::promote(&ring.load().unwrap(), "text", kid, None).unwrap();
     assert_eq!(ring.load().unwrap().keyring("text").unwrap().primary_kid(), kid);
 }
 
@@ -278,7 +278,7 @@ fn the_next_state_can_be_written_elsewhere() {
     ring.add("new").unwrap();
     let before = ring.state();
     let next = ring.path("next.toml");
-    ring.load().unwrap().key_change("main", &Change::Promote(kid), Some(&next)).unwrap();
+    crate::promote(&ring.load().unwrap(), "main", kid, Some(&next)).unwrap();
     assert_eq!(ring.state(), before);
     fs::copy(next, ring.path("main.keyring.toml")).unwrap();
     assert_eq!(ring.load().unwrap().keyring("main").unwrap().primary_kid(), kid);

@@ -303,7 +303,7 @@ mod vault {
         place.add(&new, "kek_new").unwrap();
         let vault = place.load().unwrap();
         assert_eq!(vault.keyring("main").unwrap().primary_kid(), old.kid());
-        vault.key_change("main", &Change::Promote(new.kid()), None).unwrap();
+        crate::promote(&vault, "main", new.kid(), None).unwrap();
 
         let vault = place.load().unwrap();
         assert_eq!(vault.open(&context, &token).unwrap().expose_secret(), b"before");
@@ -311,7 +311,7 @@ mod vault {
 
         let all = vault.rotation(Scope::UsesKeyring("main"), Access::Read).unwrap().verified().unwrap();
         let retired = all.retired(old.kid()).unwrap();
-        vault.key_change("main", &Change::Disable(retired), None).unwrap();
+        crate::disable(&vault, "main", retired).unwrap();
         let vault = place.load().unwrap();
         assert!(matches!(vault.open(&context, &token), Err(Error::KeyDisabled { .. })));
 
@@ -353,7 +353,7 @@ mod vault {
             fs::write(place.path(name), text).unwrap();
             Vault::key_add(&place.config(), "text", &place.path(name), None, None).unwrap();
         }
-        place.load().unwrap().key_change("text", &Change::Promote(kid(new)), None).unwrap();
+        crate::promote(&place.load().unwrap(), "text", kid(new), None).unwrap();
 
         let vault = place.load().unwrap();
         for scope in [Scope::All, Scope::Column("c"), Scope::Keyring("text"), Scope::UsesKeyring("text")] {
@@ -367,7 +367,7 @@ mod vault {
         for scope in [Scope::All, Scope::Column("c"), Scope::Keyring("text")] {
             refused(retired(scope));
         }
-        vault.key_change("text", &Change::Disable(retired(Scope::UsesKeyring("text")).unwrap()), None).unwrap();
+        crate::disable(&vault, "text", retired(Scope::UsesKeyring("text")).unwrap()).unwrap();
     }
 
     #[test]
@@ -385,7 +385,7 @@ mod vault {
             .retired(new.kid())
             .unwrap();
         place.add(&third, "kek_third").unwrap();
-        assert!(matches!(vault.key_change("main", &Change::Disable(retired), None), Err(Error::Temporary { .. })));
+        assert!(matches!(crate::disable(&vault, "main", retired), Err(Error::Temporary { .. })));
     }
 
     #[test]

@@ -35,6 +35,21 @@ mod vectors;
 use std::path::Path;
 
 use serde_json::Value;
+use vault_core::{Change, Config, Followed, KeyId, KeyringState, Result, Retired, Vault};
+
+/// The word of an operator who looked, for the states as they are now. Those tests are no deployment.
+fn followed(vault: &Vault, keyring: &str, opens: Option<KeyId>) -> Followed {
+    let now = Vault::load(Config::from_file(vault.manifest().path()).unwrap().without_heartbeats()).unwrap();
+    Followed::by_the_word_of_an_operator_who_looked(&now, keyring, opens).unwrap()
+}
+
+fn promote(vault: &Vault, keyring: &str, kid: KeyId, out: Option<&Path>) -> Result<KeyringState> {
+    vault.key_change(keyring, &Change::Promote(kid, followed(vault, keyring, Some(kid))), out)
+}
+
+fn disable(vault: &Vault, keyring: &str, retired: Retired) -> Result<KeyringState> {
+    vault.key_change(keyring, &Change::Disable(retired, followed(vault, keyring, None)), None)
+}
 
 /// A file of tests/vectors.
 fn vector_file(name: &str) -> Value {

@@ -82,7 +82,7 @@ impl App {
         self.generate(&format!("new_{keyring}"));
         let kid =
             Vault::key_add(&self.config(), keyring, &self.path(&format!("new_{keyring}")), Some("2"), None).unwrap();
-        self.vault().key_change(keyring, &Change::Promote(kid), None).unwrap();
+        crate::promote(&self.vault(), keyring, kid, None).unwrap();
         kid
     }
 
@@ -188,7 +188,7 @@ fn tokens_are_rewrapped_and_nothing_else_changes() {
     assert_eq!(rotation.fence(None).unwrap(), ["c"]);
     assert!(rotation.verify().unwrap().is_clean());
     assert!(rotation.runs().unwrap().is_empty());
-    assert!(rotation.unfence().unwrap().is_empty());
+    assert!(rotation.unfence(&crate::followed(&vault, "main", None)).unwrap().is_empty());
     assert_eq!(app.schema(), schema);
     let updated: String =
         app.connect().query_row("SELECT group_concat(DISTINCT updated_at) FROM secrets", [], |row| row.get(0)).unwrap();
@@ -301,7 +301,7 @@ fn a_keyring_that_changes_under_a_run_ends_it() {
     let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
     let result = rotation.run(&Job::Rotate, &batches_of(20), &mut |step| {
         if step.rows == 40 {
-            app.vault().key_change("main", &Change::Promote(old), None).unwrap();
+            crate::promote(&app.vault(), "main", old, None).unwrap();
         }
         ControlFlow::Continue(())
     });
@@ -395,7 +395,7 @@ fn a_legacy_column_is_rotated_only_while_its_application_is_stopped() {
     let verification = rotation.verify().unwrap();
     assert!(verification.is_clean());
     assert_eq!(verification.columns[0].under(new), 101);
-    vault.key_change("text", &Change::Disable(verification.retired(old_key.kid()).unwrap()), None).unwrap();
+    crate::disable(&vault, "text", verification.retired(old_key.kid()).unwrap()).unwrap();
 }
 
 /// The owner of a shared secret is in its value; another id in the row does not replace it.
@@ -806,9 +806,12 @@ fn the_proof_that_a_key_may_go_expires_with_the_keyring() {
     let mut rotation = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap();
     rotation.fence(None).unwrap();
     let proof = rotation.verify().unwrap().retired(old).unwrap();
-    vault.key_change("main", &Change::Promote(old), None).unwrap();
-    vault.key_change("main", &Change::Promote(new), None).unwrap();
-    assert!(matches!(vault.key_change("main", &Change::Disable(proof), None), Err(Error::Temporary { .. })));
+    let fenced = crate::promote(&vault, "main", old, None).unwrap_err();
+    assert!(fenced.to_string().contains("is fenced against key"), "{fenced}");
+    rotation.unfence(&crate::followed(&vault, "main", None)).unwrap();
+    crate::promote(&vault, "main", old, None).unwrap();
+    crate::promote(&vault, "main", new, None).unwrap();
+    assert!(matches!(crate::disable(&vault, "main", proof), Err(Error::Temporary { .. })));
 }
 
 /// A process may hold a token that it sealed before it read that the key no longer seals.
@@ -828,17 +831,24 @@ fn the_fence_against_a_disabled_key_comes_before_the_proof_and_stays() {
     assert!(refused.hint().unwrap().contains("vault rotate fence"), "{refused:?}");
     rotation.fence(None).unwrap();
     let proof = rotation.verify().unwrap().retired(old).unwrap();
-    vault.key_change("main", &Change::Disable(proof), None).unwrap();
+    crate::disable(&vault, "main", proof).unwrap();
 
     let vault = app.vault();
     let mut rotation = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap();
     assert!(rotation.unfenceable().unwrap().is_empty());
-    assert_eq!(rotation.unfence().unwrap(), ["c"]);
+    assert_eq!(rotation.unfence(&crate::followed(&vault, "main", None)).unwrap(), ["c"]);
     let written = app.connect().execute("UPDATE secrets SET v = ?1 WHERE id = 1", [late]);
     assert!(written.unwrap_err().to_string().contains("vault"), "the late write fails loudly");
     vault.key_change("main", &Change::Enable(old), None).unwrap();
     let vault = app.vault();
-    assert!(vault.rotation(Scope::All, Access::Write).unwrap().unfence().unwrap().is_empty());
+    assert!(
+        vault
+            .rotation(Scope::All, Access::Write)
+            .unwrap()
+            .unfence(&crate::followed(&vault, "main", None))
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -1054,7 +1064,7 @@ fn a_key_that_a_value_needs_again_is_not_destroyed() {
     app.run(&Job::Rotate, &RunOptions::default()).unwrap();
     let verified = || app.vault().rotation(Scope::UsesKeyring("main"), Access::Write).unwrap().verified().unwrap();
     app.vault().rotation(Scope::All, Access::Write).unwrap().fence(None).unwrap();
-    app.vault().key_change("main", &Change::Disable(verified().retired(old).unwrap()), None).unwrap();
+    crate::disable(&app.vault(), "main", verified().retired(old).unwrap()).unwrap();
     fs::remove_file(app.path("kek_1")).unwrap();
     let proof = verified().retired(old).unwrap();
     // The backup is older than the fence.
@@ -1099,7 +1109,7 @@ fn a_rotation_can_be_rolled_back() {
     app.run(&Job::Rotate, &RunOptions::default()).unwrap();
     let vault = app.vault();
     vault.rotation(Scope::Column("c"), Access::Write).unwrap().abort().unwrap();
-    vault.key_change("main", &Change::Promote(old), None).unwrap();
+    crate::promote(&vault, "main", old, None).unwrap();
     app.run(&Job::Rotate, &RunOptions::default()).unwrap();
     assert_eq!(app.values(), before);
 }

@@ -161,7 +161,7 @@ pub(crate) fn sealer_under(keys: [MasterKey; 2], primary: usize) -> Sealer {
     vault_core::Vault::key_add(&config(), "main", &directory.path().join("new_1"), None, None).unwrap();
     let vault = vault_core::Vault::load(config()).unwrap();
     if primary == 1 {
-        vault.key_change("main", &vault_core::Change::Promote(keys[1].kid()), None).unwrap();
+        crate::promote(&vault, "main", keys[1].kid(), None).unwrap();
     }
     let state = std::fs::read_to_string(directory.path().join("state.toml")).unwrap();
     let state = KeyringState::parse(&state, std::path::Path::new("state.toml")).unwrap();

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use vault_core::{Change, Config, KeyId, Vault};
+use vault_core::{Change, Config, Followed, KeyId, Vault};
 use vault_ffi::{
     Handle, VAULT_OK, vault_config_free, vault_config_from_file, vault_free, vault_load, vault_primary, vault_refresh,
 };
@@ -47,7 +47,9 @@ fn a_refresh_is_not_undone_by_one_that_began_before() {
         let first = Vault::key_generate(&config, "main", None).unwrap();
         let second = Vault::key_generate(&config, "main", None).unwrap();
         let of_first = fs::read(&states).unwrap();
-        Vault::load(config).unwrap().key_change("main", &Change::Promote(second), None).unwrap();
+        let vault = Vault::load(config).unwrap();
+        let loaded = Followed::by_the_word_of_an_operator_who_looked(&vault, "main", Some(second)).unwrap();
+        vault.key_change("main", &Change::Promote(second, loaded), None).unwrap();
         fs::rename(&states, path("promoted")).unwrap();
         fs::write(&states, of_first).unwrap();
         fs::write(&manifest, format!("{declared}[store]\nurl = \"sqlite:vault.db\"\n")).unwrap();

@@ -81,7 +81,12 @@ fn same_twice(step: Step, before: &State, after: &State, removed: &[Gate]) -> bo
     };
     match step {
         // A crash and a start after it are two crashes and two starts.
-        Step::NodeCrash(_) | Step::NodeStart(_) | Step::RotatorCrash(_) | Step::Mount(_) | Step::Unmount(_) => true,
+        Step::NodeCrash(_)
+        | Step::Wait
+        | Step::NodeStart(_)
+        | Step::RotatorCrash(_)
+        | Step::Mount(_)
+        | Step::Unmount(_) => true,
         _ => step.take(&again, removed).is_none_or(|twice| twice == *after),
     }
 }

@@ -3,13 +3,17 @@
 
 use vault_model_test::{Gate, Rule, Scenario, explore};
 
-/// Three nodes, two keys, three rows.
-const ONE_ROTATOR: Scenario = Scenario { nodes: 3, rotators: 1, writes: 2, crashes: 2, rollbacks: 1 };
-const TWO_ROTATORS: Scenario = Scenario { nodes: 1, rotators: 2, writes: 2, crashes: 2, rollbacks: 1 };
+/// Three nodes that look when they are told to, two keys, three rows.
+const ONE_ROTATOR: Scenario =
+    Scenario { nodes: 3, rotators: 1, writes: 2, crashes: 2, rollbacks: 1, follows: false, shows_writers: false };
+const TWO_ROTATORS: Scenario = Scenario { nodes: 1, rotators: 2, ..ONE_ROTATOR };
+/// Nodes that follow by themselves, beside a database that shows who writes, and one that does not.
+const FOLLOWING: Scenario = Scenario { nodes: 2, crashes: 1, follows: true, shows_writers: true, ..ONE_ROTATOR };
+const UNSEEN: Scenario = Scenario { shows_writers: false, ..FOLLOWING };
 
 #[test]
 fn the_invariants_hold_at_every_moment() {
-    for scenario in [ONE_ROTATOR, TWO_ROTATORS] {
+    for scenario in [ONE_ROTATOR, TWO_ROTATORS, FOLLOWING, UNSEEN] {
         let explored = explore(&scenario, &[]);
         println!("{scenario:?}: {} states, {} steps, {} finished", explored.states, explored.steps, explored.done);
         assert!(explored.violation.is_none(), "{:#?}", explored.violation);
@@ -20,18 +24,26 @@ fn the_invariants_hold_at_every_moment() {
 #[test]
 fn each_gate_is_needed() {
     let mut looked_at: Vec<Gate> = Vec::new();
-    for (removed, rule) in [
-        (&[Gate::PromoteNodes][..], Rule::I1),
-        (&[Gate::DisableNodes], Rule::I2),
-        (&[Gate::Verified], Rule::I2),
-        (&[Gate::Fence], Rule::I2),
-        (&[Gate::FenceClean], Rule::Blocked),
-        (&[Gate::FenceStays], Rule::I2),
-        (&[Gate::UnfenceNodes], Rule::I3),
-        (&[Gate::NodeStart], Rule::I1),
-        (&[Gate::CompareAndSwap, Gate::RowLock], Rule::Lost),
+    for (scenario, removed, rule) in [
+        (ONE_ROTATOR, &[Gate::PromoteNodes][..], Rule::I1),
+        // Every node follows before a fence goes up, and once more before its key is disabled.
+        (ONE_ROTATOR, &[Gate::DisableNodes, Gate::Lease], Rule::I2),
+        (ONE_ROTATOR, &[Gate::Verified], Rule::I2),
+        (ONE_ROTATOR, &[Gate::Fence], Rule::I2),
+        (ONE_ROTATOR, &[Gate::FenceClean], Rule::Blocked),
+        (ONE_ROTATOR, &[Gate::FenceStays], Rule::I2),
+        (ONE_ROTATOR, &[Gate::UnfenceNodes], Rule::I3),
+        (ONE_ROTATOR, &[Gate::NodeStart], Rule::I1),
+        (ONE_ROTATOR, &[Gate::CompareAndSwap, Gate::RowLock], Rule::Lost),
+        (FOLLOWING, &[Gate::PromoteNodes], Rule::I1),
+        (UNSEEN, &[Gate::DisableNodes, Gate::Lease], Rule::I1),
+        (UNSEEN, &[Gate::Fence], Rule::I2),
+        (UNSEEN, &[Gate::FenceStays], Rule::I2),
+        (FOLLOWING, &[Gate::Lease], Rule::Refused),
+        (FOLLOWING, &[Gate::InFlight], Rule::Refused),
+        (FOLLOWING, &[Gate::FencedKey], Rule::Refused),
     ] {
-        let explored = explore(&ONE_ROTATOR, removed);
+        let explored = explore(&scenario, removed);
         let violation = explored.violation.unwrap_or_else(|| panic!("nothing is broken without {removed:?}"));
         println!("without {removed:?}: {} after {} steps", violation.rule, violation.way.len());
         assert_eq!(violation.rule, rule, "{violation:#?}");

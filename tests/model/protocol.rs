@@ -2,7 +2,8 @@
 //! key, rotators that move rows, and crashes between any two steps. A step is what one transaction,
 //! one replacement of a file, or one read does at once.
 //!
-//! What is left out: values (a row has a version instead), contexts, several tables, time.
+//! What is left out: values (a row has a version instead), contexts, several tables. Of time there is one
+//! thing: whether a node may seal by its last look, or has to look first.
 
 #![allow(clippy::indexing_slicing, clippy::exhaustive_enums, clippy::exhaustive_structs, reason = "a part of a test")]
 
@@ -33,6 +34,11 @@ pub struct Scenario {
     pub crashes: u8,
     /// Promotions of the old key after that of the new one, and disabled keys that are enabled again.
     pub rollbacks: u8,
+    /// Nodes follow by themselves: they look before they seal by an old look, and when they meet a key that
+    /// they cannot open with. Others look only when they are told to.
+    pub follows: bool,
+    /// The database shows what is about to be written. Otherwise it is waited for and not seen.
+    pub shows_writers: bool,
 }
 
 /// What the protocol insists on.
@@ -40,17 +46,23 @@ pub struct Scenario {
 pub enum Gate {
     /// A batch replaces a value only if it is the one that was read.
     CompareAndSwap,
-    /// A key is disabled only if no node seals with it.
+    /// A key is disabled only if every node seals under another, or has to look before it seals.
     DisableNodes,
     /// Rows are fenced against the old key before the last count.
     Fence,
     /// A fence is put up only if no row is stale.
     FenceClean,
+    /// A key that the fence refuses is not promoted.
+    FencedKey,
     /// The fence against a disabled key is not taken down.
     FenceStays,
+    /// A fence is put up only when what was sealed before is written.
+    InFlight,
+    /// A fence is put up only when every node seals under the primary key, or has to look before it seals.
+    Lease,
     /// A node starts only with every key that may be needed.
     NodeStart,
-    /// A key is promoted only if every node can open with it.
+    /// A key is promoted only if every node opens with it, or finds it when it looks.
     PromoteNodes,
     /// A batch locks what it reads.
     RowLock,
@@ -62,12 +74,15 @@ pub enum Gate {
 
 impl Gate {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::CompareAndSwap,
         Self::DisableNodes,
         Self::Fence,
         Self::FenceClean,
+        Self::FencedKey,
         Self::FenceStays,
+        Self::InFlight,
+        Self::Lease,
         Self::NodeStart,
         Self::PromoteNodes,
         Self::RowLock,
@@ -145,20 +160,26 @@ struct Node {
 struct Live {
     /// The states as it read them last, which its heartbeat tells.
     seen: States,
+    /// It may seal by what it has seen, without another look.
+    fresh: bool,
     /// What it has sealed and not yet written: the row and the key.
     writing: Option<(u8, Key)>,
 }
 
 impl Node {
-    /// Whether it runs and opens what is under a key.
+    /// Whether it runs and has opened by what it has seen what is under a key.
     fn opens(&self, key: Key) -> bool {
         self.live.is_some_and(|live| live.seen.opens(key)) && (key == Key::Old || self.has_new)
     }
 
-    /// What it seals with, if it runs.
+    /// What it seals with by what it has seen, if it runs.
     fn seals(&self) -> Option<Key> {
         let live = self.live?;
         Some(if self.has_new { live.seen.primary() } else { Key::Old })
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.live.is_some_and(|live| live.fresh)
     }
 }
 
@@ -198,12 +219,16 @@ struct State {
     writes: u8,
     crashes: u8,
     rollbacks: u8,
+    /// A write was refused by a fence, of a node that could have known better.
+    refused: bool,
+    follows: bool,
+    shows_writers: bool,
 }
 
 impl State {
     fn first(scenario: &Scenario) -> Self {
         let states = States { generation: 0, old: KeyState::Primary, new: KeyState::Absent };
-        let live = Some(Live { seen: states, writing: None });
+        let live = Some(Live { seen: states, fresh: true, writing: None });
         let mut nodes = [Node { has_new: false, live: None }; NODES];
         nodes.iter_mut().take(scenario.nodes).for_each(|node| node.live = live);
         Self {
@@ -219,7 +244,30 @@ impl State {
             writes: scenario.writes,
             crashes: scenario.crashes,
             rollbacks: scenario.rollbacks,
+            refused: false,
+            follows: scenario.follows,
+            shows_writers: scenario.shows_writers,
         }
+    }
+
+    /// What a node has after another look: the states as they are, unless it lacks a key that it needs.
+    fn after_a_look(&self, node: &Node) -> Node {
+        let needed = matches!(self.states.new, KeyState::Primary | KeyState::DecryptOnly);
+        let live = node.live.map(|live| match needed && !node.has_new {
+            false => Live { seen: self.states, fresh: true, ..live },
+            true => live,
+        });
+        Node { live, ..*node }
+    }
+
+    /// What a node seals with next: by a look, if it has to look first.
+    fn seals_next(&self, node: &Node) -> Option<Key> {
+        if node.is_fresh() { node.seals() } else { self.after_a_look(node).seals() }
+    }
+
+    /// Whether a node opens what is under a key, at once or by looking when it meets it.
+    fn reads(&self, node: &Node, key: Key) -> bool {
+        node.opens(key) || self.follows && self.after_a_look(node).opens(key)
     }
 
     fn live(&self) -> impl Iterator<Item = &Node> {
@@ -238,11 +286,14 @@ impl State {
 
     /// The first rule that this moment breaks.
     fn broken(&self) -> Option<Rule> {
-        let seals_unopened = self.live().filter_map(Node::seals).any(|key| self.live().any(|node| !node.opens(key)));
+        let sealed_with = || self.live().filter_map(|node| self.seals_next(node));
+        let seals_unopened = sealed_with().any(|key| self.live().any(|node| !self.reads(node, key)));
         let disabled = [Key::Old, Key::New].into_iter().find(|key| self.states.of(*key) == KeyState::Disabled);
-        let used = disabled.is_some_and(|key| self.is_stale(key) || self.live().any(|node| node.seals() == Some(key)));
-        let unreadable =
-            self.rows.iter().any(|row| !self.states.opens(row.key) || self.live().any(|node| !node.opens(row.key)));
+        let used = disabled.is_some_and(|key| self.is_stale(key) || sealed_with().any(|sealed| sealed == key));
+        let unreadable = self
+            .rows
+            .iter()
+            .any(|row| !self.states.opens(row.key) || self.live().any(|node| !self.reads(node, row.key)));
         let lost = self.rows.iter().zip(self.acknowledged).any(|(row, acknowledged)| row.version != acknowledged);
         let blocked = self.fence.is_some_and(|key| self.is_stale(key));
         [
@@ -251,6 +302,7 @@ impl State {
             (used, Rule::I2),
             (unreadable, Rule::I3),
             (blocked, Rule::Blocked),
+            (self.refused, Rule::Refused),
         ]
         .into_iter()
         .find_map(|(broken, rule)| broken.then_some(rule))
@@ -264,7 +316,7 @@ impl fmt::Display for State {
         for node in self.nodes.iter().take(usize::from(self.declared)) {
             let file = if node.has_new { "+new" } else { "" };
             match node.live {
-                Some(Live { seen, writing: Some((row, key)) }) => {
+                Some(Live { seen, writing: Some((row, key)), .. }) => {
                     write!(f, " {}{file} writing {key:?} to {row},", seen.generation)?;
                 }
                 Some(live) => write!(f, " {}{file},", live.seen.generation)?,
@@ -301,6 +353,8 @@ pub enum Rule {
     Lost,
     /// No row is behind a fence, where its other columns could not be changed.
     Blocked,
+    /// No write fails of a node that follows.
+    Refused,
     /// From everywhere, the rotation can still be finished.
     DeadEnd,
 }
@@ -314,6 +368,7 @@ impl fmt::Display for Rule {
             Self::I4 => "I4",
             Self::Lost => "lost update",
             Self::Blocked => "row behind a fence",
+            Self::Refused => "write refused",
             Self::DeadEnd => "dead end",
         })
     }

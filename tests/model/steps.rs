@@ -17,6 +17,7 @@ pub(super) enum Step {
     Refresh(usize),
     Seal(usize, usize),
     Write(usize),
+    Wait,
     NodeCrash(usize),
     NodeStart(usize),
     PassStart(usize),
@@ -39,6 +40,9 @@ impl Step {
             Self::Enable(Key::New),
             Self::Enable(Key::Old),
         ];
+        if scenario.follows {
+            steps.push(Self::Wait);
+        }
         for node in 0..scenario.nodes {
             steps.extend([Self::Mount, Self::Unmount, Self::Refresh, Self::Write].map(|step| step(node)));
             steps.extend([Self::NodeCrash, Self::NodeStart].map(|step| step(node)));
@@ -69,8 +73,9 @@ impl Step {
                 let back = state.states.of(key) == KeyState::DecryptOnly && state.rollbacks > 0;
                 (first || back).then_some(())?;
                 // A key that a fence refuses could not be written.
-                (state.fence != Some(key)).then_some(())?;
-                (!gate(Gate::PromoteNodes) || state.all_nodes(|node| node.opens(key))).then_some(())?;
+                (!gate(Gate::FencedKey) || state.fence != Some(key)).then_some(())?;
+                let opens = |node: &Node| node.opens(key) || state.is_idle(node) && state.reads(node, key);
+                (!gate(Gate::PromoteNodes) || state.live().all(opens)).then_some(())?;
                 next.change(key.other(), KeyState::DecryptOnly);
                 next.states = next.states.with(key, KeyState::Primary);
                 next.checkpoint = 0;
@@ -80,12 +85,17 @@ impl Step {
                 let stale = state.stale()?;
                 (gate(Gate::Fence) && state.fence.is_none()).then_some(())?;
                 (!gate(Gate::FenceClean) || !state.is_stale(stale)).then_some(())?;
+                (!gate(Gate::Lease) || state.live().all(|node| state.follows_from(node, stale))).then_some(())?;
+                let writes = |node: &Node| node.live.and_then(|live| live.writing).is_some_and(|(_, key)| key == stale);
+                let seen = gate(Gate::InFlight) && state.shows_writers;
+                (!seen || !state.live().any(writes)).then_some(())?;
                 next.fence = Some(stale);
             }
             Self::DropFence => {
                 let key = next.fence.take()?;
                 (!gate(Gate::FenceStays) || state.states.of(key) != KeyState::Disabled).then_some(())?;
-                (!gate(Gate::UnfenceNodes) || state.all_nodes(|node| node.opens(key))).then_some(())?;
+                let opens = |node: &Node| node.opens(key) || state.is_idle(node) && state.reads(node, key);
+                (!gate(Gate::UnfenceNodes) || state.live().all(opens)).then_some(())?;
                 next.verified = false;
             }
             Self::Verify => {
@@ -97,8 +107,8 @@ impl Step {
             Self::Disable => {
                 let stale = state.stale()?;
                 (!gate(Gate::Verified) || state.verified).then_some(())?;
-                let follows = |node: &Node| node.seals().is_some_and(|key| key != stale);
-                (!gate(Gate::DisableNodes) || state.all_nodes(follows)).then_some(())?;
+                let follows = |node: &Node| state.follows_from(node, stale);
+                (!gate(Gate::DisableNodes) || state.live().all(follows)).then_some(())?;
                 next.change(stale, KeyState::Disabled);
             }
             Self::Enable(key) => {
@@ -122,10 +132,18 @@ impl Step {
                 let live = node.live.as_mut()?;
                 // What cannot be loaded changes nothing.
                 state.can_load(node.has_new, removed).then_some(())?;
-                live.seen = state.states;
+                (live.seen, live.fresh) = (state.states, true);
+            }
+            Self::Wait => {
+                // Longer than a node may seal by one look.
+                state.live().any(Node::is_fresh).then_some(())?;
+                next.nodes.iter_mut().filter_map(|node| node.live.as_mut()).for_each(|live| live.fresh = false);
             }
             Self::Seal(node, row) => {
-                let key = state.nodes[node].seals()?;
+                let key = state.seals_next(&state.nodes[node])?;
+                if !state.nodes[node].is_fresh() {
+                    next.nodes[node] = state.after_a_look(&state.nodes[node]);
+                }
                 let live = next.nodes[node].live.as_mut()?;
                 (live.writing.is_none() && state.writes > 0).then_some(())?;
                 live.writing = Some((u8::try_from(row).ok()?, key));
@@ -136,7 +154,9 @@ impl Step {
                 let row = usize::from(row);
                 (!gate(Gate::RowLock) || !state.is_locked(row)).then_some(())?;
                 // A write that the fence refuses fails, and is not acknowledged.
-                if state.fence != Some(key) {
+                if state.fence == Some(key) {
+                    next.refused = state.follows && state.shows_writers;
+                } else {
                     next.acknowledged[row] += 1;
                     next.rows[row] = Row { key, version: next.acknowledged[row] };
                 }
@@ -148,7 +168,7 @@ impl Step {
             Self::NodeStart(node) => {
                 let node = &mut next.nodes[node];
                 (node.live.is_none() && state.can_load(node.has_new, removed)).then_some(())?;
-                node.live = Some(Live { seen: state.states, writing: None });
+                node.live = Some(Live { seen: state.states, fresh: true, writing: None });
             }
             Self::PassStart(rotator) => {
                 let pass = &mut next.rotators[rotator];
@@ -196,9 +216,15 @@ impl State {
         (self.states.of(stale) == KeyState::DecryptOnly).then_some(stale)
     }
 
-    /// Whether every node runs and says so.
-    fn all_nodes(&self, says: impl Fn(&Node) -> bool) -> bool {
-        self.nodes.iter().take(usize::from(self.declared)).all(says)
+    /// Whether a node has to look before it seals: it is not waited for.
+    fn is_idle(&self, node: &Node) -> bool {
+        self.follows && !node.is_fresh()
+    }
+
+    /// Whether a node seals under another key than one that was replaced, from now on.
+    fn follows_from(&self, node: &Node, stale: Key) -> bool {
+        let seals = if self.is_idle(node) { self.seals_next(node) } else { node.seals() };
+        seals != Some(stale)
     }
 
     fn can_load(&self, has_new: bool, removed: &[Gate]) -> bool {

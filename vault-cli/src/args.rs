@@ -2,6 +2,7 @@
 
 mod deliver;
 mod key;
+mod processes;
 mod rotate;
 mod seal;
 mod secret;
@@ -15,7 +16,10 @@ use crate::demo::DemoArgs;
 
 pub(crate) use deliver::{CheckArgs, DoctorArgs, RunCommandArgs};
 pub(crate) use key::{ChangeArgs, KeyArgs, KeyCommand};
-pub(crate) use rotate::{MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs, StatusArgs};
+pub(crate) use processes::ProcessArgs;
+pub(crate) use rotate::{
+    FenceArgs, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs, StatusArgs,
+};
 pub(crate) use seal::{ContextArgs, InspectArgs, Keys, Lines, OpenArgs, SealArgs};
 pub(crate) use secret::{ExportArgs, GetArgs, ImportArgs, InitArgs, ListArgs, RmArgs, RollbackArgs, SetArgs};
 pub(crate) use swarm::{SwarmArgs, SwarmCommand, SwarmTarget};
@@ -53,7 +57,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) profile: Option<String>,
 
-    /// How long to wait for heartbeats of the processes that hold the keys
+    /// How long to wait for the processes that hold the keys, and for open transactions
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 90, hide_default_value = true)]
     pub(crate) wait: u64,
 

@@ -203,7 +203,7 @@ fn configuration(store: &str, secrets: &Secrets) -> String {
     let mut text = format!(
         "version = 1\n\n\
          [vault]\n\
-         # How many processes hold the keys; where it is declared, `vault rotate` need not ask.\n\
+         # How many processes hold the keys, where one number is true: more are an error.\n\
          # nodes = 1\n\n\
          [keyring.main]\n\
          sources = [\"file:{KEYS}/vault_kek_*\"]\n\

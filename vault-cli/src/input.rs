@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::sync::OnceLock;
 
+use rustix::termios::QueueSelector;
 use serde_json::json;
 use vault_core::{
     Config, DatabaseLocation, Error, HARD_LIMIT, Kind, Manifest, Result, SecretBytes, SecretName, SecretSpec,
@@ -190,13 +191,20 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     }
 }
 
+/// Whether somebody is there to answer.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
 /// What somebody answers; none where there is no terminal to ask on.
 pub(crate) fn ask(question: &str) -> Option<bool> {
-    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+    if !can_ask() {
         return None;
     }
     let mut answer = String::new();
     let asked = write!(io::stderr(), "{}vault: {question} [y/N] ", about())
+        // What was typed before is no answer to what was not on the screen.
+        .and_then(|()| Ok(rustix::termios::tcflush(io::stdin(), QueueSelector::IFlush)?))
         .and_then(|()| io::stdin().lock().read_line(&mut answer));
     Some(asked.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }

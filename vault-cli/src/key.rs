@@ -3,17 +3,15 @@
 #[cfg(feature = "os-keyring")]
 mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
-use vault_core::rotate::Rotation;
-use vault_core::{Access, Change, Error, Heartbeat, KeyId, KeyState, Kind, MasterKey, Scope, Vault};
+use vault_core::lifecycle::{Lifecycle, Options, Step};
+use vault_core::{Change, Error, KeyId, KeyState, Kind, MasterKey, Vault};
 
-use crate::args::{ChangeArgs, Global, KeyArgs, KeyCommand};
+use crate::args::{ChangeArgs, Global, KeyArgs, KeyCommand, ProcessArgs};
 use crate::failure::{Failure, Outcome};
 use crate::input;
 use crate::output::Output;
@@ -54,28 +52,30 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
         KeyCommand::Store { file, service, account, replace, dry_run } => {
             store::store(file, service, account, *replace, *dry_run, output)
         }
-        KeyCommand::Promote { kid, change, all_nodes_loaded } => {
-            let vault = input::vault(global)?;
-            check_promotion(&vault, keyring, *kid)?;
-            if !change.dry_run {
-                let question = format!("has every process that opens values loaded key {kid}?");
-                let loaded = Awaited { keyring, opens: Some(*kid) };
-                nodes_ready(&vault, &loaded, *all_nodes_loaded, global.wait, &question)?;
+        KeyCommand::Promote { kid, change, processes } => {
+            let mut life = lifecycle(input::vault(global)?, keyring, processes, global)?;
+            life.check_promotion(*kid)?;
+            let loaded = Question { step: Step::Promote(*kid), text: &has_loaded(*kid) };
+            ask_about_processes(&mut life, keyring, &loaded, processes)?;
+            if change.dry_run {
+                life.await_processes(loaded.step)?;
+            } else {
                 input::confirm(&format!("seal under key {kid} from now on?"), change.yes)?;
-                promote(&vault, keyring, *kid, change.out.as_deref(), output)?;
+                output.note(&format!("back up the file of key {kid} before values depend on it"));
+                life.promote(*kid, change.out.as_deref())?;
             }
             changed("promote", *kid, KeyState::Primary, change).tell(output)
         }
-        KeyCommand::Disable { kid, change, all_nodes_loaded } => {
-            let vault = input::vault(global)?;
-            vault.key_check(keyring, *kid, KeyState::Disabled)?;
+        KeyCommand::Disable { kid, change, processes } => {
+            let mut life = lifecycle(input::vault(global)?, keyring, processes, global)?;
+            life.check_disabling(*kid)?;
+            let read = Question { step: Step::Disable(*kid), text: READ_STATES };
+            ask_about_processes(&mut life, keyring, &read, processes)?;
             if change.dry_run {
-                vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.verified()?.unneeded(*kid)?;
+                life.await_processes(read.step)?;
             } else {
-                let followed = Awaited { keyring, opens: None };
-                nodes_ready(&vault, &followed, *all_nodes_loaded, global.wait, READ_STATES)?;
                 input::confirm(&format!("stop opening values under key {kid}?"), change.yes)?;
-                disable(&vault, keyring, *kid, change.out.as_deref())?;
+                life.disable(*kid, change.out.as_deref())?;
             }
             changed("disable", *kid, KeyState::Disabled, change).tell(output)
         }
@@ -89,14 +89,12 @@ fn run_one(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
             changed("enable", *kid, KeyState::DecryptOnly, change).tell(output)
         }
         KeyCommand::Destroy { kid, change } => {
-            let vault = input::vault(global)?;
-            vault.key_check(keyring, *kid, KeyState::Destroyed)?;
-            // A backup that was restored since may have brought values under the key back.
-            let retired = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.verified()?.retired(*kid)?;
+            let mut life = Lifecycle::new(input::vault(global)?, keyring, Options::default())?;
+            life.check_destruction(*kid)?;
             if !change.dry_run {
                 let question = "give it up for ever? backups that still need this key become unreadable";
                 input::confirm(&format!("key {kid}: {question}"), change.yes)?;
-                vault.key_change(keyring, &Change::Destroy(retired), change.out.as_deref())?;
+                life.destroy(*kid, change.out.as_deref())?;
             }
             changed("destroy", *kid, KeyState::Destroyed, change).tell(output)
         }
@@ -136,182 +134,40 @@ impl Done<'_> {
 /// What must be known before a key is disabled: who still seals under it would lose what it seals.
 pub(crate) const READ_STATES: &str = "has every process read the states in which the key no longer seals?";
 
-/// What every process must have read before keys are changed further.
-pub(crate) struct Awaited<'a> {
-    pub(crate) keyring: &'a str,
-    /// A key with which it opens; else the present states.
-    pub(crate) opens: Option<KeyId>,
+/// What must be known before a key is promoted: who cannot open with it could not read what others seal.
+pub(crate) fn has_loaded(kid: KeyId) -> String {
+    format!("has every process that opens values loaded key {kid}?")
 }
 
-/// Lets a change of keys pass once every process can follow it. Their heartbeats say so where there
-/// are any; else only somebody who has looked can: `--yes` does not.
-pub(crate) fn nodes_ready(
-    vault: &Vault,
-    awaited: &Awaited<'_>,
-    all_loaded: bool,
-    wait: u64,
-    question: &str,
-) -> Result<(), Failure> {
-    if nodes_known(vault, all_loaded) {
-        return Ok(());
-    }
-    match vault.manifest().nodes() {
-        Some(nodes) if vault.has_heartbeats() => hear(vault, awaited, nodes, Duration::from_secs(wait)),
-        _ if input::ask(question) == Some(true) => Ok(()),
-        _ => Err(nodes_unknown(question)),
-    }
+/// What is asked where no process has said that it holds the keyring.
+pub(crate) struct Question<'a> {
+    pub(crate) step: Step,
+    pub(crate) text: &'a str,
 }
 
-/// Waits until so many processes were there at one moment, and each can follow. What was told before
-/// proves nothing: that process may be gone, and another one silent; so may one that told just once
-/// and was replaced since. A process may have several vaults, and all of them that tell must be able to.
-fn hear(vault: &Vault, awaited: &Awaited<'_>, nodes: u32, wait: Duration) -> Result<(), Failure> {
-    let generation = vault.keyring(awaited.keyring)?.generation();
-    let follows = |node: &Heartbeat| match awaited.opens {
-        Some(kid) => node.kids.contains(&kid),
-        None => node.generation >= generation,
-    };
-    let before = vault.heartbeats(awaited.keyring)?;
-    let start = Instant::now();
-    let mut looks = Looks::default();
-    loop {
-        let now = vault.heartbeats(awaited.keyring)?;
-        let again = |node: &&Heartbeat| !before.iter().any(|old| old.node == node.node && old.beats >= node.beats);
-        looks.note(&now.iter().filter(again).collect::<Vec<_>>());
-        let (ready, late): (Vec<_>, Vec<_>) = now.iter().filter(again).partition(|node| follows(node));
-        let ready = looks.most_at_once(&ready.iter().map(|node| node.process()).collect());
-        if late.is_empty() && ready >= nodes as usize {
-            return Ok(());
-        }
-        if start.elapsed() >= wait {
-            let silent = now.iter().filter(|node| !again(node));
-            let names = |nodes: Vec<&Heartbeat>| match nodes.as_slice() {
-                [] => "none".to_owned(),
-                nodes => BTreeSet::from_iter(nodes.iter().map(|node| node.process()))
-                    .into_iter()
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            };
-            return Err(Failure::from(Error::Temporary {
-                reason: format!(
-                    "{ready} of {nodes} processes say that they can follow; others that say they cannot: {}; silent: {}",
-                    names(late),
-                    names(silent.collect())
-                ),
-                remedy: "deliver keys and states to every process and run the command again; --all-nodes-loaded says that you have looked yourself".to_owned(),
-            }));
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
+/// The life of a keyring's keys, with the processes that it waits for as they were named.
+fn lifecycle(vault: Vault, keyring: &str, processes: &ProcessArgs, global: &Global) -> Result<Lifecycle, Failure> {
+    let mut options = Options::default();
+    wait_for(&mut options, processes, global);
+    Ok(Lifecycle::new(vault, keyring, options)?)
 }
 
-/// At which looks at the heartbeats something new was told: by each of a process's vaults, how often it
-/// had told by then, and by each process, first and last.
-#[derive(Default)]
-struct Looks {
-    number: u64,
-    beats: BTreeMap<String, u64>,
-    processes: BTreeMap<String, (u64, u64)>,
+/// Says which processes are waited for, and how long.
+pub(crate) fn wait_for(options: &mut Options, processes: &ProcessArgs, global: &Global) {
+    options.waiting.patience = Duration::from_secs(global.wait);
+    options.waiting.without.clone_from(&processes.without);
+    options.vouched = processes.all_nodes_loaded;
 }
 
-impl Looks {
-    fn note(&mut self, told: &[&Heartbeat]) {
-        self.number += 1;
-        for node in told {
-            let known = self.beats.insert(node.node.clone(), node.beats);
-            if known.is_none_or(|known| known < node.beats) {
-                let (_, last) = self.processes.entry(node.process().to_owned()).or_insert((self.number, self.number));
-                *last = self.number;
-            }
-        }
-    }
-
-    /// How many of the processes were surely there at one moment: each was from the look that first
-    /// found it until the one before the look that found it last.
-    fn most_at_once(&self, processes: &BTreeSet<&str>) -> usize {
-        let spans: Vec<_> = processes.iter().filter_map(|process| self.processes.get(*process)).collect();
-        let there = |moment: u64| spans.iter().filter(|(first, last)| *first <= moment && moment < *last).count();
-        spans.iter().map(|(first, _)| there(*first)).max().unwrap_or_default()
-    }
-}
-
-/// Whether nobody has to be asked.
-pub(crate) fn nodes_known(vault: &Vault, all_loaded: bool) -> bool {
-    all_loaded || vault.manifest().nodes() == Some(1)
-}
-
-pub(crate) fn nodes_unknown(question: &str) -> Failure {
-    Failure::from(Error::Temporary {
-        reason: format!("this waits for the other processes: {question}"),
-        remedy: "deliver keys and states to every process, then add --all-nodes-loaded; or declare `nodes = 1` where there is only one".to_owned(),
-    })
-}
-
-/// Whether a key may become primary.
-pub(crate) fn check_promotion(vault: &Vault, keyring: &str, kid: KeyId) -> Result<(), Failure> {
-    vault.key_check(keyring, kid, KeyState::Primary)?;
-    let fenced = vault.rotation(Scope::UsesKeyring(keyring), Access::Read)?.fenced()?;
-    if fenced.contains(&kid) {
-        return Err(Error::Refused {
-            reason: format!("a column is fenced against key {kid}"),
-            remedy: "take the fence down first, with `vault rotate fence --drop`".to_owned(),
-        }
-        .into());
-    }
-    Ok(())
-}
-
-/// Makes a key primary.
-pub(crate) fn promote(
-    vault: &Vault,
+/// Asks on a terminal what no process has said. Elsewhere the step is refused: `--yes` does not answer it.
+pub(crate) fn ask_about_processes(
+    life: &mut Lifecycle,
     keyring: &str,
-    kid: KeyId,
-    out: Option<&Path>,
-    output: &mut Output,
+    question: &Question<'_>,
+    processes: &ProcessArgs,
 ) -> Result<(), Failure> {
-    output.note(&format!("back up the file of key {kid} before values depend on it"));
-    vault.key_change(keyring, &Change::Promote(kid), out)?;
-    Ok(())
-}
-
-/// Disables a key after fencing it off and proving that no value needs it.
-pub(crate) fn disable(vault: &Vault, keyring: &str, kid: KeyId, out: Option<&Path>) -> Result<(), Failure> {
-    let mut rotation = vault.rotation(Scope::UsesKeyring(keyring), Access::Write)?;
-    let fences = fences(vault, &rotation)?;
-    // First the proof, whose refusal names column and count, then the fence, then the proof that
-    // nothing came in between.
-    rotation.verified()?.unneeded(kid)?;
-    let disabled = rotation
-        .fence(Some(kid))
-        .and_then(|_| rotation.verified()?.retired(kid))
-        .and_then(|retired| vault.key_change(keyring, &Change::Disable(retired), out));
-    let Err(error) = disabled else { return Ok(()) };
-    let failure = Failure::from(error);
-    Err(match put_back(vault, &fences) {
-        Ok(()) => failure,
-        Err(error) => failure.with_hint(format!("the fence against key {kid} still stands: {error}")),
-    })
-}
-
-/// What each column is fenced against.
-fn fences(vault: &Vault, rotation: &Rotation<'_>) -> Result<Vec<(String, Vec<KeyId>)>, Error> {
-    let columns = rotation.columns().into_iter();
-    columns
-        .map(|column| Ok((column.to_owned(), vault.rotation(Scope::Column(column), Access::Read)?.fenced()?)))
-        .collect()
-}
-
-/// Fences columns as they were: a key that is not disabled may be written under again.
-fn put_back(vault: &Vault, fences: &[(String, Vec<KeyId>)]) -> Result<(), Error> {
-    for (column, kids) in fences {
-        let mut rotation = vault.rotation(Scope::Column(column), Access::Write)?;
-        if rotation.fenced()? != *kids {
-            rotation.unfence()?;
-            for kid in kids {
-                rotation.fence(Some(*kid))?;
-            }
-        }
-    }
+    let unknown = !processes.all_nodes_loaded && !life.vault().knows_processes(keyring)?;
+    life.vouch(processes.all_nodes_loaded || unknown && input::ask(question.text) == Some(true));
     Ok(())
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use vault_core::column::{ContextTemplate, RowKey};
-use vault_core::rotate::{ColumnCount, End, Job, Rotation, RunOptions, Summary, Verification};
+use vault_core::lifecycle::{Done, Lifecycle, Options, Step, Unperformed};
+use vault_core::rotate::{self, ColumnCount, End, Job, Rotation, RunOptions, Summary, Verification};
 use vault_core::{Access, Error, Format, KeyId, KeyState, Kind, Scope, Timestamp, Vault};
 
-use crate::args::{Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs};
+use crate::args::{FenceArgs, Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs};
 use crate::failure::{Failure, Outcome};
-use crate::key::{self, Awaited};
+use crate::key::{self, Question};
 use crate::output::Output;
 use crate::signals::RunSignals;
 use crate::{input, status};
@@ -25,20 +26,18 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
         None => whole(args, global, output),
         Some(RotateCommand::Plan { scope, run }) => {
             let vault = input::vault(global)?;
-            plan(&mut rotation(&vault, scope, Access::Read)?, &job(run), run, output)
+            let waits = waiting_key(&vault, scope)?;
+            plan(&mut rotation(&vault, scope, Access::Read)?, &job(run), waits, run, output)
         }
         Some(RotateCommand::Run { scope, run, accept_rollback }) => {
             let vault = input::vault(global)?;
             if run.dry_run {
-                return plan(&mut rotation(&vault, scope, Access::Read)?, &job(run), run, output);
+                return plan(&mut rotation(&vault, scope, Access::Read)?, &job(run), None, run, output);
             }
             vault.settle(*accept_rollback)?;
             convert(&mut rotation(&vault, scope, Access::Write)?, &job(run), run, output)
         }
-        Some(RotateCommand::Fence { scope, drop: true, all_nodes_loaded, dry_run }) => {
-            unfence(&input::vault(global)?, scope, *all_nodes_loaded, global.wait, *dry_run, output)
-        }
-        Some(RotateCommand::Fence { scope, dry_run, .. }) => fence(&input::vault(global)?, scope, *dry_run, output),
+        Some(RotateCommand::Fence(fence_args)) => fence(fence_args, global, output),
         Some(RotateCommand::Verify { scope, dry_run }) => {
             let vault = input::vault(global)?;
             let mut rotation = rotation(&vault, scope, if *dry_run { Access::Read } else { Access::Write })?;
@@ -112,7 +111,7 @@ fn move_column(column: &str, job: &Job, run: &RunArgs, global: &Global, output: 
     let access = if run.dry_run { Access::Read } else { Access::Write };
     let mut rotation = vault.rotation(Scope::Column(column), access)?;
     if run.dry_run {
-        return plan(&mut rotation, job, run, output);
+        return plan(&mut rotation, job, None, run, output);
     }
     let code = convert(&mut rotation, job, run, output)?;
     if code == 0 {
@@ -122,229 +121,287 @@ fn move_column(column: &str, job: &Job, run: &RunArgs, global: &Global, output: 
     Ok(code)
 }
 
-/// What the whole sequence begins with.
-enum Next {
-    /// An interrupted one is gone on with.
-    GoOn,
-    /// A key is generated.
-    Generate,
-    /// The key that waits is promoted.
-    Promote(KeyId),
-}
-
-/// The whole sequence: a new key, promoted, all values under it, proved.
+/// The whole sequence, from wherever it is: what is open is finished, a key that waits is promoted, values
+/// are moved to it and proved. A new key is made only where that is asked for.
 fn whole(args: &RotateArgs, global: &Global, output: &mut Output) -> Outcome {
-    let job = job(&args.run);
     let vault = input::vault(global)?;
-    let keyring = keyring_of(&vault, &args.scope)?;
-    let mut before = rotation(&vault, &args.scope, if args.run.dry_run { Access::Read } else { Access::Write })?;
-    before.check(&job, &options(&args.run))?;
-    if before.columns().is_empty() {
-        return Err(Error::NotFound { what: format!("a column that is written under keyring {keyring}") }.into());
-    }
-    let next = next(&vault, keyring, args.retire, &mut before)?;
+    let keyring = keyring_of(&vault, &args.scope)?.to_owned();
+    let mut options = Options::default();
+    key::wait_for(&mut options, &args.processes, global);
+    options.wanted.new_key = args.new_key;
+    options.wanted.retire = args.retire;
+    options.run = run_options(&args.run);
+    options.deep = args.run.deep;
+    options.column.clone_from(&args.scope.column);
+    let mut life = Lifecycle::new(vault, &keyring, options)?;
     if args.run.dry_run {
-        return rehearse(&next, &vault, args, &mut before, output);
+        return rehearse(&mut life, &keyring, args, output);
     }
-    drop(before);
-    let promoted = begin(&next, &vault, args, global, output)?;
-
-    let vault = input::vault(global)?;
-    let mut rotation = rotation(&vault, &args.scope, Access::Write)?;
-    let code = convert(&mut rotation, &job, &args.run, output)?;
-    if code != 0 {
-        return Ok(code);
+    if args.new_key && args.backup.is_none() && !args.without_backup && !input::can_ask() {
+        return Err(Failure::usage("a new key is made only where its text is kept")
+            .with_hint("add --backup FILE, or --without-backup where its file is kept by other means"));
     }
-    rotation.fence(None)?;
-    let verification = rotation.verify()?;
-    let code = tell_verification(&verification, output)?;
-    if code != 0 || !args.retire {
-        return Ok(code);
+    let mut ceremony = Ceremony { args, keyring: &keyring, confirmed: false, kept: None };
+    let mut acted = false;
+    loop {
+        let step = life.next_step()?;
+        if step == Step::Nothing {
+            break;
+        }
+        ceremony.prepare(step, &mut life, output)?;
+        let done = perform(&mut life, step, args, output)?;
+        let code = tell_done(&done, &keyring, output)?;
+        if code != 0 {
+            return Ok(code);
+        }
+        acted = true;
     }
-    if promoted && !args.run.app_stopped {
-        return Err(retire_later());
+    if !acted {
+        return tell_nothing(&life, &keyring, output);
     }
-    let followed = Awaited { keyring, opens: None };
-    let loaded = args.all_nodes_loaded || args.run.app_stopped;
-    key::nodes_ready(&vault, &followed, loaded, global.wait, key::READ_STATES)?;
-    for old in keys_in(&vault, keyring, KeyState::DecryptOnly)? {
-        // Each disabling is a new generation of the state file.
-        key::disable(&input::vault(global)?, keyring, old, None)?;
-        output.note(&format!("key {old} is disabled"));
+    if args.run.app_stopped {
+        output.note(&format!(
+            "start the applications with the new key; what was written late is moved by \
+             `vault rotate run --keyring {keyring} --app-stopped`, which makes no key"
+        ));
     }
     Ok(0)
 }
 
-fn next(vault: &Vault, keyring: &str, retire: bool, before: &mut Rotation<'_>) -> Result<Next, Failure> {
-    let replaced = keys_in(vault, keyring, KeyState::DecryptOnly)?;
-    let runs = before.runs()?;
-    match keys_in(vault, keyring, KeyState::Active)?.as_slice() {
-        [kid] => {
-            key::check_promotion(vault, keyring, *kid)?;
-            match runs.first() {
-                Some((column, run)) => Err(Failure::from(Error::Refused {
-                    reason: format!("column {column} has an open run of {} to {}", run.job, run.target),
-                    remedy: format!(
-                        "finish it with `vault rotate run` and `vault rotate verify`, or forget it with `vault rotate abort`, before key {kid} is promoted"
-                    ),
-                })),
-                None => Ok(Next::Promote(*kid)),
+/// What is asked before steps, and what was answered.
+struct Ceremony<'a> {
+    args: &'a RotateArgs,
+    keyring: &'a str,
+    confirmed: bool,
+    /// The key of which somebody keeps the text.
+    kept: Option<KeyId>,
+}
+
+impl Ceremony<'_> {
+    fn prepare(&mut self, step: Step, life: &mut Lifecycle, output: &mut Output) -> Result<(), Failure> {
+        let Self { args, keyring, .. } = *self;
+        let then = if args.retire { ", and then stop opening values under the keys that were replaced" } else { "" };
+        let question = match step {
+            Step::Add => {
+                self.refuse_other_backup()?;
+                Some(format!(
+                    "generate a key for keyring {keyring}, seal under it from now on, and move every value to it{then}?"
+                ))
             }
+            Step::Promote(kid) => Some(format!("seal under key {kid} from now on, and move every value to it{then}?")),
+            Step::Disable(_) => Some("stop opening values under the keys that were replaced?".to_owned()),
+            _ => None,
+        };
+        if let Some(question) = question.filter(|_| !self.confirmed) {
+            if !matches!(step, Step::Disable(_)) {
+                tell_stale_outside(life.vault(), &args.scope, output)?;
+            }
+            input::confirm(&question, args.yes)?;
+            self.confirmed = true;
         }
-        [] => {
-            let left = |count: &ColumnCount| !count.immutable && replaced.iter().any(|kid| count.under(*kid) > 0);
-            let unfinished =
-                retire && !replaced.is_empty() || !runs.is_empty() || before.count(false)?.iter().any(left);
-            Ok(if unfinished { Next::GoOn } else { Next::Generate })
+        match step {
+            Step::Promote(kid) => {
+                self.keep(kid, life, output)?;
+                self.ask_about_processes(step, &key::has_loaded(kid), life)
+            }
+            Step::Fence | Step::Disable(_) => self.ask_about_processes(step, key::READ_STATES, life),
+            _ => Ok(()),
         }
-        _ => Err(Failure::from(Error::Refused {
-            reason: format!("several keys of keyring {keyring} wait to be promoted"),
-            remedy: "promote one with `vault key promote`, then run `vault rotate run`".to_owned(),
-        })),
+    }
+
+    fn ask_about_processes(&self, step: Step, text: &str, life: &mut Lifecycle) -> Result<(), Failure> {
+        if self.args.run.app_stopped {
+            return Ok(());
+        }
+        key::ask_about_processes(life, self.keyring, &Question { step, text }, &self.args.processes)
+    }
+
+    /// Before a key is made: a backup that exists is that of another one.
+    fn refuse_other_backup(&self) -> Result<(), Failure> {
+        match &self.args.backup {
+            Some(path) if path.symlink_metadata().is_ok() => {
+                let source = std::io::ErrorKind::AlreadyExists.into();
+                Err(Error::Io { action: "create", path: path.clone(), source }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Before values depend on a key: its text is kept elsewhere, too.
+    fn keep(&mut self, kid: KeyId, life: &Lifecycle, output: &mut Output) -> Result<(), Failure> {
+        if self.kept.replace(kid) == Some(kid) {
+            return Ok(());
+        }
+        if let Some(path) = &self.args.backup {
+            life.back_up(kid, path)?;
+            output.note(&format!("the text of key {kid} is in {}", path.display()));
+        } else if self.args.new_key && !self.args.without_backup {
+            let place = place_of(life.vault(), self.keyring, kid)?;
+            return match input::ask(&format!("key {kid} is in {place}; is a copy of it in the safe?")) {
+                Some(true) => Ok(()),
+                _ => Err(Failure::aborted()
+                    .with_hint(format!("key {kid} waits; copy {place} to the safe and type `vault rotate`"))),
+            };
+        } else {
+            output.note(&format!("back up the file of key {kid} before values depend on it"));
+        }
+        Ok(())
     }
 }
 
-/// Asks, and makes the next key primary; whether there was one.
-fn begin(next: &Next, vault: &Vault, args: &RotateArgs, global: &Global, output: &mut Output) -> Result<bool, Failure> {
-    let keyring = keyring_of(vault, &args.scope)?;
-    let stopped = args.run.app_stopped;
-    let then =
-        if args.retire && stopped { ", and then stop opening values under the keys that were replaced" } else { "" };
-    match next {
-        Next::GoOn => {
-            if args.retire {
-                input::confirm("stop opening values under the keys that were replaced?", args.yes)?;
-            }
-            return Ok(false);
-        }
-        Next::Generate => {
-            tell_stale_outside(vault, &args.scope, output)?;
-            let question = format!(
-                "generate a key for keyring {keyring}, seal under it from now on, and move every value to it{then}?"
-            );
-            input::confirm(&question, args.yes)?;
-            let kid = Vault::key_generate(&input::config(global)?, keyring, None)?;
-            output.note(&format!("key {kid} was generated and added to keyring {keyring}"));
-            let vault = input::vault(global)?;
-            // Nobody can have loaded it before.
-            let loaded = Awaited { keyring, opens: Some(kid) };
-            key::nodes_ready(&vault, &loaded, stopped, global.wait, &has_loaded(kid))?;
-            key::promote(&vault, keyring, kid, None, output)?;
-            output.note(&format!("key {kid} is primary"));
-        }
-        Next::Promote(kid) => {
-            let loaded = Awaited { keyring, opens: Some(*kid) };
-            key::nodes_ready(vault, &loaded, args.all_nodes_loaded || stopped, global.wait, &has_loaded(*kid))?;
-            tell_stale_outside(vault, &args.scope, output)?;
-            let question = format!("seal under key {kid} from now on, and move every value to it{then}?");
-            input::confirm(&question, args.yes)?;
-            key::promote(vault, keyring, *kid, None, output)?;
-            output.note(&format!("key {kid} is primary"));
-        }
-    }
-    Ok(true)
+fn place_of(vault: &Vault, keyring: &str, kid: KeyId) -> Result<String, Error> {
+    let key = vault.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid);
+    Ok(key.and_then(|key| key.place).unwrap_or_else(|| "no file".to_owned()))
 }
 
-/// Says what the sequence would do, and ends as it would.
-fn rehearse(next: &Next, vault: &Vault, args: &RotateArgs, before: &mut Rotation<'_>, output: &mut Output) -> Outcome {
-    let keyring = keyring_of(vault, &args.scope)?;
-    let stopped = args.run.app_stopped;
-    let counts = before.count(true)?;
-    let to_move = |count: &ColumnCount| match next {
-        _ if count.immutable => 0,
-        Next::GoOn => count.stale,
-        // What is current now is stale then.
-        Next::Generate => count.values() - count.failed - count.unmigrated,
-        Next::Promote(kid) => count.values() - count.failed - count.unmigrated - count.under(*kid),
-    };
-    let (values, failed): (u64, u64) =
-        (counts.iter().map(to_move).sum(), counts.iter().map(|count| count.failed).sum());
-    let mut steps = match next {
-        Next::GoOn => Vec::new(),
-        Next::Generate => vec!["generate a key".to_owned(), "promote that key".to_owned()],
-        Next::Promote(kid) => vec![format!("promote key {kid}")],
-    };
-    steps.push(format!("rewrite {values} values"));
-    steps.extend(before.fenceable().iter().map(|column| format!("fence column {column}")));
-    for count in &counts {
-        tell_failures(&count.column, &count.failures, output);
-    }
-    steps.push("verify".to_owned());
-    let promotes = !matches!(next, Next::GoOn);
-    if args.retire && (!promotes || stopped) {
-        let mut going = keys_in(vault, keyring, KeyState::DecryptOnly)?;
-        going.extend(promotes.then_some(vault.keyring(keyring)?.primary_kid()));
-        steps.extend(going.iter().map(|kid| format!("disable key {kid}")));
-    }
-    if promotes {
-        tell_stale_outside(vault, &args.scope, output)?;
-    }
-    let text: Vec<_> = steps.iter().map(|step| format!("would {step}")).collect();
-    output.result(
-        &text.join("\n"),
-        json!({ "dry_run": true, "keyring": keyring, "steps": steps, "values": values, "failed": failed }),
-    )?;
-    match next {
-        Next::Generate if !key::nodes_known(vault, stopped) => {
-            return Err(key::nodes_unknown("has every process that opens values loaded the new key?"));
+fn perform(life: &mut Lifecycle, step: Step, args: &RotateArgs, output: &mut Output) -> Result<Done, Failure> {
+    // Between two batches a signal ends a run; while something is waited for, it does what it does.
+    let moving = if step == Step::Move { Some(Moving::begin(&args.run)?) } else { None };
+    let done = life.perform(step, &mut |step| {
+        moving.as_ref().map_or(ControlFlow::Continue(()), |moving| moving.observe(step, output))
+    });
+    drop(moving);
+    output.done();
+    done.or_else(|Unperformed { summaries, error, .. }| {
+        if !summaries.is_empty() {
+            tell(&summaries, false, output)?;
         }
-        Next::Promote(kid) if !key::nodes_known(vault, args.all_nodes_loaded || stopped) => {
-            return Err(key::nodes_unknown(&has_loaded(*kid)));
-        }
-        _ if failed > 0 => return Ok(Kind::Refused.exit_code()),
-        _ if args.retire && promotes && !stopped => return Err(retire_later()),
-        _ if args.retire && !key::nodes_known(vault, args.all_nodes_loaded || stopped) => {
-            return Err(key::nodes_unknown(key::READ_STATES));
-        }
+        Err(error.into())
+    })
+}
+
+fn tell_done(done: &Done, keyring: &str, output: &mut Output) -> Outcome {
+    match done {
+        Done::Added(kid) => output.note(&format!("key {kid} was generated and added to keyring {keyring}")),
+        Done::Promoted(kid) => output.note(&format!("key {kid} is primary")),
+        Done::Disabled(kid) => output.note(&format!("key {kid} is disabled")),
+        Done::Fenced(columns) if !columns.is_empty() => output.note(&format!("fenced: {}", columns.join(", "))),
+        Done::Moved(summaries) => return tell(summaries, false, output),
+        Done::Verified(verification) => return tell_verification(verification, output),
         _ => {}
     }
     Ok(0)
 }
 
-fn has_loaded(kid: KeyId) -> String {
-    format!("key {kid} waits as active; has every process that opens values loaded it?")
+fn tell_nothing(life: &Lifecycle, keyring: &str, output: &mut Output) -> Outcome {
+    let primary = life.vault().keyring(keyring)?.primary_kid();
+    let since = life.situation()?.promoted;
+    let when = since.map_or_else(String::new, |since| format!(" since {since}"));
+    output.result(
+        &format!("nothing is to be done: key {primary} seals{when}, and no key waits; --new-key makes one"),
+        json!({ "keyring": keyring, "action": "nothing", "primary": primary.as_str(), "promoted": since.map(|since| since.to_string()) }),
+    )?;
+    Ok(0)
 }
 
-fn retire_later() -> Failure {
-    Failure::from(Error::Temporary {
-        reason: "everything is moved, and the keys that were replaced still open: a process that has not read the new states may seal under them".to_owned(),
-        remedy: "run `vault rotate --retire` again once every process has read the new states".to_owned(),
-    })
+/// Says what the sequence would do, and ends as it would.
+fn rehearse(life: &mut Lifecycle, keyring: &str, args: &RotateArgs, output: &mut Output) -> Outcome {
+    let steps = life.steps()?;
+    if steps.is_empty() {
+        return tell_nothing(life, keyring, output);
+    }
+    let makes_stale = steps.iter().find_map(|step| match step {
+        Step::Add => Some(None),
+        Step::Promote(kid) => Some(Some(*kid)),
+        _ => None,
+    });
+    let mut rotation = rotation(life.vault(), &args.scope, Access::Read)?;
+    let counts = rotation.count(true)?;
+    let to_move = |count: &ColumnCount| match makes_stale {
+        _ if count.immutable => 0,
+        None => count.stale,
+        // What is current now is stale then.
+        Some(kid) => count.values() - count.failed - count.unmigrated - kid.map_or(0, |kid| count.under(kid)),
+    };
+    let (values, failed): (u64, u64) =
+        (counts.iter().map(to_move).sum(), counts.iter().map(|count| count.failed).sum());
+    let mut told = Vec::new();
+    for step in &steps {
+        match step {
+            Step::Move => told.push(format!("rewrite {values} values")),
+            Step::Fence => told.extend(rotation.fenceable().iter().map(|column| format!("fence column {column}"))),
+            Step::Add => told.push("generate a key".to_owned()),
+            // That key is one that is not made yet.
+            Step::Promote(_) if steps.contains(&Step::Add) => told.push("promote that key".to_owned()),
+            step => told.push(step.to_string()),
+        }
+    }
+    for count in &counts {
+        tell_failures(&count.column, &count.failures, output);
+    }
+    drop(rotation);
+    if makes_stale.is_some() {
+        tell_stale_outside(life.vault(), &args.scope, output)?;
+    }
+    let text: Vec<_> = told.iter().map(|step| format!("would {step}")).collect();
+    output.result(
+        &text.join("\n"),
+        json!({ "dry_run": true, "keyring": keyring, "steps": told, "values": values, "failed": failed }),
+    )?;
+    life.check()?;
+    if args.new_key {
+        Ceremony { args, keyring, confirmed: true, kept: None }.refuse_other_backup()?;
+    }
+    if let Some(first) = steps.iter().find(|step| !matches!(step, Step::Move | Step::Verify)) {
+        life.await_processes(*first)?;
+    }
+    Ok(0)
 }
 
-/// The keys of a keyring that are in a state and were found.
-fn keys_in(vault: &Vault, keyring: &str, state: KeyState) -> Result<Vec<KeyId>, Error> {
-    let keys = vault.keyring(keyring)?.keys().into_iter();
-    Ok(keys.filter(|key| key.state == state && key.place.is_some()).map(|key| key.kid).collect())
-}
-
-fn plan(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Output) -> Outcome {
-    let options = options(run);
+/// Plans a run; one that follows the promotion of the key that waits, where one does.
+fn plan(rotation: &mut Rotation<'_>, job: &Job, waits: Option<KeyId>, run: &RunArgs, output: &mut Output) -> Outcome {
+    let options = run_options(run);
     let allowed = rotation.check(job, &options);
-    let summaries = rotation.plan(job, &options)?;
+    let mut summaries = rotation.plan(job, &options)?;
+    if let Some(kid) = waits {
+        output.note(&format!("key {kid} waits: this is what its promotion leaves to be rewritten"));
+        for summary in &mut summaries {
+            if let Some(count) = summary.count.as_ref().filter(|count| !count.immutable) {
+                summary.rewritten = count.values() - count.failed - count.unmigrated - count.under(kid);
+                summary.stale = summary.rewritten;
+            }
+        }
+    }
     let code = tell(&summaries, true, output)?;
     // What is refused is planned all the same, and ends as the run would.
     allowed?;
     Ok(code)
 }
 
+/// What a run answers between two batches: the end that was set, signals, and a file that says to wait.
+struct Moving<'a> {
+    run: &'a RunArgs,
+    signals: RunSignals,
+}
+
+impl<'a> Moving<'a> {
+    fn begin(run: &'a RunArgs) -> Result<Self, Error> {
+        Ok(Self { run, signals: RunSignals::register()? })
+    }
+
+    fn observe(&self, step: rotate::Step<'_>, output: &mut Output) -> ControlFlow<()> {
+        output.step(step);
+        self.signals.pause();
+        while self.run.pause_file.as_ref().is_some_and(|file| file.exists()) && !self.is_over() {
+            thread::sleep(Duration::from_millis(200));
+        }
+        if self.is_over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.signals.end() || self.run.until.is_some_and(|until| Timestamp::now() >= until)
+    }
+}
+
 fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Output) -> Outcome {
-    let signals = RunSignals::register()?;
-    let options = options(run);
+    let moving = Moving::begin(run)?;
+    let options = run_options(run);
     if options.max_replica_lag.is_some() {
         // Whether it can be seen at all, before anything is written.
         rotation.check(job, &options)?;
     }
-    let over = || signals.end() || run.until.is_some_and(|until| Timestamp::now() >= until);
-    let result = rotation.run(job, &options, &mut |step| {
-        output.step(step);
-        signals.pause();
-        while run.pause_file.as_ref().is_some_and(|file| file.exists()) && !over() {
-            thread::sleep(Duration::from_millis(200));
-        }
-        if over() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    drop(signals);
+    let result = rotation.run(job, &options, &mut |step| moving.observe(step, output));
+    drop(moving);
     output.done();
     match result {
         Ok(summaries) => tell(&summaries, false, output),
@@ -357,64 +414,62 @@ fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut O
     }
 }
 
-fn unfence(
-    vault: &Vault,
-    scope: &ScopeArgs,
-    all_loaded: bool,
-    wait: u64,
-    dry_run: bool,
-    output: &mut Output,
-) -> Outcome {
-    let mut rotation = rotation(vault, scope, if dry_run { Access::Read } else { Access::Write })?;
-    let columns = rotation.unfenceable()?;
-    if dry_run {
-        let text = match columns.as_slice() {
-            [] => "no fence would go".to_owned(),
-            columns => format!("these fences would go: {}", columns.join(", ")),
+/// `rotate fence`.
+fn fence(args: &FenceArgs, global: &Global, output: &mut Output) -> Outcome {
+    let vault = input::vault(global)?;
+    let keyring = keyring_of(&vault, &args.scope)?.to_owned();
+    let mut options = Options::default();
+    key::wait_for(&mut options, &args.processes, global);
+    options.column.clone_from(&args.scope.column);
+    if args.dry_run {
+        return if args.drop { would_unfence(&vault, args, output) } else { would_fence(&vault, args, output) };
+    }
+    let mut life = Lifecycle::new(vault, &keyring, options)?;
+    let text =
+        if args.drop { "does every process open values under the keys that are fenced off?" } else { key::READ_STATES };
+    let question = Question { step: Step::Fence, text };
+    key::ask_about_processes(&mut life, &keyring, &question, &args.processes)?;
+    let (fenced, text) = if args.drop {
+        let left = life.unfence()?;
+        let text = match left.as_slice() {
+            [] => "no column is fenced".to_owned(),
+            columns => format!("still fenced, against keys that are disabled or destroyed: {}", columns.join(", ")),
         };
-        output.result(&text, json!({ "fenced": columns }))?;
-        return Ok(0);
-    }
-    if !columns.is_empty() {
-        // Then a value under these keys may be written again.
-        let question = "does every process open values under the keys that are fenced off?";
-        for keyring in vault.manifest().keyrings() {
-            let followed = Awaited { keyring: &keyring.name, opens: None };
-            key::nodes_ready(vault, &followed, all_loaded, wait, question)?;
-        }
-    }
-    let fenced = rotation.unfence()?;
-    let text = match fenced.as_slice() {
-        [] => "no column is fenced".to_owned(),
-        columns => format!("still fenced, against keys that are disabled or destroyed: {}", columns.join(", ")),
+        (left, text)
+    } else {
+        let fenced = life.fence()?;
+        let text = match fenced.as_slice() {
+            [] => "no column has a fence to put up".to_owned(),
+            columns => format!("fenced: {}", columns.join(", ")),
+        };
+        (fenced, text)
     };
     output.result(&text, json!({ "fenced": fenced }))?;
     Ok(0)
 }
 
-fn fence(vault: &Vault, scope: &ScopeArgs, dry_run: bool, output: &mut Output) -> Outcome {
-    let mut rotation = rotation(vault, scope, if dry_run { Access::Read } else { Access::Write })?;
-    if dry_run {
-        let obstacles = rotation.fence_obstacles(None)?;
-        let text = match obstacles.as_slice() {
-            [] => "nothing stands in the way of a fence".to_owned(),
-            found => found.iter().map(|(_, obstacle)| obstacle.to_string()).collect::<Vec<_>>().join("\n"),
-        };
-        let objects: Vec<_> = obstacles
-            .iter()
-            .map(|(column, obstacle)| json!({ "column": column, "reason": obstacle.to_string(), "hint": obstacle.hint() }))
-            .collect();
-        output.result(&text, json!({ "obstacles": objects }))?;
-        return Ok(if obstacles.is_empty() { 0 } else { Kind::Refused.exit_code() });
-    }
-    let fenced = rotation.fence(None)?;
-    let text = if fenced.is_empty() {
-        "no column has a fence to put up".to_owned()
-    } else {
-        format!("fenced: {}", fenced.join(", "))
+fn would_unfence(vault: &Vault, args: &FenceArgs, output: &mut Output) -> Outcome {
+    let columns = rotation(vault, &args.scope, Access::Read)?.unfenceable()?;
+    let text = match columns.as_slice() {
+        [] => "no fence would go".to_owned(),
+        columns => format!("these fences would go: {}", columns.join(", ")),
     };
-    output.result(&text, json!({ "fenced": fenced }))?;
+    output.result(&text, json!({ "fenced": columns }))?;
     Ok(0)
+}
+
+fn would_fence(vault: &Vault, args: &FenceArgs, output: &mut Output) -> Outcome {
+    let obstacles = rotation(vault, &args.scope, Access::Read)?.fence_obstacles(None)?;
+    let text = match obstacles.as_slice() {
+        [] => "nothing stands in the way of a fence".to_owned(),
+        found => found.iter().map(|(_, obstacle)| obstacle.to_string()).collect::<Vec<_>>().join("\n"),
+    };
+    let objects: Vec<_> = obstacles
+        .iter()
+        .map(|(column, obstacle)| json!({ "column": column, "reason": obstacle.to_string(), "hint": obstacle.hint() }))
+        .collect();
+    output.result(&text, json!({ "obstacles": objects }))?;
+    Ok(if obstacles.is_empty() { 0 } else { Kind::Refused.exit_code() })
 }
 
 fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
@@ -515,6 +570,13 @@ fn keyring_of<'a>(vault: &'a Vault, scope: &'a ScopeArgs) -> Result<&'a str, Fai
     }
 }
 
+/// The one key that waits to be promoted.
+fn waiting_key(vault: &Vault, scope: &ScopeArgs) -> Result<Option<KeyId>, Failure> {
+    let keys = vault.keyring(keyring_of(vault, scope)?)?.keys();
+    let waits: Vec<_> = keys.iter().filter(|key| key.state == KeyState::Active && key.place.is_some()).collect();
+    Ok(if let [only] = waits.as_slice() { Some(only.kid) } else { None })
+}
+
 /// Says how many values of other columns the promotion of another key makes stale.
 fn tell_stale_outside(vault: &Vault, scope: &ScopeArgs, output: &mut Output) -> Result<(), Failure> {
     let Some(column) = &scope.column else { return Ok(()) };
@@ -541,8 +603,9 @@ fn job(run: &RunArgs) -> Job {
     if run.deep { Job::RotateDeep } else { Job::Rotate }
 }
 
-fn options(run: &RunArgs) -> RunOptions {
+fn run_options(run: &RunArgs) -> RunOptions {
     let mut options = RunOptions::default();
+    options.despite_sessions = run.despite_sessions;
     options.app_stopped = run.app_stopped;
     options.batch = usize::from(run.batch);
     options.rows_per_second = run.rows_per_second;

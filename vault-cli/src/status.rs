@@ -4,8 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use vault_core::lifecycle::Process;
 use vault_core::rotate::ColumnCount;
-use vault_core::{Access, KeyState, Scope, Vault};
+use vault_core::{Access, KeyState, Presence, Scope, Vault};
 
 use crate::args::{Global, StatusArgs};
 use crate::failure::{Failure, Outcome};
@@ -47,7 +48,7 @@ fn show(vault: &Vault, args: &StatusArgs, output: &mut Output) -> Result<(), Fai
             run.job, run.target, run.rewritten, run.heartbeat
         ));
     }
-    let mut keys = Vec::new();
+    let (mut keys, mut processes) = (Vec::new(), Vec::new());
     for spec in vault.manifest().keyrings() {
         for key in vault.keyring(&spec.name)?.keys() {
             let under: u64 = counts.iter().map(|count| count.under(key.kid)).sum();
@@ -65,11 +66,55 @@ fn show(vault: &Vault, args: &StatusArgs, output: &mut Output) -> Result<(), Fai
             keys.push(json!({ "keyring": spec.name, "kid": key.kid.as_str(), "state": key.state.as_str(), "values": under, "verdict": verdict }));
         }
     }
+    for spec in vault.manifest().keyrings() {
+        let known = vault.processes(&spec.name).unwrap_or_else(|error| {
+            // What is there is shown all the same.
+            output.note(&format!("warning: which processes hold keyring {} cannot be seen: {error}", spec.name));
+            Vec::new()
+        });
+        for process in known {
+            lines.push(format!("keyring {}: {}", spec.name, line_of(&process)));
+            processes.push(object_of(&spec.name, &process));
+        }
+    }
     let runs: Vec<Value> = runs
         .iter()
         .map(|(column, run)| json!({ "column": column, "job": run.job, "target": run.target, "rewritten": run.rewritten, "heartbeat": run.heartbeat.to_string() }))
         .collect();
-    output.result(&lines.join("\n"), json!({ "columns": columns, "runs": runs, "keys": keys }))
+    output.result(&lines.join("\n"), json!({ "columns": columns, "runs": runs, "keys": keys, "processes": processes }))
+}
+
+/// Who a process is, where and since when, what it has read, and what it lacks.
+fn line_of(process: &Process) -> String {
+    let told = &process.heartbeat;
+    let presence = match process.presence {
+        Presence::Here => "runs here",
+        Presence::Stopped => "is stopped",
+        Presence::Gone => "has ended",
+        _ => "is elsewhere",
+    };
+    let lacks = process.lacks.as_ref().map_or_else(String::new, |lacks| format!("; {lacks}"));
+    format!(
+        "process {} {presence}: {}, pid {}, since {}, spoke {}, generation {}{lacks}",
+        told.process,
+        told.machine(),
+        told.pid(),
+        told.since,
+        told.spoke,
+        told.generation
+    )
+}
+
+fn object_of(keyring: &str, process: &Process) -> Value {
+    let told = &process.heartbeat;
+    json!({
+        "keyring": keyring, "process": told.process, "machine": told.machine(), "pid": told.pid(),
+        "presence": format!("{:?}", process.presence).to_lowercase(), "since": told.since.to_string(),
+        "spoke": told.spoke.to_string(), "generation": told.generation,
+        "opens": told.kids.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "follow_seconds": told.follow.map(|follow| follow.as_secs_f64()), "failure": told.failure,
+        "lacks": process.lacks,
+    })
 }
 
 /// A line for each format and key, and for what stands out.

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "postgres")]
 mod postgres;
+mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 
@@ -20,6 +21,7 @@ use crate::time::Timestamp;
 pub use crate::column_spec::{Cell, ColumnFinding, ColumnSpec, ContextTemplate};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresColumn;
+pub use session::Session;
 #[cfg(feature = "sqlite")]
 pub use sqlite::SqliteColumn;
 
@@ -192,6 +194,35 @@ pub trait Column: Send {
     ///
     /// [`Error::Database`].
     fn unfence(&mut self) -> Result<()>;
+
+    /// Who else has the database open, as far as that can be seen.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn sessions(&mut self) -> Result<Vec<Session>> {
+        Ok(Vec::new())
+    }
+
+    /// What keeps any fence from being put up, whatever the rows are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn fence_refusal(&mut self) -> Result<Option<Error>> {
+        Ok(None)
+    }
+
+    /// Waits until no transaction of others is open that is open now; false where the database does not
+    /// show who writes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Temporary`] naming those that are still open after `patience`; [`Error::Database`].
+    fn await_writers(&mut self, patience: Duration) -> Result<bool> {
+        let _ = patience;
+        Ok(false)
+    }
 
     /// Lets the database tidy up after a run.
     ///

@@ -3,6 +3,8 @@
 #[cfg(feature = "vault")]
 mod change;
 #[cfg(feature = "vault")]
+mod followed;
+#[cfg(feature = "vault")]
 mod place;
 #[cfg(feature = "vault")]
 mod retired;
@@ -18,6 +20,8 @@ use crate::time::Timestamp;
 
 #[cfg(feature = "vault")]
 pub(crate) use change::{NewKey, add, change, check, check_addition, hidden};
+#[cfg(feature = "vault")]
+pub use followed::Followed;
 #[cfg(feature = "vault")]
 pub(crate) use place::{StateFile, States, rendered};
 #[cfg(feature = "vault")]

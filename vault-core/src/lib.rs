@@ -73,6 +73,8 @@ mod keyring;
 #[cfg(feature = "formats")]
 pub mod legacy;
 #[cfg(feature = "vault")]
+pub mod lifecycle;
+#[cfg(feature = "vault")]
 mod manifest;
 #[cfg(feature = "vault")]
 mod name;
@@ -116,7 +118,7 @@ pub use generate::Generate;
 pub use key::TextKey;
 pub use key::{KeyFormat, KeyId, KeyTextError, MAX_KEY_TEXT, MalformedKeyId, MasterKey, Trim, Weakness};
 #[cfg(feature = "vault")]
-pub use keyring::{Change, Retired};
+pub use keyring::{Change, Followed, Retired};
 pub use keyring::{Found, KeyRecord, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material};
 #[cfg(feature = "vault")]
 pub use manifest::{
@@ -129,7 +131,7 @@ pub use os_keyring::{OsKeyring, OsKeyringItem};
 #[cfg(feature = "vault")]
 pub use permissions::{Allowed, Permissions, replaced_by_strangers};
 #[cfg(feature = "vault")]
-pub use registry::Heartbeat;
+pub use registry::{Heartbeat, Presence};
 #[cfg(feature = "vault")]
 pub use resolver::{Explanation, Note, Resolved, Resolver, Shadowed, Source, read_file};
 pub use sealer::Sealer;

@@ -1,5 +1,8 @@
-//! What processes share in the database of a store: the states of keyrings, and who has read them.
+//! What processes share: the states of keyrings in the database of a store, and who holds which keys.
 
+mod files;
+mod heartbeat;
+mod machine;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -12,10 +15,15 @@ use std::sync::Arc;
 use crate::database::{PostgresUrl, postgres::SharedConnection};
 use crate::error::{Error, Result};
 use crate::file::Lock;
-use crate::key::KeyId;
 use crate::keyring::{KeyringState, States, rendered};
 use crate::manifest::{StoreLocation, StoreSpec};
 use crate::resolver::Resolver;
+
+pub(crate) use files::HeartbeatFiles;
+pub use heartbeat::Heartbeat;
+pub(crate) use heartbeat::plain;
+pub use machine::Presence;
+pub(crate) use machine::Whereabouts;
 
 /// The tables of a registry.
 pub(crate) trait Registry: core::fmt::Debug + Send + Sync {
@@ -35,44 +43,11 @@ pub(crate) trait Registry: core::fmt::Debug + Send + Sync {
     /// that was the one that is there.
     fn replace_states(&self, keyring: &str, before: u64, generation: u64, text: &str) -> Result<bool>;
 
-    /// Tells that a process has read a keyring. What was not told again for a day is forgotten.
+    /// Puts a process's heartbeat in the place of its last one. Those of a day ago are forgotten.
     fn beat(&self, keyring: &str, heartbeat: &Heartbeat) -> Result<()>;
 
-    /// What processes told.
+    /// What processes said within a day.
     fn heartbeats(&self, keyring: &str) -> Result<Vec<Heartbeat>>;
-}
-
-/// What a process tells of a keyring that it has read.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Heartbeat {
-    /// The process, and behind a slash which of its vaults.
-    pub node: String,
-    /// The keys with which it opens.
-    pub kids: Vec<KeyId>,
-    /// The generation of the states that it has read.
-    pub generation: u64,
-    /// How often it told.
-    pub beats: u64,
-}
-
-impl Heartbeat {
-    /// The process: its machine's name, its number, and when it began.
-    #[must_use]
-    pub fn process(&self) -> &str {
-        self.node.rsplit_once('/').map_or(&self.node, |(process, _)| process)
-    }
-
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    fn kids_as_text(&self) -> String {
-        self.kids.iter().map(KeyId::as_str).collect::<Vec<_>>().join(" ")
-    }
-
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
-    fn of_texts(node: String, kids: &str, generation: u64, beats: u64) -> Result<Self> {
-        let kids = kids.split_whitespace().map(KeyId::parse).collect::<Result<_, _>>()?;
-        Ok(Self { node, kids, generation, beats })
-    }
 }
 
 /// The registry of a store that is in a database: `before`, with its connection, where the store is
@@ -141,5 +116,4 @@ fn no_store(location: &str) -> Error {
 }
 
 /// How long a silent process is remembered, in seconds.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-const REMEMBERED: i64 = 86_400;
+const REMEMBERED: u64 = 86_400;

@@ -47,6 +47,8 @@ pub struct RunOptions {
     /// Every process that holds the key is stopped: columns that unlinked applications read may
     /// be rewritten, in one exclusive transaction for each database.
     pub app_stopped: bool,
+    /// An exclusive run is made although others have the database open.
+    pub despite_sessions: bool,
     /// Most rows in one transaction.
     pub batch: usize,
     /// Most rows written in a second, in about fifty transactions where they have a hundred rows.
@@ -58,7 +60,7 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { app_stopped: false, batch: 500, rows_per_second: None, max_replica_lag: None }
+        Self { app_stopped: false, despite_sessions: false, batch: 500, rows_per_second: None, max_replica_lag: None }
     }
 }
 
@@ -150,6 +152,9 @@ impl From<Unfinished> for Error {
     }
 }
 
+/// Most sessions that are named.
+const MAX_SESSIONS: usize = 20;
+
 /// The columns that one job is done to.
 ///
 /// Blocks while it works, on SQLite with one further thread for each batch. Not to be called on a
@@ -201,7 +206,28 @@ impl<'a> Rotation<'a> {
                 target.column.replica_lag()?;
             }
         }
-        Ok(())
+        self.refuse_sessions(options)
+    }
+
+    /// Who is said to be stopped and has the database open would read what it cannot open, and write what
+    /// nobody moves.
+    fn refuse_sessions(&mut self, options: &RunOptions) -> Result<(), Error> {
+        if !options.app_stopped || options.despite_sessions {
+            return Ok(());
+        }
+        let mut sessions = std::collections::BTreeSet::new();
+        for target in &mut self.targets {
+            sessions.extend(target.column.sessions()?);
+        }
+        let names: Vec<String> = sessions.iter().take(MAX_SESSIONS).map(ToString::to_string).collect();
+        let more = if sessions.len() > names.len() { ", and more" } else { "" };
+        let Some(first) = sessions.first() else { return Ok(()) };
+        Err(Error::Refused {
+            reason: format!("others have {} open: {}{more}", first.database, names.join(", ")),
+            remedy:
+                "stop them and run the command again; --despite-sessions goes on where none of them uses the values"
+                    .to_owned(),
+        })
     }
 
     /// Does everything but write: every value is read, opened and converted. A deep rotation is
@@ -236,6 +262,7 @@ impl<'a> Rotation<'a> {
                 return Err(Unfinished { summaries: Vec::new(), error });
             }
         }
+        self.refuse_sessions(options).map_err(|error| Unfinished { summaries: Vec::new(), error })?;
         let order = Order { job, options, generation: self.generation, guard: &self.guard };
         // Stores come last, and do without: nobody has to be stopped for them.
         let together = self.targets.iter().take_while(|target| options.app_stopped && target.column.transactional());

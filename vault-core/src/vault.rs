@@ -33,7 +33,7 @@ use crate::keyring::{
     self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey, StateFile, States,
 };
 use crate::legacy::LegacyKey;
-use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation, StoreLocation};
+use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation};
 use crate::os_keyring::OsKeyring;
 use crate::permissions;
 use crate::registry::{self, RegisteredStates, Registry};
@@ -292,9 +292,7 @@ impl Vault {
     /// [`Error::Io`] for a key file without a `vault.toml` that cannot be read.
     pub fn load(config: Config) -> Result<Self> {
         let resolver = config.resolver();
-        let in_database =
-            !matches!(config.manifest.store().map(|store| &store.location), None | Some(StoreLocation::File(_)));
-        let node = if config.silent || !in_database { None } else { Some(Node::new(config.process)?) };
+        let node = if config.silent { None } else { Some(Node::new(config.process)?) };
         let vault = Self {
             follower: Follower::new(config.manifest.follow()),
             manifest: config.manifest,
@@ -572,7 +570,7 @@ impl Vault {
         out: Option<&Path>,
     ) -> Result<KeyId> {
         let content = &file::read(file, file::MAX_KEY_FILE)?;
-        add_either(config, keyring, &New { file, content, label, out, dry_run: false })
+        add_either(config, keyring, &New { file, content, label, out, dry_run: false, generation: None })
     }
 
     /// The id of the key in `file`, after everything that [`key_add`](Self::key_add) does but
@@ -589,7 +587,7 @@ impl Vault {
         out: Option<&Path>,
     ) -> Result<KeyId> {
         let content = &file::read(file, file::MAX_KEY_FILE)?;
-        add_either(config, keyring, &New { file, content, label, out, dry_run: true })
+        add_either(config, keyring, &New { file, content, label, out, dry_run: true, generation: None })
     }
 
     /// Generates a key and adds it to a keyring, as [`key_add`](Self::key_add) does. Run again
@@ -609,7 +607,49 @@ impl Vault {
         };
         let key = MasterKey::generate()?;
         let content = left.as_ref().unwrap_or(key.text());
-        add_either(config, keyring, &New { file: Path::new(""), content, label, out: None, dry_run: false })
+        add_either(
+            config,
+            keyring,
+            &New { file: Path::new(""), content, label, out: None, dry_run: false, generation: None },
+        )
+    }
+
+    /// The text of a key, as the source has it that has the key.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn key_text(&self, keyring: &str, kid: KeyId) -> Result<SecretBytes> {
+        let spec = self.manifest.keyring(keyring)?;
+        let place = self.keyring(keyring)?.keys().into_iter().find(|key| key.kid == kid).and_then(|key| key.place);
+        let contents = self.keys.key_contents(spec)?;
+        let found = contents.into_iter().find(|(found, _)| Some(found) == place.as_ref());
+        found.map(|(_, content)| content).ok_or_else(|| Error::NotFound { what: format!("the text of key {kid}") })
+    }
+
+    /// Generates a key and adds it, if the keyring still has this generation: whoever comes second of two makes
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// As [`key_generate`](Self::key_generate); [`Error::Temporary`] where somebody else changed the keyring
+    /// meanwhile.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn key_generate_next(&self, keyring: &str, generation: u64) -> Result<KeyId> {
+        let spec = self.manifest.keyring(keyring)?;
+        let loaded = self.connected()?;
+        let place = self.place_of(spec, &loaded);
+        let left = match spec.kind {
+            KeyringKind::Kek => interrupted(place, master_key)?,
+            KeyringKind::Text => interrupted(place, text_key)?,
+        };
+        let key = MasterKey::generate()?;
+        let new = New {
+            file: Path::new(""),
+            content: left.as_ref().unwrap_or(key.text()),
+            label: None,
+            out: None,
+            dry_run: false,
+            generation: Some(generation),
+        };
+        add_to(place, &self.manifest, &new)
     }
 
     /// Changes the state of a key: under the lock of the state file, after reading it again. With
@@ -625,6 +665,10 @@ impl Vault {
     /// without a state file, [`Error::Io`], [`Error::DurabilityUnknown`].
     pub fn key_change(&self, keyring: &str, change: &Change, out: Option<&Path>) -> Result<KeyringState> {
         let spec = self.manifest.keyring(keyring)?;
+        #[cfg(any(feature = "postgres", feature = "sqlite"))]
+        if let Change::Promote(kid, _) = change {
+            self.refuse_fenced(keyring, *kid)?;
+        }
         let loaded = self.connected()?;
         let place = self.place_of(spec, &loaded);
         let states = &*place.needed_states()?;
@@ -710,16 +754,21 @@ struct New<'a> {
     label: Option<&'a str>,
     out: Option<&'a Path>,
     dry_run: bool,
+    /// The generation that the keyring must have.
+    generation: Option<u64>,
 }
 
 fn add_either(config: &Config, keyring: &str, new: &New<'_>) -> Result<KeyId> {
     let spec = config.manifest.keyring(keyring)?;
     let resolver = config.resolver();
     let registry = config.registry(&resolver)?;
-    let place = KeyringPlace { spec, resolver: &resolver, registry: registry.as_deref() };
-    match spec.kind {
-        KeyringKind::Kek => add(place, new, master_key, |keyring| match spec.name.as_str() {
-            MAIN => store::settle_under(&config.manifest, keyring),
+    add_to(KeyringPlace { spec, resolver: &resolver, registry: registry.as_deref() }, &config.manifest, new)
+}
+
+fn add_to(place: KeyringPlace<'_>, manifest: &Manifest, new: &New<'_>) -> Result<KeyId> {
+    match place.spec.kind {
+        KeyringKind::Kek => add(place, new, master_key, |keyring| match place.spec.name.as_str() {
+            MAIN => store::settle_under(manifest, keyring),
             _ => Ok(()),
         }),
         KeyringKind::Text => add(place, new, text_key, |_| Ok(())),
@@ -733,13 +782,13 @@ fn add<K: Material>(
     parse: Parse<K>,
     settle: impl FnOnce(Keyring<K>) -> Result<()>,
 ) -> Result<KeyId> {
-    let New { file, content, label, out, dry_run } = *new;
+    let New { file, content, label, out, dry_run, generation } = *new;
     let key = parse(&file.display().to_string(), content, at.spec, None)?;
     let kid = key.kid();
     let stem = label.filter(|label| label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')));
     let destination = &at.spec.destination(file, stem.unwrap_or(kid.as_str()))?;
     let states = &*at.needed_states()?;
-    let new = &NewKey { key: &*key, content, label: label.map(str::to_owned) };
+    let new = &NewKey { key: &*key, content, label: label.map(str::to_owned), generation };
     let load = |except: Option<&Path>| at.load(except, parse, None);
     if dry_run {
         keyring::check_addition(out, destination, new, load)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use vault_core::legacy::{LegacyKey, seal};
 use vault_core::rotate::{Job, Rotation, RunOptions, Summary};
-use vault_core::{Access, Change, Config, Context, Format, KeyId, MasterKey, Scope, TextKey, Token, Trim, Vault};
+use vault_core::{Access, Config, Context, Format, KeyId, MasterKey, Scope, TextKey, Token, Trim, Vault};
 
 use crate::server::Database;
 
@@ -64,7 +64,7 @@ impl App {
         let name = format!("new_{keyring}");
         self.generate(&name);
         let kid = Vault::key_add(&self.config(), keyring, &self.path(&name), Some("2"), None).unwrap();
-        self.vault().key_change(keyring, &Change::Promote(kid), None).unwrap();
+        crate::promote(&self.vault(), keyring, kid, None).unwrap();
         kid
     }
 
@@ -142,5 +142,7 @@ pub(super) fn batches_of(rows: usize) -> RunOptions {
 pub(super) fn stopped() -> RunOptions {
     let mut options = RunOptions::default();
     options.app_stopped = true;
+    // The test looks at the database itself.
+    options.despite_sessions = true;
     options
 }

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use vault_core::rotate::{End, Job, RunOptions};
-use vault_core::{Access, Change, Error, Scope, Token};
+use vault_core::{Access, Error, Scope, Token};
 
 use crate::server::{Pooler, role};
 
@@ -42,7 +42,7 @@ fn tokens_are_rewrapped_fenced_and_proved() {
         "SELECT count(*) FROM pg_constraint WHERE conrelid = 'secrets'::regclass AND contype = 'c' AND convalidated";
     assert_eq!(number(&app.database, validated), 1, "the database proved it");
     drop(rotation);
-    vault.key_change("main", &Change::Disable(verification.retired(old).unwrap()), None).unwrap();
+    crate::disable(&vault, "main", verification.retired(old).unwrap()).unwrap();
     let late = app.database.connect().execute("UPDATE secrets SET v = $1 WHERE id = 1", &[&before[0].1]).unwrap_err();
     assert_eq!(late.code().unwrap().code(), "23514");
     app.all_open();

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use vault_core::rotate::{End, Job, RunOptions};
 use vault_core::{
-    Access, Change, Config, Error, KeyId, Keyring, MasterKey, Preset, Scope, SecretBytes, SecretName, Shadowed, Source,
+    Access, Config, Error, KeyId, Keyring, MasterKey, Preset, Scope, SecretBytes, SecretName, Shadowed, Source,
     SqliteStore, Store, Vault, Version,
 };
 
@@ -27,7 +27,7 @@ fn add_key(home: &Home, file: &str) -> KeyId {
 }
 
 fn promote(home: &Home, kid: KeyId) {
-    home.vault().key_change("main", &Change::Promote(kid), None).unwrap();
+    crate::promote(&home.vault(), "main", kid, None).unwrap();
 }
 
 fn rotate(vault: &Vault) -> Vec<vault_core::rotate::Summary> {
@@ -203,7 +203,7 @@ fn a_store_is_rotated_like_a_column() {
         assert_eq!(get(&vault, "S3@previous"), "value 3");
 
         let proof = vault.rotation(Scope::UsesKeyring("main"), Access::Read).unwrap().verified().unwrap();
-        vault.key_change("main", &Change::Disable(proof.retired(old).unwrap()), None).unwrap();
+        crate::disable(&vault, "main", proof.retired(old).unwrap()).unwrap();
         let vault = home.vault();
         for number in 10..40 {
             assert_eq!(get(&vault, &format!("S{}", number % 30)), format!("value {number}"));
@@ -339,7 +339,7 @@ fn a_promotion_that_did_not_reach_the_store_is_finished_by_the_next_command() {
         for (file, next) in [("2", "B"), ("3", "C")] {
             let new = add_key(&home, file);
             let out = home.path("next.toml");
-            home.vault().key_change("main", &Change::Promote(new), Some(&out)).unwrap();
+            crate::promote(&home.vault(), "main", new, Some(&out)).unwrap();
             fs::rename(&out, home.path("main.keyring.toml")).unwrap();
             let vault = home.vault();
             assert_eq!(get(&vault, "A"), "1");
@@ -359,7 +359,7 @@ fn a_key_that_is_added_before_a_promotion_reached_the_store_locks_nobody_out() {
         let home = Home::new(kind);
         set(&home.vault(), "A", "1");
         let out = home.path("next.toml");
-        home.vault().key_change("main", &Change::Promote(add_key(&home, "2")), Some(&out)).unwrap();
+        crate::promote(&home.vault(), "main", add_key(&home, "2"), Some(&out)).unwrap();
         fs::rename(&out, home.path("main.keyring.toml")).unwrap();
         add_key(&home, "3");
         assert_eq!(get(&home.vault(), "A"), "1");

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use vault_core::KeyId;
 
+use super::ProcessArgs;
+
 #[derive(Args, Debug)]
 pub(crate) struct KeyArgs {
     /// Keyring of the configuration
@@ -66,9 +68,8 @@ pub(crate) enum KeyCommand {
         kid: KeyId,
         #[command(flatten)]
         change: ChangeArgs,
-        /// Every process that opens values has loaded the key
-        #[arg(long)]
-        all_nodes_loaded: bool,
+        #[command(flatten)]
+        processes: ProcessArgs,
     },
     /// Stop opening with this key, after proving that no value needs it
     Disable {
@@ -76,9 +77,8 @@ pub(crate) enum KeyCommand {
         kid: KeyId,
         #[command(flatten)]
         change: ChangeArgs,
-        /// Every process has read the states in which the key no longer seals
-        #[arg(long)]
-        all_nodes_loaded: bool,
+        #[command(flatten)]
+        processes: ProcessArgs,
     },
     /// Undo disabling
     Enable {

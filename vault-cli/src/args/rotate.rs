@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use vault_core::{Format, Timestamp};
 
+use super::ProcessArgs;
+
 #[derive(Args, Debug)]
 pub(crate) struct StatusArgs {
     /// One column only
@@ -31,13 +33,24 @@ pub(crate) struct RotateArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
 
-    /// Disable the keys that were replaced, once every process has read the states that say so
+    /// Generate a key and move every value to it, unless one waits already or something is unfinished
+    #[arg(long)]
+    pub(crate) new_key: bool,
+
+    /// With --new-key: keep the key's text in FILE, which must not exist, before anything is moved to it
+    #[arg(long, value_name = "FILE", requires = "new_key")]
+    pub(crate) backup: Option<PathBuf>,
+
+    /// With --new-key: keep no copy of the key's text
+    #[arg(long, requires = "new_key", conflicts_with = "backup")]
+    pub(crate) without_backup: bool,
+
+    /// Disable the keys that were replaced
     #[arg(long)]
     pub(crate) retire: bool,
 
-    /// Every process has loaded the key that waits, or with --retire read the present states
-    #[arg(long)]
-    pub(crate) all_nodes_loaded: bool,
+    #[command(flatten)]
+    pub(crate) processes: ProcessArgs,
 
     /// Do not ask
     #[arg(short, long)]
@@ -60,6 +73,10 @@ pub(crate) struct RunArgs {
     /// Every process that holds the key is stopped: rewrite also what unlinked applications read
     #[arg(long)]
     pub(crate) app_stopped: bool,
+
+    /// With --app-stopped: go on although others have the database open
+    #[arg(long, requires = "app_stopped")]
+    pub(crate) despite_sessions: bool,
 
     /// Open and seal again under new data keys, instead of rewrapping
     #[arg(long)]
@@ -115,19 +132,7 @@ pub(crate) enum RotateCommand {
         accept_rollback: bool,
     },
     /// Make the databases refuse values under keys that were replaced
-    Fence {
-        #[command(flatten)]
-        scope: ScopeArgs,
-        /// Take the fences down; those against keys that are disabled stay
-        #[arg(long)]
-        drop: bool,
-        /// Every process opens values under the keys that are fenced off
-        #[arg(long, requires = "drop")]
-        all_nodes_loaded: bool,
-        /// Change nothing
-        #[arg(short = 'n', long)]
-        dry_run: bool,
-    },
+    Fence(FenceArgs),
     /// Open every value and prove that none is stale; forgets the run
     Verify {
         #[command(flatten)]
@@ -149,6 +154,23 @@ pub(crate) enum RotateCommand {
         #[command(flatten)]
         scope: ScopeArgs,
     },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct FenceArgs {
+    #[command(flatten)]
+    pub(crate) scope: ScopeArgs,
+
+    /// Take the fences down; those against keys that are disabled stay
+    #[arg(long)]
+    pub(crate) drop: bool,
+
+    #[command(flatten)]
+    pub(crate) processes: ProcessArgs,
+
+    /// Change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,6 +1,7 @@
 //! Columns of PostgreSQL databases.
 
 mod fence;
+mod others;
 mod replicas;
 mod runs;
 mod sql;
@@ -21,7 +22,7 @@ use crate::key::KeyId;
 use crate::primitives;
 
 use super::{
-    Column, ColumnFinding, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Selection, Survey, Written,
+    Column, ColumnFinding, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Selection, Session, Survey, Written,
 };
 
 use replicas::Replicas;
@@ -291,6 +292,18 @@ impl Column for PostgresColumn {
 
     fn unfence(&mut self) -> Result<()> {
         self.asking(|client| fence::take_down(client, &self.spec, &self.table))
+    }
+
+    fn sessions(&mut self) -> Result<Vec<Session>> {
+        self.asking(|client| others::sessions(client, self.database.name(), &self.spec, &self.table))
+    }
+
+    fn fence_refusal(&mut self) -> Result<Option<Error>> {
+        self.asking(|client| others::owner(client, &self.spec, &self.table))
+    }
+
+    fn await_writers(&mut self, patience: Duration) -> Result<bool> {
+        others::await_open(&self.database, &self.spec, patience).map(|()| true)
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -16,7 +16,9 @@ use crate::database::sqlite::{SqliteDatabase, failed};
 use crate::error::{Error, Result};
 use crate::key::KeyId;
 
-use super::{Cell, Column, ColumnFinding, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Survey, Written};
+use super::{
+    Cell, Column, ColumnFinding, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Session, Survey, Written,
+};
 
 use sql::Sql;
 use table::Table;
@@ -257,6 +259,10 @@ impl Column for SqliteColumn {
             return Ok(());
         }
         self.transact("take the fence down of", |connection| fence::take_down(connection, &self.spec))
+    }
+
+    fn sessions(&mut self) -> Result<Vec<Session>> {
+        Ok(super::session::of_file(self.database.path()))
     }
 
     fn finish(&mut self) -> Result<()> {

@@ -25,6 +25,8 @@ pub(crate) struct NewKey<'a, K> {
     pub(crate) content: &'a SecretBytes,
     /// A name for people.
     pub(crate) label: Option<String>,
+    /// The generation that the keyring must have, so that of two that make a key only one does.
+    pub(crate) generation: Option<u64>,
 }
 
 /// What became of a key that was to be added.
@@ -121,8 +123,14 @@ pub(crate) fn add<K: Material>(
     if place {
         write_hidden(&hidden, new.content)?;
     }
-    if let Some((before, next)) = next {
-        target.write(before, &next)?;
+    if let Some((before, next)) = next
+        && let Err(error) = target.write(before, &next)
+    {
+        // Where somebody else changed the states first, they do not list this key. Nobody knows of a copy.
+        if place && matches!(error, Error::Temporary { .. }) {
+            let _ = remove(&hidden);
+        }
+        return Err(error);
     }
     if place {
         show(&hidden, destination, new.content)?;
@@ -185,6 +193,12 @@ fn addition<K: Material>(
         other => return Ok(Addition { added: Added::First, next: None, place: other.is_none() && !there }),
     };
     let current = current(&keyring)?;
+    if new.generation.is_some_and(|generation| generation != keyring.generation()) {
+        return Err(Error::Temporary {
+            reason: "the keyring was changed by somebody else".to_owned(),
+            remedy: "run the command again; it goes on with the key that was added meanwhile".to_owned(),
+        });
+    }
     let signed = current.check_macs([key]).is_ok();
     let (next, added) = match current.keys().get(&kid).map(|record| record.state) {
         None => {

@@ -54,7 +54,12 @@ fn vault() -> Value {
         ("app", false, "The application that it is for.", string()),
         ("preset", false, PRESET, presets()),
         ("stack", false, "The prefix that Swarm or Compose put before the names of mounted secrets.", matching(NAME)),
-        ("nodes", false, "How many processes hold the keys. With 1, changes of keys do not wait for others.", least(1)),
+        (
+            "nodes",
+            false,
+            "How many processes hold the keys, where that is known. Changes of keys wait until so many have said that they are there, but for 1; more are an error.",
+            least(1),
+        ),
         (
             "follow",
             false,

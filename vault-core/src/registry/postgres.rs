@@ -1,6 +1,5 @@
 //! A registry in the PostgreSQL database of a store.
 
-use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use crate::database::PostgresUrl;
@@ -15,15 +14,16 @@ const SCHEMA: &str = "
         generation bigint NOT NULL,
         states text NOT NULL
     );
-    CREATE TABLE IF NOT EXISTS vault_core.node (
+    CREATE TABLE IF NOT EXISTS vault_core.process (
         keyring text COLLATE \"C\" NOT NULL,
-        node text COLLATE \"C\" NOT NULL,
-        kids text NOT NULL,
-        generation bigint NOT NULL,
-        beats bigint NOT NULL,
+        process text COLLATE \"C\" NOT NULL,
+        heartbeat text NOT NULL,
         seen timestamptz NOT NULL,
-        PRIMARY KEY (keyring, node)
+        PRIMARY KEY (keyring, process)
     )";
+
+/// Processes that make the tables take turns: two that make one at once are an error of the server.
+const TURN: &str = "SELECT pg_advisory_xact_lock(8243124871204819)";
 
 #[derive(Debug)]
 pub(super) struct PostgresRegistry {
@@ -42,20 +42,21 @@ impl PostgresRegistry {
     }
 
     /// What was never written has nothing to say.
-    fn reading<T: Default>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
+    fn reading<T: Default>(&self, table: &str, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
         self.connection.database()?.transact(Patience::Short, |client| {
-            if is_there(client, &self.action(), "node")? { work(client) } else { Ok(T::default()) }
+            if is_there(client, &self.action(), table)? { work(client) } else { Ok(T::default()) }
         })
     }
 
-    fn writing<T>(&self, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
+    fn writing<T>(&self, table: &str, work: impl FnOnce(&mut Client) -> Result<T>) -> Result<T> {
         self.connection.database()?.transact(Patience::Short, |client| {
             // Who may only write rows makes no tables.
-            if !is_there(client, &self.action(), "node")? {
+            if !is_there(client, &self.action(), table)? {
                 // What is no store yet may become one, and is not touched before.
                 if !is_there(client, &self.action(), "store")? {
                     return Err(no_store(&self.location));
                 }
+                batch(client, &self.action(), TURN)?;
                 batch(client, &self.action(), SCHEMA)?;
             }
             work(client)
@@ -73,7 +74,7 @@ impl Registry for PostgresRegistry {
     }
 
     fn states(&self, keyring: &str) -> Result<Option<String>> {
-        self.reading(|client| {
+        self.reading("keyring", |client| {
             let sql = "SELECT states FROM vault_core.keyring WHERE keyring = $1";
             let rows = query(client, &self.action(), sql, &[(&keyring, Type::TEXT)])?;
             rows.first().map(|row| get(row, 0)).transpose()
@@ -82,7 +83,7 @@ impl Registry for PostgresRegistry {
 
     fn replace_states(&self, keyring: &str, before: u64, generation: u64, text: &str) -> Result<bool> {
         let (before, generation) = (signed(before), signed(generation));
-        self.writing(|client| {
+        self.writing("keyring", |client| {
             let written = if before == 0 {
                 execute(
                     client,
@@ -103,33 +104,29 @@ impl Registry for PostgresRegistry {
     }
 
     fn beat(&self, keyring: &str, heartbeat: &Heartbeat) -> Result<()> {
-        let (kids, generation) = (heartbeat.kids_as_text(), signed(heartbeat.generation));
-        self.writing(|client| {
+        let (process, text) = (heartbeat.id(), heartbeat.render());
+        self.writing("process", |client| {
             execute(
                 client,
                 &self.action(),
-                "INSERT INTO vault_core.node VALUES ($1, $2, $3, $4, 1, now()) ON CONFLICT (keyring, node) DO UPDATE \
-                 SET kids = excluded.kids, generation = excluded.generation, beats = node.beats + 1, seen = now()",
-                &[
-                    (&keyring, Type::TEXT),
-                    (&heartbeat.node, Type::TEXT),
-                    (&kids, Type::TEXT),
-                    (&generation, Type::INT8),
-                ],
+                "INSERT INTO vault_core.process VALUES ($1, $2, $3, now()) ON CONFLICT (keyring, process) DO UPDATE \
+                 SET heartbeat = excluded.heartbeat, seen = now()",
+                &[(&keyring, Type::TEXT), (&process, Type::TEXT), (&text, Type::TEXT)],
             )?;
-            let forget = format!("DELETE FROM vault_core.node WHERE seen < now() - interval '{REMEMBERED} seconds'");
+            let forget = format!("DELETE FROM vault_core.process WHERE seen < now() - interval '{REMEMBERED} seconds'");
             execute(client, &self.action(), &forget, &[])?;
             Ok(())
         })
     }
 
     fn heartbeats(&self, keyring: &str) -> Result<Vec<Heartbeat>> {
-        self.reading(|client| {
-            let sql = "SELECT node, kids, generation, beats FROM vault_core.node WHERE keyring = $1 ORDER BY node";
-            let rows = query(client, &self.action(), sql, &[(&keyring, Type::TEXT)])?;
-            rows.iter()
-                .map(|row| Heartbeat::of_texts(get(row, 0)?, get(row, 1)?, number(row, 2)?, number(row, 3)?))
-                .collect()
+        self.reading("process", |client| {
+            let sql = format!(
+                "SELECT process, heartbeat FROM vault_core.process \
+                 WHERE keyring = $1 AND seen >= now() - interval '{REMEMBERED} seconds' ORDER BY process"
+            );
+            let rows = query(client, &self.action(), &sql, &[(&keyring, Type::TEXT)])?;
+            rows.iter().map(|row| Ok(Heartbeat::told(&get::<String>(row, 0)?, &get::<String>(row, 1)?))).collect()
         })
     }
 }
@@ -138,10 +135,6 @@ fn is_there(client: &mut Client, action: &str, table: &str) -> Result<bool> {
     let table = format!("vault_core.{table}");
     let rows = query(client, action, "SELECT to_regclass($1) IS NOT NULL", &[(&table, Type::TEXT)])?;
     rows.first().map_or(Ok(false), |row| get(row, 0))
-}
-
-fn number(row: &Row, at: usize) -> Result<u64> {
-    Ok(u64::try_from(get::<i64>(row, at)?).unwrap_or_default())
 }
 
 fn signed(number: u64) -> i64 {

@@ -17,14 +17,12 @@ const SCHEMA: &str = "
         generation INTEGER NOT NULL,
         states TEXT NOT NULL
     ) STRICT;
-    CREATE TABLE IF NOT EXISTS vault_node (
+    CREATE TABLE IF NOT EXISTS vault_process (
         keyring TEXT NOT NULL,
-        node TEXT NOT NULL,
-        kids TEXT NOT NULL,
-        generation INTEGER NOT NULL,
-        beats INTEGER NOT NULL,
+        process TEXT NOT NULL,
+        heartbeat TEXT NOT NULL,
         seen INTEGER NOT NULL,
-        PRIMARY KEY (keyring, node)
+        PRIMARY KEY (keyring, process)
     ) STRICT, WITHOUT ROWID;";
 
 #[derive(Debug)]
@@ -63,13 +61,13 @@ impl SqliteRegistry {
     }
 
     /// What was never written has nothing to say.
-    fn reading<T: Default>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    fn reading<T: Default>(&self, table: &str, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         if !self.path.exists() {
             return Ok(T::default());
         }
         let database = self.database()?;
         let connection = database.lock();
-        let there = connection.table_exists(None, "vault_node").map_err(|error| self.fail(&error))?;
+        let there = connection.table_exists(None, table).map_err(|error| self.fail(&error))?;
         if there { work(&connection).map_err(|error| self.fail(&error)) } else { Ok(T::default()) }
     }
 
@@ -97,7 +95,7 @@ impl Registry for SqliteRegistry {
     }
 
     fn states(&self, keyring: &str) -> Result<Option<String>> {
-        self.reading(|connection| {
+        self.reading("vault_keyring", |connection| {
             connection
                 .prepare_cached("SELECT states FROM vault_keyring WHERE keyring = ?1")?
                 .query_row([keyring], |row| row.get(0))
@@ -120,26 +118,25 @@ impl Registry for SqliteRegistry {
     fn beat(&self, keyring: &str, heartbeat: &Heartbeat) -> Result<()> {
         self.writing(|connection| {
             connection.execute(
-                "INSERT INTO vault_node VALUES (?1, ?2, ?3, ?4, 1, unixepoch()) ON CONFLICT (keyring, node) DO UPDATE \
-                 SET kids = excluded.kids, generation = excluded.generation, beats = beats + 1, seen = excluded.seen",
-                params![keyring, heartbeat.node, heartbeat.kids_as_text(), heartbeat.generation],
+                "INSERT INTO vault_process VALUES (?1, ?2, ?3, unixepoch()) ON CONFLICT (keyring, process) DO UPDATE \
+                 SET heartbeat = excluded.heartbeat, seen = excluded.seen",
+                params![keyring, heartbeat.id(), heartbeat.render()],
             )?;
-            connection.execute("DELETE FROM vault_node WHERE seen < unixepoch() - ?1", [REMEMBERED])?;
+            connection.execute("DELETE FROM vault_process WHERE seen < unixepoch() - ?1", [REMEMBERED])?;
             Ok(())
         })
     }
 
     fn heartbeats(&self, keyring: &str) -> Result<Vec<Heartbeat>> {
-        let rows: Vec<(String, String, u64, u64)> = self.reading(|connection| {
+        let rows: Vec<(String, String)> = self.reading("vault_process", |connection| {
             connection
                 .prepare_cached(
-                    "SELECT node, kids, generation, beats FROM vault_node WHERE keyring = ?1 ORDER BY node",
+                    "SELECT process, heartbeat FROM vault_process \
+                     WHERE keyring = ?1 AND seen >= unixepoch() - ?2 ORDER BY process",
                 )?
-                .query_map([keyring], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+                .query_map(params![keyring, REMEMBERED], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
         })?;
-        rows.into_iter()
-            .map(|(node, kids, generation, beats)| Heartbeat::of_texts(node, &kids, generation, beats))
-            .collect()
+        Ok(rows.iter().map(|(process, text)| Heartbeat::told(process, text)).collect())
     }
 }

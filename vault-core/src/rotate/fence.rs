@@ -1,9 +1,11 @@
 //! What makes databases refuse values under keys that were replaced.
 
+use core::time::Duration;
+
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::key::KeyId;
-use crate::keyring::KeyState;
+use crate::keyring::{Followed, KeyState};
 
 use super::{Rotation, Target};
 
@@ -62,12 +64,70 @@ impl Rotation<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Database`].
-    pub fn unfence(&mut self) -> Result<Vec<String>> {
+    /// [`Error::Refused`] where `followed` is of another keyring, and [`Error::Temporary`] where it is of
+    /// other states; [`Error::Database`].
+    pub fn unfence(&mut self, followed: &Followed) -> Result<Vec<String>> {
+        for keyring in self.targets.iter().filter_map(|target| Some(target.keys.sealer.as_ref()?.keyring())) {
+            followed.check(keyring.keyring_id(), keyring.generation(), None)?;
+        }
         for target in &mut self.targets {
             target.unfence()?;
         }
         Ok(self.fences()?.into_iter().map(|(column, _)| column).collect())
+    }
+
+    /// Whether [`fence`](Self::fence) has nothing to do.
+    pub(crate) fn is_fenced(&mut self, kid: Option<KeyId>) -> Result<bool> {
+        for target in &mut self.targets {
+            let kids = target.kids_to_fence(kid)?;
+            let fenced = target.column.fenced()?;
+            if kids.iter().any(|kid| !fenced.contains(kid)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// What keeps columns from being fenced at all.
+    pub(crate) fn fence_refusals(&mut self) -> Result<Vec<(String, Error)>> {
+        let mut refusals = Vec::new();
+        for target in self.targets.iter_mut().filter(|target| target.has_fence()) {
+            if let Some(refusal) = target.column.fence_refusal()? {
+                refusals.push((target.column.spec().name.clone(), refusal));
+            }
+        }
+        Ok(refusals)
+    }
+
+    /// What every column is fenced against, for [`put_back`](Self::put_back).
+    pub(crate) fn column_fences(&mut self) -> Result<Vec<(String, Vec<KeyId>)>> {
+        let fences =
+            self.targets.iter_mut().map(|target| Ok((target.column.spec().name.clone(), target.column.fenced()?)));
+        fences.collect()
+    }
+
+    /// Fences columns as they were.
+    pub(crate) fn put_back(&mut self, fences: &[(String, Vec<KeyId>)]) -> Result<()> {
+        for target in &mut self.targets {
+            let Some((_, kids)) = fences.iter().find(|(column, _)| *column == target.column.spec().name) else {
+                continue;
+            };
+            if target.column.fenced()? == *kids {
+                continue;
+            }
+            if kids.is_empty() { target.column.unfence()? } else { target.column.fence(kids)? }
+        }
+        Ok(())
+    }
+
+    /// Waits until no transaction of others is open that is open now; false where a database does not show
+    /// who writes.
+    pub(crate) fn await_writers(&mut self, patience: Duration) -> Result<bool> {
+        let mut shown = true;
+        for target in self.targets.iter_mut().filter(|target| target.has_fence()) {
+            shown &= target.column.await_writers(patience)?;
+        }
+        Ok(shown)
     }
 
     /// The columns of which [`unfence`](Self::unfence) takes a fence down.

@@ -1,51 +1,60 @@
-//! What a process tells of the keyrings that it has read, and what others told.
+//! What a process says of the keyrings that it holds, and what others said.
 
-use rustix::system::uname;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Result};
 use crate::hex;
+use crate::manifest::{KeyringSpec, StateLocation};
 use crate::primitives;
-use crate::registry::Heartbeat;
+use crate::registry::{Heartbeat, HeartbeatFiles, Whereabouts, plain};
+use crate::time::Timestamp;
 
 use super::Vault;
 
 impl Vault {
-    /// Whether there is a place for heartbeats: a store in a database.
-    #[must_use]
-    pub fn has_heartbeats(&self) -> bool {
-        self.loaded().registry.is_some()
-    }
-
-    /// What processes told of a keyring, where a store in a database has it: those that are there, and
-    /// for a day those that are gone. Who lives tells again.
+    /// What the processes said that hold a keyring: in the database of the store where there is one, else
+    /// in files beside the state file. It is there for a day, also of processes that are gone. Nothing
+    /// where neither is declared: then no key ever changes.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] where no store in a database is declared; [`Error::Database`].
+    /// [`Error::Config`] for a keyring that is not declared; [`Error::Database`] or [`Error::Io`].
     pub fn heartbeats(&self, keyring: &str) -> Result<Vec<Heartbeat>> {
-        self.manifest.keyring(keyring)?;
-        let loaded = self.connected()?;
-        let registry = loaded.registry.as_ref().ok_or_else(|| Error::Config {
-            place: Place::file(self.manifest.path()),
-            reason: "heartbeats are in a [store] that is a database, and none is declared".to_owned(),
-        })?;
-        registry.heartbeats(keyring)
+        let spec = self.manifest.keyring(keyring)?;
+        match (&self.connected()?.registry, heartbeat_files(spec)) {
+            (Some(registry), _) => registry.heartbeats(keyring),
+            (None, Some(files)) => files.heartbeats(),
+            (None, None) => Ok(Vec::new()),
+        }
     }
 
-    /// Tells what was read. A process that cannot is silent, which holds changes of keys back and
-    /// harms nothing. After a look that failed, `failure` is why.
-    pub(super) fn beat(&self, _failure: Option<&Error>) {
-        let loaded = self.loaded();
-        let (Some(registry), Some(node)) = (&loaded.registry, &self.node) else { return };
+    /// Says what was read, and why more could not be. A process that cannot say it is silent, which holds
+    /// changes of keys back and harms nothing.
+    pub(super) fn beat(&self, failure: Option<&Error>) {
+        let (loaded, Some(node)) = (self.loaded(), &self.node) else { return };
         for (name, keyring) in &loaded.keyrings {
+            let Ok(spec) = self.manifest.keyring(name) else { continue };
             let heartbeat = Heartbeat {
-                node: node.name(),
                 kids: keyring.opening_kids(),
                 generation: keyring.generation(),
-                beats: 0,
+                config: self.manifest.path().to_owned(),
+                follow: Some(self.manifest.follow()),
+                failure: failure.map(|error| plain(&error.to_string())),
+                ..node.heartbeat()
             };
-            let _ = registry.beat(name, &heartbeat);
+            let _ = match (&loaded.registry, heartbeat_files(spec)) {
+                (Some(registry), _) => registry.beat(name, &heartbeat),
+                (None, Some(files)) => files.beat(&heartbeat),
+                (None, None) => Ok(()),
+            };
         }
+    }
+}
+
+fn heartbeat_files(spec: &KeyringSpec) -> Option<HeartbeatFiles> {
+    match &spec.state {
+        Some(StateLocation::File(path)) => Some(HeartbeatFiles::beside(path)),
+        _ => None,
     }
 }
 
@@ -54,28 +63,29 @@ impl Vault {
 pub(super) struct Node {
     process: Option<String>,
     vault: String,
+    since: Timestamp,
+    beats: AtomicU64,
 }
 
 impl Node {
     pub(super) fn new(process: Option<String>) -> Result<Self> {
         let random = primitives::random()?;
-        Ok(Self { process, vault: hex::encode(random.get(..8).unwrap_or_default()) })
+        let vault = hex::encode(random.get(..8).unwrap_or_default());
+        Ok(Self { process, vault, since: Timestamp::now(), beats: AtomicU64::new(0) })
     }
 
-    /// The name of the process, asked for anew because a fork is one of its own, and of the vault.
-    fn name(&self) -> String {
-        let process = self.process.clone().unwrap_or_else(|| {
-            let machine = uname().nodename().to_string_lossy().into_owned();
-            format!("{machine}-{}-{}", std::process::id(), start())
-        });
-        format!("{process}/{}", self.vault)
+    /// The next heartbeat, without what was read.
+    fn heartbeat(&self) -> Heartbeat {
+        let at = Whereabouts::here();
+        let process = self.process.clone().unwrap_or_else(|| format!("{}-{}-{}", at.machine, at.pid, at.start));
+        Heartbeat {
+            process,
+            vault: self.vault.clone(),
+            whereabouts: at,
+            since: self.since,
+            spoke: Timestamp::now(),
+            beats: self.beats.fetch_add(1, Ordering::SeqCst) + 1,
+            ..Heartbeat::default()
+        }
     }
-}
-
-/// When this process began, in ticks of the machine's clock, as numbers of processes come again. In
-/// containers they are few, and so may be the names of machines.
-fn start() -> String {
-    let told = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let behind_the_name = told.rsplit(") ").next().unwrap_or_default();
-    behind_the_name.split(' ').nth(19).unwrap_or("0").to_owned()
 }

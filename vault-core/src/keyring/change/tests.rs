@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
 
+use super::super::followed::Followed;
 use super::*;
 use crate::key::MasterKey;
 use crate::keyring::Found;
@@ -54,12 +55,25 @@ impl Machine {
 
     fn add(&self, key: &MasterKey, name: &str, out: Option<&Path>) -> Result<Added> {
         let destination = self.path(name);
-        let new = NewKey { key, content: key.text(), label: Some("new".to_owned()) };
+        let new = NewKey { key, content: key.text(), label: Some("new".to_owned()), generation: None };
         add(&StateFile(&self.path("state.toml")), out, &destination, &new, |except| self.load(except))
     }
 
     fn change(&self, what: &Change) -> Result<KeyringState> {
         change(&StateFile(&self.path("state.toml")), None, || self.load(None), what)
+    }
+
+    fn followed(&self, kid: KeyId) -> Followed {
+        let keyring = self.load(None).unwrap();
+        Followed::new(keyring.keyring_id(), keyring.generation(), Some(kid))
+    }
+
+    fn promote(&self, kid: KeyId) -> Result<KeyringState> {
+        self.change(&Change::Promote(kid, self.followed(kid)))
+    }
+
+    fn disable(&self, kid: KeyId) -> Result<KeyringState> {
+        self.change(&Change::Disable(self.proof(kid), self.followed(kid)))
     }
 
     fn proof(&self, kid: KeyId) -> Retired {
@@ -134,9 +148,7 @@ fn no_moment_of_adding_and_promoting_is_an_error_to_a_process_that_loads() {
             loads
         });
         for (number, key) in keys.iter().enumerate() {
-            let done = machine
-                .add(key, &format!("kek_n{number}"), None)
-                .and_then(|_| machine.change(&Change::Promote(key.kid())));
+            let done = machine.add(key, &format!("kek_n{number}"), None).and_then(|_| machine.promote(key.kid()));
             if done.is_err() {
                 stop.store(true, Ordering::Relaxed);
             }
@@ -157,20 +169,20 @@ fn a_key_lives_through_all_its_states() {
     let refused = |result: Result<KeyringState>| matches!(result, Err(Error::Refused { .. }));
     machine.add(&new, "kek_2", None).unwrap();
     assert!(machine.load(None).unwrap().opening(new.kid()).is_ok());
-    machine.change(&Change::Promote(new.kid())).unwrap();
-    machine.change(&Change::Promote(old.kid())).unwrap();
-    machine.change(&Change::Promote(new.kid())).unwrap();
+    machine.promote(new.kid()).unwrap();
+    machine.promote(old.kid()).unwrap();
+    machine.promote(new.kid()).unwrap();
     let keyring = machine.load(None).unwrap();
     assert_eq!(keyring.primary().unwrap().kid(), new.kid());
     assert!(keyring.keys().find(|key| key.kid == old.kid()).unwrap().demoted.is_some());
 
-    assert!(refused(machine.change(&Change::Disable(machine.proof(new.kid())))));
-    machine.change(&Change::Disable(machine.proof(old.kid()))).unwrap();
+    assert!(refused(machine.disable(new.kid())));
+    machine.disable(old.kid()).unwrap();
     assert!(matches!(machine.load(None).unwrap().opening(old.kid()), Err(Error::KeyDisabled { .. })));
-    assert!(refused(machine.change(&Change::Promote(old.kid()))));
+    assert!(refused(machine.promote(old.kid())));
     machine.change(&Change::Enable(old.kid())).unwrap();
     machine.load(None).unwrap().opening(old.kid()).unwrap();
-    machine.change(&Change::Disable(machine.proof(old.kid()))).unwrap();
+    machine.disable(old.kid()).unwrap();
 
     // While its material is there, destroying it would stop every process that finds it.
     let before = fs::read(machine.path("state.toml")).unwrap();
@@ -198,7 +210,7 @@ fn a_weak_key_waits_and_opens_and_is_never_promoted() {
     let (machine, old, _) = Machine::with_one_key();
     let weak = MasterKey::parse_for_opening(&b"00".repeat(32)).unwrap();
     machine.add(&weak, "kek_2", None).unwrap();
-    assert!(matches!(machine.change(&Change::Promote(weak.kid())), Err(Error::CannotSeal { .. })));
+    assert!(matches!(machine.promote(weak.kid()), Err(Error::CannotSeal { .. })));
     let keyring = machine.load(None).unwrap();
     assert_eq!(keyring.primary_kid(), old.kid());
     keyring.opening(weak.kid()).unwrap();
@@ -210,7 +222,7 @@ fn a_key_without_material_is_not_promoted() {
     let (machine, old, new) = Machine::with_one_key();
     machine.add(&new, "kek_2", None).unwrap();
     fs::remove_file(machine.path("kek_2")).unwrap();
-    assert!(matches!(machine.change(&Change::Promote(new.kid())), Err(Error::KeyUnavailable { .. })));
+    assert!(matches!(machine.promote(new.kid()), Err(Error::KeyUnavailable { .. })));
     assert_eq!(machine.load(None).unwrap().primary_kid(), old.kid());
 }
 
@@ -219,8 +231,8 @@ fn a_key_without_material_is_not_promoted() {
 fn a_key_that_missed_a_change_counts_again_once_added_again() {
     let (machine, old, new) = Machine::with_one_key();
     machine.add(&new, "kek_2", None).unwrap();
-    machine.change(&Change::Promote(new.kid())).unwrap();
-    machine.change(&Change::Disable(machine.proof(old.kid()))).unwrap();
+    machine.promote(new.kid()).unwrap();
+    machine.disable(old.kid()).unwrap();
     fs::rename(machine.path("kek_1"), machine.path("away")).unwrap();
     machine.add(&MasterKey::generate().unwrap(), "kek_3", None).unwrap();
     fs::rename(machine.path("away"), machine.path("kek_1")).unwrap();
@@ -267,7 +279,7 @@ fn nothing_that_exists_is_overwritten() {
 fn a_key_that_is_in_use_is_added_again_without_harm() {
     let (machine, old, new) = Machine::with_one_key();
     machine.add(&new, "kek_2", None).unwrap();
-    machine.change(&Change::Promote(new.kid())).unwrap();
+    machine.promote(new.kid()).unwrap();
     let names = machine.names();
     // A copy that an interrupted run left goes.
     fs::write(machine.path(&format!(".vault-new-{}", new.kid())), "left").unwrap();
@@ -300,9 +312,13 @@ fn the_next_state_can_be_written_elsewhere() {
     fs::copy(&out, machine.path("state.toml")).unwrap();
     assert_eq!(machine.load(None).unwrap().primary_kid(), old.kid());
 
-    let promoted =
-        change(&StateFile(&machine.path("state.toml")), Some(&out), || machine.load(None), &Change::Promote(new.kid()))
-            .unwrap();
+    let promoted = change(
+        &StateFile(&machine.path("state.toml")),
+        Some(&out),
+        || machine.load(None),
+        &Change::Promote(new.kid(), machine.followed(new.kid())),
+    )
+    .unwrap();
     assert_eq!(machine.load(None).unwrap().primary_kid(), old.kid());
     fs::copy(&out, machine.path("state.toml")).unwrap();
     let keyring = machine.load(None).unwrap();
@@ -313,7 +329,7 @@ fn the_next_state_can_be_written_elsewhere() {
 fn a_state_that_could_not_be_read_again_is_not_written() {
     let (machine, old, new) = Machine::with_one_key();
     let destination = machine.path("kek_2");
-    let long = NewKey { key: &new, content: new.text(), label: Some("x".repeat(1 << 20)) };
+    let long = NewKey { key: &new, content: new.text(), label: Some("x".repeat(1 << 20)), generation: None };
     let added = add(&StateFile(&machine.path("state.toml")), None, &destination, &long, |except| machine.load(except));
     assert!(matches!(added, Err(Error::TooLarge { .. })));
     assert_eq!(machine.load(None).unwrap().primary_kid(), old.kid());

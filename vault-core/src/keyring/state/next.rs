@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 use crate::hex;
 use crate::key::KeyId;
+use crate::keyring::followed::Followed;
 use crate::keyring::retired::Retired;
 use crate::keyring::{Material, refused};
 use crate::primitives;
@@ -16,26 +17,27 @@ use super::{KeyRecord, KeyState, KeyringKind, KeyringState, MAX_KEYS};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Change {
-    /// From decrypt-only or active to disabled. Demands the proof that no value needs the key.
-    Disable(Retired),
+    /// From decrypt-only or active to disabled. Demands the proofs that no value needs the key, and that
+    /// no process seals under it any more.
+    Disable(Retired, Followed),
     /// From disabled to destroyed, for ever. The proof says that no value, restored from a backup
     /// perhaps, needs the key.
     Destroy(Retired),
     /// From disabled back to decrypt-only.
     Enable(KeyId),
     /// From active, or as a rollback from decrypt-only, to primary; the key that was becomes
-    /// decrypt-only.
-    Promote(KeyId),
+    /// decrypt-only. Demands the proof that every process opens values under the key.
+    Promote(KeyId, Followed),
 }
 
 impl Change {
     /// The key that it is about, and what that becomes.
     pub(in crate::keyring) fn goal(&self) -> (KeyId, KeyState) {
         match self {
-            Self::Disable(retired) => (retired.kid(), KeyState::Disabled),
+            Self::Disable(retired, _) => (retired.kid(), KeyState::Disabled),
             Self::Destroy(retired) => (retired.kid(), KeyState::Destroyed),
             Self::Enable(kid) => (*kid, KeyState::DecryptOnly),
-            Self::Promote(kid) => (*kid, KeyState::Primary),
+            Self::Promote(kid, _) => (*kid, KeyState::Primary),
         }
     }
 }
@@ -82,8 +84,15 @@ impl KeyringState {
 
     /// The next state. It carries no MACs yet.
     pub(in crate::keyring) fn after(&self, change: &Change) -> Result<Self> {
-        if let Change::Disable(retired) | Change::Destroy(retired) = change {
+        if let Change::Disable(retired, _) | Change::Destroy(retired) = change {
             retired.check(&self.keyring_id, self.generation)?;
+        }
+        // The first states are made by the change itself, and nobody was asked about them.
+        let id = (self.generation > 0).then_some(self.keyring_id.as_str());
+        match change {
+            Change::Promote(kid, followed) => followed.check(id, self.generation, Some(*kid))?,
+            Change::Disable(_, followed) => followed.check(id, self.generation, None)?,
+            Change::Enable(_) | Change::Destroy(_) => {}
         }
         let (kid, to) = change.goal();
         self.moved(kid, to)

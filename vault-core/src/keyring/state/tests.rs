@@ -9,6 +9,7 @@ use super::*;
 use crate::error::Place;
 use crate::hex;
 use crate::key::MasterKey;
+use crate::keyring::followed::Followed;
 use crate::keyring::retired::Retired;
 
 static KEYS: LazyLock<Vec<MasterKey>> = LazyLock::new(|| (0..4).map(|_| MasterKey::generate().unwrap()).collect());
@@ -176,6 +177,26 @@ fn sizes_are_limited() {
     assert!(matches!(KeyringState::parse(&head, path()), Err(Error::Config { .. })));
 }
 
+fn followed(state: &KeyringState, kid: KeyId) -> Followed {
+    let id = (state.generation > 0).then_some(state.keyring_id.as_str());
+    Followed::new(id, state.generation, Some(kid))
+}
+
+/// A proof holds for the keyring, the states and the key that the processes were asked about.
+#[test]
+fn the_proof_that_processes_follow_is_of_one_key_and_one_generation() {
+    let (primary, next) = (KEYS[0].kid(), KEYS[1].kid());
+    let state = KeyringState::first(KeyringKind::Kek, primary).unwrap().with(next, None, None).unwrap();
+    let promote =
+        |id: &str, generation, opens| state.after(&Change::Promote(next, Followed::new(Some(id), generation, opens)));
+    let (id, generation) = (state.keyring_id.as_str(), state.generation);
+    assert!(matches!(promote(&"0".repeat(32), generation, Some(next)), Err(Error::Refused { .. })));
+    assert!(matches!(promote(id, generation, Some(primary)), Err(Error::Refused { .. })));
+    assert!(matches!(promote(id, generation, None), Err(Error::Refused { .. })));
+    assert!(matches!(promote(id, generation - 1, Some(next)), Err(Error::Temporary { .. })));
+    promote(id, generation, Some(next)).unwrap();
+}
+
 #[test]
 fn no_move_but_the_allowed_ones_exists() {
     use KeyState::{Active, DecryptOnly, Destroyed, Disabled, Primary};
@@ -189,8 +210,8 @@ fn no_move_but_the_allowed_ones_exists() {
         }
         let proof = || Retired::new(subject, state.keyring_id.clone(), state.generation);
         for (change, to) in [
-            (Change::Promote(subject), Primary),
-            (Change::Disable(proof()), Disabled),
+            (Change::Promote(subject, followed(&state, subject)), Primary),
+            (Change::Disable(proof(), followed(&state, subject)), Disabled),
             (Change::Enable(subject), DecryptOnly),
             (Change::Destroy(proof()), Destroyed),
         ] {
@@ -214,7 +235,7 @@ fn the_proof_is_of_one_keyring_and_one_generation() {
     let (primary, old) = (KEYS[0].kid(), KEYS[1].kid());
     let state = KeyringState::first(KeyringKind::Kek, primary).unwrap().with(old, None, None).unwrap();
     let disable = |keyring_id: &str, generation| {
-        state.after(&Change::Disable(Retired::new(old, keyring_id.to_owned(), generation)))
+        state.after(&Change::Disable(Retired::new(old, keyring_id.to_owned(), generation), followed(&state, old)))
     };
     assert!(matches!(disable(&"0".repeat(32), state.generation), Err(Error::Refused { .. })));
     assert!(matches!(disable(&state.keyring_id, state.generation - 1), Err(Error::Temporary { .. })));
@@ -257,8 +278,8 @@ proptest! {
             let proof = Retired::new(kid, state.keyring_id.clone(), state.generation);
             let next = match action {
                 0 => state.with(kid, None, None),
-                1 => state.after(&Change::Promote(kid)),
-                2 => state.after(&Change::Disable(proof)),
+                1 => state.after(&Change::Promote(kid, followed(&state, kid))),
+                2 => state.after(&Change::Disable(proof, followed(&state, kid))),
                 3 => state.after(&Change::Enable(kid)),
                 _ => state.after(&Change::Destroy(proof)),
             };
