@@ -1,6 +1,7 @@
 //! Formats that applications invented: read exactly, written exactly, until their values move to
 //! tokens (docs/FORMAT.md, "Legacy formats").
 
+pub(crate) mod ciphers;
 mod face;
 mod fernet;
 mod flowfile;
@@ -19,10 +20,11 @@ use crate::format::{self, Format};
 use crate::key::{KeyId, KeyTextError, TextKey};
 use crate::keyring::sealed::Sealed;
 use crate::keyring::{Keyring, KeyringKind, Material, state_mac};
-use crate::primitives::{EvpKey, Key32, Prk, on_wiped_stack, wipe_stack_at_thread_end};
+use crate::primitives::{Key32, Prk, on_wiped_stack, wipe_stack_at_thread_end};
 use crate::secret::SecretBytes;
 use crate::token::HARD_LIMIT;
 
+use self::ciphers::EvpKey;
 use self::fernet::Cipher;
 use self::nonce::Nonces;
 

@@ -2,15 +2,16 @@
 
 use crate::error::{Error, Result};
 use crate::format;
-use crate::primitives::{self, Key32};
+use crate::primitives::Key32;
 use crate::secret::SecretBytes;
 
+use super::ciphers;
 use super::fernet::Cipher;
 use super::is_json;
 use super::nonce::Nonces;
 
 pub(super) fn key(text: &[u8]) -> Key32 {
-    primitives::pbkdf2(text, b"homomorphic_face_salt", 100_000)
+    ciphers::pbkdf2(text, b"homomorphic_face_salt", 100_000)
 }
 
 /// A value that is two layers deep is refused here: its inner token is valid JSON, and would go for

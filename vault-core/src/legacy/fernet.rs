@@ -9,6 +9,7 @@ use crate::primitives::{self, Key32};
 use crate::secret::SecretBytes;
 use crate::time::Timestamp;
 
+use super::ciphers;
 use super::nonce::Nonces;
 
 /// 32 bytes from a Fernet key text: base64 of either alphabet, canonical, within white space.
@@ -38,7 +39,7 @@ impl Cipher {
             return Err(corrupt());
         }
         let (iv, ciphertext) = message.get(HEADER..).and_then(<[u8]>::split_first_chunk).ok_or_else(corrupt)?;
-        let plaintext = primitives::cbc128_open(encryption, iv, ciphertext).ok_or_else(corrupt)?;
+        let plaintext = ciphers::cbc128_open(encryption, iv, ciphertext).ok_or_else(corrupt)?;
         Ok(SecretBytes::from_zeroizing(plaintext))
     }
 
@@ -49,7 +50,7 @@ impl Cipher {
         let mut token = vec![VERSION];
         token.extend_from_slice(&Timestamp::now().0.to_be_bytes());
         token.extend_from_slice(iv);
-        token.extend_from_slice(&primitives::cbc128_seal(encryption, iv, plaintext).ok_or(REFUSED)?);
+        token.extend_from_slice(&ciphers::cbc128_seal(encryption, iv, plaintext).ok_or(REFUSED)?);
         let mac = primitives::hmac(signing, &token);
         token.extend_from_slice(&*mac);
         Ok(URL_SAFE.encode(token))

@@ -5,9 +5,10 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 use crate::format;
 use crate::hex;
-use crate::primitives::{self, EvpKey, Key32, TAG};
+use crate::primitives::{self, Key32, TAG};
 use crate::secret::SecretBytes;
 
+use super::ciphers::{self, EvpKey};
 use super::nonce::Nonces;
 
 pub(super) fn key(text: &[u8]) -> Key32 {
@@ -16,7 +17,7 @@ pub(super) fn key(text: &[u8]) -> Key32 {
 
 /// Node's `createCipher`.
 pub(super) fn legacy_key(text: &[u8]) -> EvpKey {
-    primitives::evp_bytes_to_key(text)
+    ciphers::evp_bytes_to_key(text)
 }
 
 /// Opens `<nonce>:<tag>:<ciphertext>`. The application also accepts truncated tags, which makes
@@ -27,7 +28,7 @@ pub(super) fn open(key: &Key32, value: &[u8], nonce_length: usize) -> Result<Sec
     let tag: [u8; TAG] =
         from_hex(tag).try_into().map_err(|_| Error::Malformed { what: "value: its tag is not 16 bytes" })?;
     let mut data = Zeroizing::new(from_hex(ciphertext));
-    primitives::gcm_open_with_nonce(key, &from_hex(nonce), &mut data, &tag).ok_or(Error::Corrupt { what: "value" })?;
+    ciphers::gcm_open_with_nonce(key, &from_hex(nonce), &mut data, &tag).ok_or(Error::Corrupt { what: "value" })?;
     Ok(SecretBytes::from_zeroizing(data))
 }
 
@@ -36,14 +37,14 @@ pub(super) fn seal<const N: usize>(key: &Key32, nonces: &Nonces, plaintext: &[u8
     const { assert!(N == 12 || N == 16, "the nonce lengths of the application") };
     let nonce = nonces.fresh::<N>(plaintext)?;
     let mut data = Zeroizing::new(plaintext.to_vec());
-    let tag = primitives::gcm_seal_with_nonce(key, &nonce, &mut data)
+    let tag = ciphers::gcm_seal_with_nonce(key, &nonce, &mut data)
         .ok_or(Error::CannotSeal { why: "the cipher refused its input" })?;
     Ok([&nonce[..], &tag, &data].map(hex::encode).join(":"))
 }
 
 /// Without a MAC: valid padding and printable text are all there is to check.
 pub(super) fn open_legacy(key: &EvpKey, value: &[u8]) -> Result<SecretBytes> {
-    let plaintext = primitives::cbc_open(key, from_hex(value)).ok_or(Error::Corrupt { what: "value" })?;
+    let plaintext = ciphers::cbc_open(key, from_hex(value)).ok_or(Error::Corrupt { what: "value" })?;
     if is_printable(&plaintext) {
         Ok(SecretBytes::from_zeroizing(plaintext))
     } else {

