@@ -109,12 +109,34 @@ bool optional_text(struct call *call, napi_value value, const char *what, vault_
            && (type == napi_undefined || text_of(call, value, what, text));
 }
 
+/* Whether a view's memory was given away, as `structuredClone(buffer, { transfer })` and messages do: it
+   looks like an empty one. */
+static bool is_detached(napi_env env, napi_value view)
+{
+    napi_value memory;
+    bool detached = false;
+    size_t len, offset;
+    void *data;
+    napi_typedarray_type type;
+    if (napi_get_typedarray_info(env, view, &type, &len, &data, &memory, &offset) != napi_ok
+        && napi_get_dataview_info(env, view, &len, &data, &memory, &offset) != napi_ok)
+        return false;
+    return napi_is_detached_arraybuffer(env, memory, &detached) == napi_ok && detached;
+}
+
 bool bytes_of(struct call *call, napi_value value, const char *what, vault_str *bytes)
 {
     bool is_buffer = false;
     napi_valuetype type;
-    if (napi_is_buffer(call->env, value, &is_buffer) == napi_ok && is_buffer)
-        return napi_get_buffer_info(call->env, value, (void **)&bytes->data, &bytes->len) == napi_ok;
+    if (napi_is_buffer(call->env, value, &is_buffer) == napi_ok && is_buffer) {
+        if (napi_get_buffer_info(call->env, value, (void **)&bytes->data, &bytes->len) != napi_ok)
+            return false;
+        if (bytes->len == 0 && is_detached(call->env, value)) {
+            misuse(call->env, what, "is detached: its bytes were transferred to somebody else");
+            return false;
+        }
+        return true;
+    }
     if (napi_typeof(call->env, value, &type) == napi_ok && type == napi_string)
         return text_of(call, value, what, bytes);
     misuse(call->env, what, "must be a Uint8Array or a string");

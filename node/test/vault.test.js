@@ -29,6 +29,16 @@ const context = new Context('user-secret', { tenant: '42', name: 'prod_db' });
 const load = (variables) => Vault.load(manifest, { variables, mounts: path.join(directory, 'mounts') });
 const fails = (call, code) => assert.throws(call, (error) => error instanceof VaultError && error.code === code);
 
+test('bytes that were transferred are no empty secret', () => {
+  for (const make of [(memory) => new Uint8Array(memory), (memory) => Buffer.from(memory), (memory) => new DataView(memory)]) {
+    const memory = new ArrayBuffer(8);
+    const bytes = make(memory);
+    structuredClone(memory, { transfer: [memory] });
+    fails(() => sealer.seal(context, bytes), 'usage');
+  }
+  assert.equal(sealer.open(context, sealer.seal(context, new Uint8Array(0))).length, 0);
+});
+
 test('what was sealed opens', () => {
   for (const secret of ['correct horse', '', 'пароль 🔑', Buffer.from([0, 255]), new Uint8Array(5000)]) {
     const opened = sealer.open(context, sealer.seal(context, secret));

@@ -504,3 +504,99 @@ fn waiting(directory: &Directory) -> String {
     let keys = told["keys"].as_array().unwrap().iter();
     keys.into_iter().find(|key| key["state"] == "active").unwrap()["kid"].as_str().unwrap().to_owned()
 }
+
+/// Whatever its reader would put there.
+#[test]
+fn references_in_an_environment_file_are_told_expanded_or_left_out() {
+    let directory = home(STORES[0]);
+    directory.write("a.env", "APP_NAME=shop\nMAIL_FROM=\"${APP_NAME}\"\nTOKEN=t-1\nURL=${HOST:-h}/x\n");
+    let told = directory.vault("import a.env").fails(16);
+    assert!(told.contains("MAIL_FROM in line 2, URL in line 4") && told.contains("--expand"), "{told}");
+    assert!(!told.contains("shop"), "{told}");
+    assert_eq!(directory.vault("list").ok(), "");
+
+    let told = directory.vault("import a.env --skip-references");
+    assert!(told.err.contains("MAIL_FROM, URL"), "{told:?}");
+    assert_eq!(directory.vault("list").ok(), "APP_NAME\nTOKEN\n");
+    directory.vault("import a.env --expand").fails(2);
+    directory.vault("import a.env --expand --format dotenv-node").fails(2);
+    directory.vault("import a.env --expand --format dotenv-python").ok();
+    assert_eq!(directory.vault("get MAIL_FROM").ok(), "shop");
+    assert_eq!(directory.vault("get URL").ok(), "h/x");
+}
+
+#[test]
+fn secrets_are_imported_from_pipes_and_standard_input() {
+    let shell = |line: &str| {
+        let directory = home(STORES[0]);
+        let mut shell = std::process::Command::new("bash");
+        shell.args(["-c", line]).env("vault", crate::binary()).current_dir(directory.home.path());
+        crate::finish(&mut shell, b"A=from-a-pipe\n").ok();
+        assert_eq!(directory.vault("get A").ok(), "from-a-pipe", "{line}");
+    };
+    shell("\"$vault\" import -");
+    shell("\"$vault\" import /dev/stdin");
+    shell("cat >a.env; \"$vault\" import /dev/stdin <a.env");
+    shell("\"$vault\" import <(cat)");
+    shell("cat >all; mkfifo pipe; cat all >pipe & \"$vault\" import pipe");
+    shell("sed s/A=// | tr -d '\\n' >value; \"$vault\" set A --from-file <(cat value)");
+    shell("sed s/A=// | \"$vault\" set A --from-file /dev/stdin");
+}
+
+#[test]
+fn what_readers_take_in_silence_is_told_by_an_import() {
+    let directory = home(STORES[0]);
+    directory.write("a.env", "\u{feff}A=1st-value\nEMPTY=\nA=2nd-value\nLOG_LEVEL=info\n");
+    let told = directory.vault("import a.env");
+    for words in [
+        "byte order mark",
+        "A is there 2 times, in lines 1, 3",
+        "a.env:2: EMPTY is empty",
+        "LOG_LEVEL look like settings",
+    ] {
+        assert!(told.err.contains(words), "{words}: {told:?}");
+    }
+    assert_eq!(directory.vault("get A").ok(), "2nd-value");
+    // The file itself stays, and is named and kept out of version control.
+    assert!(told.err.contains("a.env still has the secrets in clear"), "{told:?}");
+    let ignored = fs::read_to_string(directory.path(".gitignore")).unwrap();
+    assert_eq!(ignored.lines().filter(|line| *line == "/a.env").count(), 1, "{ignored}");
+    directory.vault("import a.env").ok();
+    assert_eq!(fs::read_to_string(directory.path(".gitignore")).unwrap(), ignored);
+
+    let directory = home(STORES[0]);
+    directory.write("b.env", "TOKEN=t-1\nLOG_LEVEL=info\nPORT=80\n");
+    let told = directory.vault("import b.env --only TOKEN");
+    assert!(!told.err.contains("settings"), "{told:?}");
+    assert_eq!(directory.vault("list").ok(), "TOKEN\n");
+    directory.vault("import b.env --only NONE").fails(10);
+    // On a terminal it is a question.
+    let mut script = std::process::Command::new("script");
+    let line = format!("{} import b.env", crate::binary().display());
+    let told = crate::finish(script.args(["-qec", &line, "/dev/null"]).current_dir(directory.home.path()), b"n\n").ok();
+    assert!(told.contains("LOG_LEVEL, PORT look like settings"), "{told}");
+    assert_eq!(directory.vault("list").ok(), "TOKEN\n");
+
+    directory.write("c.env", "A=1".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>());
+    let told = directory.vault("import c.env").fails(16);
+    assert!(told.contains("UTF-16"), "{told}");
+    let told = directory.vault("check --env-file c.env");
+    assert!(told.code == 16 && told.err.contains("UTF-16"), "{told:?}");
+}
+
+/// As Docker's own guide lays them out.
+#[test]
+fn files_with_an_ending_are_secrets_and_what_editors_leave_is_none() {
+    let directory = home(STORES[0]);
+    fs::create_dir(directory.path("secrets")).unwrap();
+    for (name, content) in
+        [("db_password.txt", "correct horse\n"), (".gitignore", "*\n"), ("db_password.txt~", "old\n")]
+    {
+        directory.write(&format!("secrets/{name}"), content);
+    }
+    let told = directory.vault("import secrets");
+    assert!(told.err.contains("secrets/db_password.txt is secret DB_PASSWORD"), "{told:?}");
+    assert!(told.err.contains(".gitignore is no secret") && told.err.contains("txt~ is no secret"), "{told:?}");
+    assert_eq!(directory.vault("list").ok(), "DB_PASSWORD\n");
+    assert_eq!(directory.vault("get DB_PASSWORD").ok(), "correct horse");
+}

@@ -21,7 +21,9 @@ pub(crate) use rotate::{
     FenceArgs, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs, StatusArgs,
 };
 pub(crate) use seal::{ContextArgs, InspectArgs, Keys, Lines, OpenArgs, SealArgs};
-pub(crate) use secret::{ExportArgs, GetArgs, ImportArgs, InitArgs, ListArgs, RmArgs, RollbackArgs, SetArgs};
+pub(crate) use secret::{
+    ExportArgs, GetArgs, ImportArgs, InitArgs, ListArgs, References, RmArgs, RollbackArgs, SetArgs,
+};
 pub(crate) use swarm::{SwarmArgs, SwarmCommand, SwarmTarget};
 
 /// Seals secrets, and changes the master key of databases while their applications run.

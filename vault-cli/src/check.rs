@@ -62,8 +62,11 @@ struct EnvFile<'a> {
 impl<'a> EnvFile<'a> {
     fn read(path: &'a Path) -> Result<Self, Failure> {
         let content = read_file(path, dotenv::MAX_TEXT)?;
-        let text = core::str::from_utf8(content.expose_secret())
-            .map_err(|_| Error::Config { place: Place::file(path), reason: "it is not UTF-8 text".to_owned() })?;
+        let text = core::str::from_utf8(content.expose_secret()).ok().filter(|text| !text.contains('\0'));
+        let text = text.ok_or_else(|| Error::Config {
+            place: Place::file(path),
+            reason: "it is not UTF-8 text, but perhaps UTF-16; save it as UTF-8".to_owned(),
+        })?;
         let entries = dotenv::read(text, Dialect::Python)?.entries;
         let others = [Dialect::Node, Dialect::NodeEnvFile, Dialect::Docker].into_iter();
         let others = others.filter_map(|dialect| Some(dotenv::read(text, dialect).ok()?.entries)).collect();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use serde_json::json;
 use vault_core::{
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
     }
     let imported = match &args.import {
         Some(file) => {
-            let Imported { secrets, notes } = transfer::read(file, args.format, &[], &[])?;
+            let Imported { secrets, notes } = transfer::read(file, args.format, args.references, &[], &[])?;
             notes.iter().for_each(|note| output.note(note));
             refuse_one_variable(&secrets)?;
             secrets
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
         .into());
     }
     begin()?;
-    ignore(&args.store)?;
+    ignore_beside(&args.store)?;
     let kid = first_key()?;
     if !Path::new(CONFIG).exists() {
         create_file(Path::new(CONFIG), config.as_bytes(), 0o644)?;
@@ -88,6 +88,9 @@ pub(crate) fn run(args: &InitArgs, global: &Global, output: &mut Output) -> Outc
     if vault.store()?.names()?.is_empty() {
         let secrets: Vec<_> = imported.into_iter().map(|(name, value)| (EntryName::new(name), value)).collect();
         vault.set(&secrets, None)?;
+    }
+    if let Some(file) = &args.import {
+        transfer::tell_what_remains(file, Path::new(CONFIG), output)?;
     }
     fs::remove_file(MARKER).map_err(|source| Error::Io { action: "remove", path: MARKER.into(), source })?;
     let text = format!(
@@ -172,13 +175,7 @@ fn first_key() -> Result<String, Error> {
 }
 
 /// Keeps keys, and what stands beside the files that are made, out of version control.
-fn ignore(store: &str) -> Result<(), Error> {
-    let fail = |source| Error::Io { action: "write", path: PathBuf::from(IGNORED), source };
-    let now = match fs::read_to_string(IGNORED) {
-        Ok(text) => text,
-        Err(source) if source.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(source) => return Err(fail(source)),
-    };
+fn ignore_beside(store: &str) -> Result<(), Error> {
     let mut wanted = vec![format!("/{KEYS}/")];
     // Not by their endings: other programs' lock files belong into version control.
     let mut beside = |path: &str, endings: [&str; 2]| wanted.extend(endings.map(|ending| format!("/{path}{ending}")));
@@ -188,13 +185,25 @@ fn ignore(store: &str) -> Result<(), Error> {
     {
         beside(path, if sqlite_path(store).is_some() { ["-shm", "-wal"] } else { [".bak", ".lock"] });
     }
+    ignore(Path::new(""), &wanted)
+}
+
+/// Adds lines to the `.gitignore` of a directory that it does not have.
+pub(crate) fn ignore(directory: &Path, wanted: &[String]) -> Result<(), Error> {
+    let path = directory.join(IGNORED);
+    let fail = |source| Error::Io { action: "write", path: path.clone(), source };
+    let now = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(source) if source.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(source) => return Err(fail(source)),
+    };
     let missing: Vec<&str> =
         wanted.iter().map(String::as_str).filter(|line| !now.lines().any(|known| known == *line)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let separator = if now.is_empty() || now.ends_with('\n') { "" } else { "\n" };
-    let mut file = append_to(Path::new(IGNORED), 0o644).map_err(fail)?;
+    let mut file = append_to(&path, 0o644).map_err(fail)?;
     file.write_all(format!("{separator}{}\n", missing.join("\n")).as_bytes()).map_err(fail)?;
     file.sync_all().map_err(fail)
 }

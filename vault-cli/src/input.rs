@@ -2,7 +2,10 @@
 
 use core::ops::ControlFlow;
 use std::collections::BTreeSet;
+use std::fs::FileType;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::termios::QueueSelector;
@@ -25,9 +28,26 @@ const MAX_KEY_FILE: usize = 64 << 10;
 
 /// Everything on standard input.
 pub(crate) fn read_all() -> Result<Zeroizing<Vec<u8>>> {
+    read_stream(io::stdin().lock(), Path::new("standard input"))
+}
+
+/// What is in a file, or comes from standard input (`-`, `/dev/stdin`), a pipe, or `<(…)` of a shell.
+pub(crate) fn read_file_or_stream(path: &Path, limit: usize) -> Result<Zeroizing<Vec<u8>>> {
+    if path == Path::new("-") {
+        return read_all();
+    }
+    let is_stream = |kind: FileType| kind.is_fifo() || kind.is_char_device() || kind.is_socket();
+    let named = path.starts_with("/dev") || path.starts_with("/proc");
+    if named || std::fs::metadata(path).is_ok_and(|metadata| is_stream(metadata.file_type())) {
+        let file = std::fs::File::open(path);
+        return read_stream(file.map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?, path);
+    }
+    Ok(Zeroizing::new(vault_core::read_file(path, limit)?.expose_secret().to_vec()))
+}
+
+fn read_stream(mut stream: impl Read, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     // Room for everything at once: a buffer that grows leaves copies of its content behind.
     let mut content = Zeroizing::new(Vec::with_capacity(64 << 10));
-    let mut stdin = io::stdin().lock();
     loop {
         if content.len() == content.capacity() {
             let mut larger = Zeroizing::new(Vec::with_capacity(content.capacity() * 2));
@@ -35,14 +55,14 @@ pub(crate) fn read_all() -> Result<Zeroizing<Vec<u8>>> {
             content = larger;
         }
         let free = content.capacity() - content.len();
-        let read = stdin.by_ref().take(u64::try_from(free).unwrap_or(u64::MAX)).read_to_end(&mut content);
+        let read = stream.by_ref().take(u64::try_from(free).unwrap_or(u64::MAX)).read_to_end(&mut content);
         match read {
             Ok(0) => return Ok(content),
             Ok(_) if content.len() > MAX_INPUT => {
-                return Err(Error::TooLarge { what: "standard input", limit: MAX_INPUT });
+                return Err(Error::Oversized { place: path.display().to_string(), limit: MAX_INPUT });
             }
             Ok(_) => {}
-            Err(source) => return Err(Error::Io { action: "read", path: "standard input".into(), source }),
+            Err(source) => return Err(Error::Io { action: "read", path: path.to_owned(), source }),
         }
     }
 }
@@ -88,7 +108,7 @@ pub(crate) fn fits(name: &SecretName, spec: &SecretSpec, value: &[u8]) -> Result
 }
 
 /// Reads a file of key material.
-pub(crate) fn key_file(path: &std::path::Path) -> Result<SecretBytes> {
+pub(crate) fn key_file(path: &Path) -> Result<SecretBytes> {
     vault_core::read_file(path, MAX_KEY_FILE)
 }
 

@@ -3,9 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use serde_json::{Value, json};
-use vault_core::{
-    Entry, EntryName, Error, Generate, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version, read_file,
-};
+use vault_core::{Entry, EntryName, Error, Generate, SecretBytes, SecretKind, SecretName, SecretSpec, Vault, Version};
 use zeroize::Zeroizing;
 
 use crate::args::{GetArgs, Global, ListArgs, RmArgs, RollbackArgs, SetArgs};
@@ -219,9 +217,7 @@ fn value(args: &SetArgs, name: &SecretName, spec: Option<&SecretSpec>) -> Result
         return Ok(form.secret()?);
     }
     let (content, place) = match &args.from_file {
-        Some(path) => {
-            (Zeroizing::new(read_file(path, MAX_SECRET)?.expose_secret().to_vec()), path.display().to_string())
-        }
+        Some(path) => (input::read_file_or_stream(path, MAX_SECRET)?, path.display().to_string()),
         None if io::stdin().is_terminal() => (ask(name)?, "what was typed".to_owned()),
         None => (input::read_all()?, "standard input".to_owned()),
     };

@@ -1,5 +1,7 @@
 //! `import` and `export`: secrets of a store as one file, or one file each.
 
+mod environment;
+
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,8 +16,9 @@ use vault_core::{
 };
 use zeroize::Zeroizing;
 
-use crate::args::{ExportArgs, Global, ImportArgs};
+use crate::args::{ExportArgs, Global, ImportArgs, References};
 use crate::failure::{Failure, Outcome};
+use crate::init;
 use crate::input;
 use crate::output::Output;
 
@@ -71,8 +74,12 @@ pub(crate) fn import(args: &ImportArgs, global: &Global, output: &mut Output) ->
     {
         known.extend(store.names()?.into_iter().filter(|name| name.tenant().is_none()).map(|name| name.name().clone()));
     }
-    let Imported { secrets, notes } = read(&args.file, args.format, &declared, &known)?;
+    let Imported { mut secrets, notes } = read(&args.file, args.format, args.references, &declared, &known)?;
     notes.iter().for_each(|note| output.note(note));
+    keep_only(&args.only, &mut secrets)?;
+    if args.only.is_empty() {
+        ask_about_settings(&declared, &mut secrets, output);
+    }
     for (name, spec) in &declared {
         if let Some(value) = secrets.get(name) {
             input::fits(name, spec, value.expose_secret())?;
@@ -90,6 +97,7 @@ pub(crate) fn import(args: &ImportArgs, global: &Global, output: &mut Output) ->
     }
     if !args.dry_run {
         vault.set(&new, None)?;
+        tell_what_remains(&args.file, vault.manifest().path(), output)?;
     }
     let text = format!("{} secrets {}set, {same} unchanged", new.len(), if args.dry_run { "would be " } else { "" });
     let names: Vec<_> = new.iter().map(|(name, _)| name.name().as_str()).collect();
@@ -97,10 +105,59 @@ pub(crate) fn import(args: &ImportArgs, global: &Global, output: &mut Output) ->
     Ok(0)
 }
 
+/// Leaves out what was not named.
+fn keep_only(only: &[String], secrets: &mut Secrets) -> Result<(), Failure> {
+    let only = only.iter().map(|name| SecretName::parse(name)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(name) = only.iter().find(|name| !secrets.contains_key(*name)) {
+        return Err(Error::NotFound { what: format!("secret {name} in what is imported") }.into());
+    }
+    secrets.retain(|name, _| only.is_empty() || only.contains(name));
+    Ok(())
+}
+
+/// An environment file has settings too, which are no secrets. What is declared is wanted.
+fn ask_about_settings(declared: &[Declared], secrets: &mut Secrets, output: &mut Output) {
+    let is_declared = |name: &SecretName| declared.iter().any(|(known, _)| known == name);
+    let settings: Vec<SecretName> = secrets
+        .iter()
+        .filter(|(name, value)| !is_declared(name) && environment::is_setting(name, value))
+        .map(|(name, _)| name.clone())
+        .collect();
+    if settings.is_empty() {
+        return;
+    }
+    let names: Vec<_> = settings.iter().map(SecretName::as_str).collect();
+    let names = names.join(", ");
+    match input::ask(&format!("{names} look like settings and not like secrets; import them too?")) {
+        Some(true) => {}
+        Some(false) => secrets.retain(|name, _| !settings.contains(name)),
+        None => output.note(&format!("{names} look like settings and not like secrets; --only leaves them out")),
+    }
+}
+
+/// The file that was imported still has everything in clear: it is named, and kept out of version
+/// control where it is beside the configuration or below it.
+pub(crate) fn tell_what_remains(file: &Path, config: &Path, output: &mut Output) -> Result<(), Error> {
+    let Ok(real) = file.canonicalize() else { return Ok(()) };
+    if real.starts_with("/dev") || real.starts_with("/proc") || !(real.is_file() || real.is_dir()) {
+        return Ok(());
+    }
+    output.note(&format!("{} still has the secrets in clear; remove it when nobody reads it any more", file.display()));
+    let home = config.canonicalize().ok().and_then(|config| config.parent().map(Path::to_owned));
+    match home.as_deref().and_then(|home| Some((home, real.strip_prefix(home).ok()?))) {
+        Some((home, within)) if !within.as_os_str().is_empty() => {
+            let slash = if real.is_dir() { "/" } else { "" };
+            init::ignore(home, &[format!("/{}{slash}", within.display())])
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads secrets in a shape, or in the one that fits the file. `known` are the names that there are.
 pub(crate) fn read(
     file: &Path,
     shape: Option<Shape>,
+    references: References,
     declared: &[Declared],
     known: &[SecretName],
 ) -> Result<Imported, Failure> {
@@ -108,14 +165,16 @@ pub(crate) fn read(
         Some(shape) => shape,
         None if file.is_dir() => Shape::Dir,
         None if file.extension().is_some_and(|extension| extension == "json") => Shape::Json,
-        None => return read_env_of_any(file).map(|secrets| Imported { secrets, ..Imported::default() }),
+        None => return environment::read(file, &text_of(file)?, None, references),
     };
-    let secrets = match shape {
-        Shape::Dir => return read_directory(file, declared, known),
-        Shape::Json => read_json(file)?,
-        Shape::Env(dialect) => read_env(file, &text_of(file)?, dialect)?,
-    };
-    Ok(Imported { secrets, ..Imported::default() })
+    if shape != Shape::Env(Dialect::Python) && references.expand {
+        return Err(Failure::usage("--expand goes with --format dotenv-python"));
+    }
+    match shape {
+        Shape::Dir => read_directory(file, declared, known),
+        Shape::Json => Ok(Imported { secrets: read_json(file)?, ..Imported::default() }),
+        Shape::Env(dialect) => environment::read(file, &text_of(file)?, Some(dialect), references),
+    }
 }
 
 fn read_directory(directory: &Path, declared: &[Declared], known: &[SecretName]) -> Result<Imported, Failure> {
@@ -135,8 +194,13 @@ fn read_directory(directory: &Path, declared: &[Declared], known: &[SecretName])
         let fail = |source| Error::Io { action: "list", path: at.clone(), source };
         for entry in fs::read_dir(&at).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
+            let name = entry_name(&path);
             // Kubernetes keeps what a mount's links lead to in names of this kind.
-            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("..")) {
+            if name.starts_with("..") {
+                continue;
+            }
+            if name.starts_with('.') || LEFT_OVER.iter().any(|end| name.ends_with(end)) {
+                notes.push(format!("{} is no secret, and was passed over", path.display()));
                 continue;
             }
             if path.is_dir() {
@@ -175,6 +239,11 @@ fn real(path: &Path) -> Result<PathBuf, Error> {
 /// capitals where it has none of its own, because `db_password` is the file of DB_PASSWORD.
 fn name_of(file: &Path, known: &[SecretName]) -> Result<SecretName, Error> {
     let file = file.to_string_lossy();
+    // Docker's own guide calls the file of DB_PASSWORD db_password.txt.
+    let file = match file.strip_suffix(".txt") {
+        Some(without) if !known.iter().any(|name| name.as_str() == file || file_of(name) == file) => without.into(),
+        _ => file,
+    };
     let by_file = || {
         let mut same = known.iter().filter(|name| file_of(name) == file);
         same.next().filter(|_| same.next().is_none())
@@ -192,6 +261,13 @@ fn file_of(name: &SecretName) -> String {
     let mixed = name.as_str().contains(|c: char| c.is_ascii_lowercase());
     if mixed { name.as_str().to_owned() } else { name.file_name() }
 }
+
+fn entry_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// How names end of what editors and people leave behind.
+const LEFT_OVER: [&str; 4] = ["~", ".bak", ".orig", ".swp"];
 
 fn read_json(file: &Path) -> Result<Secrets, Failure> {
     let text = text_of(file)?;
@@ -239,58 +315,6 @@ impl<'de> Deserialize<'de> for Pairs {
 
         deserializer.deserialize_map(Members)
     }
-}
-
-/// Reads an environment file that nobody named the reader of: only if all readers agree.
-fn read_env_of_any(file: &Path) -> Result<Secrets, Failure> {
-    let text = text_of(file)?;
-    let mut agreed: Option<Secrets> = None;
-    for dialect in [Dialect::Python, Dialect::Node, Dialect::NodeEnvFile] {
-        let secrets = read_env(file, &text, dialect)?;
-        match &agreed {
-            Some(other) => {
-                let differing = other.iter().find(|(name, value)| {
-                    secrets.get(*name).is_none_or(|found| found.expose_secret() != value.expose_secret())
-                });
-                let extra = secrets.keys().find(|name| !other.contains_key(*name));
-                if let Some(name) = differing.map(|(name, _)| name).or(extra) {
-                    let reason = format!("programs read {name} differently; say with --format who reads this file");
-                    return Err(wrong(file, reason).into());
-                }
-            }
-            None => agreed = Some(secrets),
-        }
-    }
-    Ok(agreed.unwrap_or_default())
-}
-
-fn read_env(file: &Path, text: &str, dialect: Dialect) -> Result<Secrets, Failure> {
-    let reading = dotenv::read(text, dialect).map_err(|error| match error {
-        Error::Config { place, reason } => {
-            let place = place.at.map_or_else(|| Place::file(file), |(line, column)| Place::at(file, line, column));
-            Error::Config { place, reason }
-        }
-        other => other,
-    })?;
-    if let Some(passed) = reading.passed_over.first() {
-        return Err(Error::Config {
-            place: Place::at(file, passed.line, passed.column),
-            reason: passed.rule.to_owned(),
-        }
-        .into());
-    }
-    let mut secrets = Secrets::new();
-    for entry in reading.entries {
-        let name = SecretName::parse(&entry.name)?;
-        if entry.substitutes {
-            let reason = "its reader puts the value of a variable there; write the value itself".to_owned();
-            return Err(Error::Config { place: Place::at(file, entry.line, 1), reason }.into());
-        }
-        secrets.insert(name, entry.value);
-    }
-    // What is set to nothing counts as unset.
-    secrets.retain(|_, value| !value.is_empty());
-    Ok(secrets)
 }
 
 /// `vault export`.
@@ -431,10 +455,11 @@ fn write_directory(vault: &Vault, names: &[SecretName], out: &Path) -> Result<()
 }
 
 fn text_of(file: &Path) -> Result<Zeroizing<String>, Failure> {
-    let content = read_file(file, MAX_IMPORT)?;
-    let text =
-        core::str::from_utf8(content.expose_secret()).map_err(|_| wrong(file, "it is not UTF-8 text".to_owned()))?;
-    Ok(Zeroizing::new(text.to_owned()))
+    let content = input::read_file_or_stream(file, MAX_IMPORT)?;
+    match core::str::from_utf8(&content) {
+        Ok(text) if !text.contains('\0') => Ok(Zeroizing::new(text.to_owned())),
+        _ => Err(wrong(file, "it is not UTF-8 text, but perhaps UTF-16; save it as UTF-8").into()),
+    }
 }
 
 fn not_empty(file: &Path, name: &SecretName, value: SecretBytes) -> Result<SecretBytes, Error> {

@@ -17,6 +17,9 @@ pub(crate) struct InitArgs {
     #[arg(long, value_name = "FORMAT", requires = "import")]
     pub(crate) format: Option<Shape>,
 
+    #[command(flatten)]
+    pub(crate) references: References,
+
     /// Where the store will be: file:PATH, sqlite:PATH, the URL of a PostgreSQL database without a
     /// password, or secret:NAME of a secret that holds one
     #[arg(long, value_name = "URL", default_value = "file:vault.store.toml", value_parser = store_url, conflicts_with = "store_only")]
@@ -149,16 +152,35 @@ pub(crate) struct RollbackArgs {
 
 #[derive(Args, Debug)]
 pub(crate) struct ImportArgs {
-    /// File or directory
+    /// File or directory; - for standard input
     pub(crate) file: PathBuf,
 
     /// json, dir, or whose environment file it is; else by the file's name, if all readers agree
     #[arg(long, value_name = "FORMAT")]
     pub(crate) format: Option<Shape>,
 
+    /// Only these secrets of it
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) references: References,
+
     /// Change nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+}
+
+/// Lines of an environment file with `${NAME}`, in which its reader puts another value.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct References {
+    /// Put the values of other variables where ${NAME} stands, as python-dotenv does
+    #[arg(long, conflicts_with = "skip")]
+    pub(crate) expand: bool,
+
+    /// Leave out lines with ${NAME}
+    #[arg(long = "skip-references")]
+    pub(crate) skip: bool,
 }
 
 #[derive(Args, Debug)]
