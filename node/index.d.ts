@@ -217,12 +217,23 @@ export class Sealer {
   primary(): string;
 
   /**
-   * Reads configuration, keys and states again, so that a promotion needs no restart. Where that
-   * fails, everything stays as it was.
+   * Reads keys and states again, whether they seem to have changed or not. Where that fails,
+   * everything stays as it was. Changes are followed without it.
    *
-   * @throws VaultError as the call that loaded it
+   * @throws VaultError as the call that loaded it; `refused` for states that are older than the loaded
+   * ones
    */
   refresh(): void;
+
+  /** How changes of keys are followed. */
+  following(): Following;
+}
+
+export interface Following {
+  /** When the last look at keys and states succeeded, in seconds since 1970. */
+  looked: number;
+  /** Why the looks since then failed; undefined if none did. What was loaded before goes on to seal and open. */
+  failure: string | undefined;
 }
 
 export interface SealerOptions {
@@ -232,7 +243,14 @@ export interface SealerOptions {
   padded?: boolean | undefined;
 }
 
-/** What a `vault.toml` declares: keys, and secrets by name. */
+/**
+ * What a `vault.toml` declares: keys, and secrets by name.
+ *
+ * A vault follows changes of its keys: before it seals or opens, it looks at the states of its keys and at
+ * their files if its last look is older than `follow` in `vault.toml` (1 s), and it looks once more before
+ * it refuses a value whose key it does not know or may not use. A look that fails leaves what is loaded,
+ * and {@link following} shows why. `vault.toml` itself is read once.
+ */
 export class Vault extends Sealer {
   /**
    * Loads a `vault.toml`: that at `path`, or the one that VAULT_CORE_CONFIG names.

@@ -81,6 +81,30 @@ static napi_value refresh(napi_env env, napi_callback_info info)
     return NULL;
 }
 
+/* following(handle): [looked, failure] */
+static napi_value following(napi_env env, napi_callback_info info)
+{
+    struct call call;
+    napi_value given[1], made = NULL;
+    vault_handle *vault;
+    uint64_t looked;
+    vault_buf *failure = NULL;
+    vault_error *error = NULL;
+
+    if (begin_call(&call, env, info, 1, given) && (vault = handle_of(&call, given[0])) != NULL) {
+        if (vault_following(vault, &looked, &failure, &error) == VAULT_OK) {
+            napi_create_array_with_length(env, 2, &made);
+            napi_set_element(env, made, 0, number_of(env, (double)looked));
+            if (failure != NULL)
+                napi_set_element(env, made, 1, terminated(env, (const char *)vault_buf_data(failure)));
+            vault_buf_free(failure);
+        } else
+            fail(env, error);
+    }
+    end_call(&call);
+    return made;
+}
+
 /* primary(handle) */
 static napi_value primary(napi_env env, napi_callback_info info)
 {
@@ -440,7 +464,7 @@ NAPI_MODULE_INIT()
         const char *name;
         napi_callback call;
     } functions[] = {
-        {"legacyOpen", legacy_open}, {"legacySeal", legacy_seal}, {"inspect", inspect},
+        {"following", following},      {"legacyOpen", legacy_open}, {"legacySeal", legacy_seal}, {"inspect", inspect},
         {"load", load},                {"onError", on_error},         {"open", open},
         {"openBatch", open_batch},     {"optionalSecret", optional_secret},
         {"primary", primary},          {"refresh", refresh},          {"rewrap", rewrap},

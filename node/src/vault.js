@@ -216,6 +216,11 @@ class Sealer extends Handle {
   refresh() {
     native.refresh(handle(this));
   }
+
+  following() {
+    const [looked, failure] = native.following(handle(this));
+    return { looked, failure };
+  }
 }
 
 class Vault extends Sealer {

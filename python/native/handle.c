@@ -195,6 +195,18 @@ static PyObject *handle_refresh(Handle *self, PyObject *Py_UNUSED(ignored))
     return status == VAULT_OK ? Py_NewRef(Py_None) : raise_error(error);
 }
 
+static PyObject *handle_following(Handle *self, PyObject *Py_UNUSED(ignored))
+{
+    uint64_t looked;
+    vault_buf *failure = NULL;
+    vault_error *error = NULL;
+    if (vault_following(self->vault, &looked, &failure, &error) != VAULT_OK) {
+        return raise_error(error);
+    }
+    PyObject *text = failure == NULL ? Py_NewRef(Py_None) : text_from(failure);
+    return text == NULL ? NULL : Py_BuildValue("(KN)", (unsigned long long)looked, text);
+}
+
 static PyObject *handle_seal_batch(Handle *self, PyObject *items)
 {
     return batch_of(self->vault, items, vault_seal_batch, 0);
@@ -340,10 +352,10 @@ static PyMethodDef handle_methods[] = {
      "Raises CannotSealError if that key is weak or published, KeyMissingError."},
     {"refresh", FAST(handle_refresh), METH_NOARGS,
      "refresh($self, /)\n--\n\n"
-     "Reads configuration, keys and their states again, so that a promotion needs no restart. Where\n"
-     "that fails, everything stays as it was. Calls of other threads go on with what they began\n"
-     "with.\n\n"
-     "Raises as loading did."},
+     "Reads keys and their states again, whether they seem to have changed or not. Where that fails,\n"
+     "everything stays as it was. Changes are followed without it.\n\n"
+     "Raises as loading did, and RefusedError for states that are older than the loaded ones."},
+    {"_following", FAST(handle_following), METH_NOARGS, NULL},
     {"_seal_batch", FAST(handle_seal_batch), METH_O, NULL},
     {"_open_batch", FAST(handle_open_batch), METH_O, NULL},
     {"_legacy_open", FAST(handle_legacy_open), METH_FASTCALL, NULL},

@@ -16,6 +16,7 @@ mod crash;
 mod documents;
 mod faults;
 mod files;
+mod following;
 mod integration;
 mod integration_example;
 mod key;

@@ -139,6 +139,26 @@ fn it_follows_states_in_postgresql() {
     follows(&home);
 }
 
+/// The client of PostgreSQL has a runtime of its own, which may not run inside another.
+#[test]
+fn it_follows_on_a_thread_of_an_async_runtime() {
+    let database = Database::new();
+    let home = Home::new(Some(&database.url()));
+    home.vault().store().unwrap().create().unwrap();
+    let vault = home.vault();
+    let kid = home.add();
+    home.promote("main", kid);
+    let of_another = seal(&home.operator());
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    assert!(runtime.block_on(async { opens(&vault, &of_another) }));
+    wait();
+    let next = home.add();
+    home.promote("main", next);
+    wait();
+    assert_eq!(runtime.block_on(async { seal(&vault).kid() }), next);
+    assert!(vault.following().failure.is_none(), "{:?}", vault.following());
+}
+
 /// A lease is counted from the look: within it a promotion is not seen, and need not be.
 #[test]
 fn what_is_sealed_behind_a_lease_is_under_the_key_of_that_moment() {

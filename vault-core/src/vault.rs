@@ -33,7 +33,7 @@ use crate::keyring::{
     self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey, StateFile, States,
 };
 use crate::legacy::LegacyKey;
-use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation};
+use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation, StoreLocation};
 use crate::os_keyring::OsKeyring;
 use crate::permissions;
 use crate::registry::{self, RegisteredStates, Registry};
@@ -402,7 +402,7 @@ impl Vault {
 
     /// Looks, and keeps what was read.
     fn look_and_keep(&self, turn: Turn, all: bool) -> Result<()> {
-        let looked = self.read_until_newest(turn, all);
+        let looked = self.where_blocking_is_allowed(|| self.read_until_newest(turn, all)).and_then(|looked| looked);
         self.report.looked(looked.as_ref().err());
         looked
     }
@@ -436,8 +436,30 @@ impl Vault {
     fn report(&self, looked: Option<&Result<()>>) {
         let Some(looked) = looked else { return };
         if self.report.is_due() && self.current.load().is_own() {
-            self.beat(looked.as_ref().err());
+            // Who cannot be told does without.
+            let _ = self.where_blocking_is_allowed(|| self.beat(looked.as_ref().err()));
         }
+    }
+
+    /// Works on a thread of its own where this one runs tasks of an async runtime: PostgreSQL's client has
+    /// a runtime, too, and none may run inside another.
+    fn where_blocking_is_allowed<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T> {
+        #[cfg(feature = "postgres")]
+        if matches!(
+            self.manifest.store().map(|store| &store.location),
+            Some(StoreLocation::Postgres(_) | StoreLocation::Secret(_))
+        ) && crate::database::postgres::runs_tasks()
+        {
+            let failed = || Error::Temporary {
+                reason: "the system gives no thread to look at keys from an async runtime".to_owned(),
+                remedy: "raise the limit of threads of this process".to_owned(),
+            };
+            return std::thread::scope(|scope| {
+                let spawned = std::thread::Builder::new().spawn_scoped(scope, work).map_err(|_| failed())?;
+                spawned.join().map_err(|_| failed())
+            });
+        }
+        Ok(work())
     }
 
     /// What was declared.

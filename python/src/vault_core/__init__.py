@@ -16,8 +16,8 @@ secrets by name::
 subclass of `Error`, one for each kind.
 
 Objects may be shared between threads, and used after `fork()`: a parent and its children never seal
-under one data key. Fork while no other thread is inside a call that loads, refreshes, finds a
-secret by name, or lists its versions. Calls on small values hold the GIL; those on
+under one data key. Where there is a store in a database, fork while no other thread is inside a
+call. Calls on small values hold the GIL; those on
 large immutable ones, and batches of such, release it.
 
 What `open` and `expose_secret` give are objects of Python, which does not wipe memory. What the
@@ -27,11 +27,12 @@ library keeps, it wipes.
 from . import errors
 from ._native import Secret, version as __version__
 from .errors import *  # noqa: F403
-from .vault import Context, LegacyKey, Inspection, Sealer, Vault, inspect
+from .vault import Context, Following, LegacyKey, Inspection, Sealer, Vault, inspect
 
 __all__ = [
     "Context",
     "LegacyKey",
+    "Following",
     "Inspection",
     "Sealer",
     "Secret",

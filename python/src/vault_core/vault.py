@@ -104,10 +104,28 @@ def inspect(token: str | Buffer) -> Inspection:
     return Inspection(*_native.inspect(token))
 
 
+class Following:
+    """How changes of keys are followed."""
+
+    __slots__ = ("failure", "looked")
+
+    looked: int
+    """When the last look at keys and states succeeded, in seconds since 1970."""
+    failure: str | None
+    """Why the looks since then failed; None if none did. What was loaded before goes on to seal and open."""
+
+    def __init__(self, looked: int, failure: str | None) -> None:
+        self.looked = looked
+        self.failure = failure
+
+    def __repr__(self) -> str:
+        return f"Following(looked={self.looked}, failure={self.failure!r})"
+
+
 class Sealer(_native.Handle):
     """Master keys that seal and open tokens.
 
-    May be shared between threads, and used after `fork()`. Cannot be copied or pickled: a process
+    Changes of the keys are followed without a call: see `Vault`. May be shared between threads, and used after `fork()`. Cannot be copied or pickled: a process
     that is not forked loads its own.
     """
 
@@ -132,12 +150,16 @@ class Sealer(_native.Handle):
             Sealer, "key-file", os.fspath(path), None, None, _limit(limit), padded, None, None, None
         )
 
+    def following(self) -> Following:
+        """How changes of keys are followed: when the last look succeeded, and why those since failed."""
+        return Following(*self._following())
+
     def seal_many(self, items: Iterable[tuple[Context, Buffer]]) -> list[str]:
         """Seals many secrets, each for its context, in one call.
 
         From some hundreds on, they are shared among as many threads as the process has processors,
-        at most 8, which end before the call does. A refresh meanwhile may take effect for a part of
-        them. Where one fails, its error is raised, with the number of the item, from 0, as `item`;
+        at most 8, which end before the call does. A change of keys meanwhile may take effect for a part
+        of them. Where one fails, its error is raised, with the number of the item, from 0, as `item`;
         `seal_each` gives the others.
         """
         return _all(self._seal_batch(items))
@@ -165,7 +187,10 @@ class Sealer(_native.Handle):
 class Vault(Sealer):
     """What a `vault.toml` declares: keys, and secrets by name.
 
-    May be shared between threads, and used after `fork()`. Cannot be copied or pickled.
+    A vault follows changes of its keys: before it seals or opens, it looks at the states of its keys and
+    at their files if its last look is older than `follow` in `vault.toml` (1 s), and it looks once more
+    before it refuses a value whose key it does not know or may not use. A look that fails leaves what is
+    loaded, and `following()` shows why. `vault.toml` itself is read once. May be shared between threads, and used after `fork()`. Cannot be copied or pickled.
     """
 
     __slots__ = ()

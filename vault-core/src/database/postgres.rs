@@ -24,7 +24,7 @@ use super::url::{Host, Mode, PostgresUrl};
 
 use client::ConnectError;
 
-pub(crate) use client::Client;
+pub(crate) use client::{Client, runs_tasks};
 pub(crate) use failure::{failed, is_answer, is_fault_of_row, is_held, reason};
 
 /// A value and the type that it is sent as: statements are never prepared by name.
@@ -281,7 +281,7 @@ impl Session {
 
     /// Begins a transaction, on a new connection where there is none that works.
     fn begin(&mut self, database: &PostgresDatabase, patience: Patience, opening: &str) -> Result<()> {
-        if client::runs_tasks() {
+        if runs_tasks() {
             return Err(Error::Refused {
                 reason: format!("use {} on a thread of an async runtime, which it would block", database.name),
                 remedy: "call it where blocking is allowed, with `spawn_blocking` for example".to_owned(),

@@ -109,7 +109,7 @@ impl Client {
 
 /// Whether this thread runs tasks of an async runtime, all of which would wait with it. One that a
 /// runtime made for what blocks knows the runtime, too, but has no budget that it would have to keep to.
-pub(super) fn runs_tasks() -> bool {
+pub(crate) fn runs_tasks() -> bool {
     if Handle::try_current().is_err() {
         return false;
     }
