@@ -303,7 +303,10 @@ impl<K: Material> Keyring<K> {
             })
             .collect()
     }
+}
 
+#[cfg(feature = "vault")]
+impl<K: Material> Keyring<K> {
     /// The keys with material, for signing a state file.
     pub(crate) fn loaded(&self) -> impl Iterator<Item = &Arc<K>> {
         self.inner.keys.values().filter_map(|entry| entry.key.as_ref())

@@ -170,7 +170,7 @@ impl Vault {
             }
             let unmet = self.unmet(keyring, there.len(), waits);
             match unmet {
-                None if leased => return Ok(self.followed(keyring, opens)?),
+                None if leased => return self.followed(keyring, opens),
                 Some(error) if leased && start.elapsed() >= waiting.patience => return Err(error),
                 _ => thread::sleep(LOOK),
             }
