@@ -110,15 +110,17 @@ fn the_face_api_gets_a_new_key_and_goes_back() {
         connection.execute("INSERT INTO consent_records VALUES (?1, CAST(?2 AS BLOB))", params![id, ip]).unwrap();
         connection.execute("INSERT INTO audit_logs VALUES (?1, CAST(?2 AS BLOB))", params![id, note]).unwrap();
     }
+    // The application is stopped.
+    drop(connection);
     let [rotate, back] = app.steps();
     run(&rotate, &app.directory);
     let query = "SELECT CAST(ip_address_encrypted AS TEXT) FROM consent_records";
-    let moved = text(&connection, query, 3);
+    let moved = text(&app.database("app.db"), query, 3);
     assert!(legacy::open(Format::FaceColumn, &key, None, moved.as_bytes()).is_err());
-    let kept = text(&connection, "SELECT CAST(metadata_encrypted AS TEXT) FROM audit_logs", 3);
+    let kept = text(&app.database("app.db"), "SELECT CAST(metadata_encrypted AS TEXT) FROM audit_logs", 3);
     assert_eq!(open(&key, Format::FaceJson, &kept), "{\"a\": 1}");
     run(&back, &app.directory);
-    assert_eq!(open(&key, Format::FaceColumn, &text(&connection, query, 3)), "203.0.113.9");
+    assert_eq!(open(&key, Format::FaceColumn, &text(&app.database("app.db"), query, 3)), "203.0.113.9");
 }
 
 #[test]
@@ -149,18 +151,19 @@ fn social_publisher_moves_and_goes_back() {
             .execute("INSERT INTO connected_channels VALUES (?1, ?2, ?3)", params![id, access, metadata])
             .unwrap();
     }
+    drop(connection);
     let [migrate, rotate, back] = app.steps();
     run(&migrate, &app.directory);
     let query = "SELECT access_token FROM connected_channels";
-    assert_eq!(open(&key, Format::SocialV1, &text(&connection, query, 6)), "6:telegram");
+    assert_eq!(open(&key, Format::SocialV1, &text(&app.database("app.db"), query, 6)), "6:telegram");
     run(&rotate, &app.directory);
-    assert!(legacy::open(Format::SocialV1, &key, None, text(&connection, query, 6).as_bytes()).is_err());
+    assert!(legacy::open(Format::SocialV1, &key, None, text(&app.database("app.db"), query, 6).as_bytes()).is_err());
     run(&back, &app.directory);
     for id in [1, 6] {
-        let opened = open(&key, Format::SocialV1, &text(&connection, query, id));
+        let opened = open(&key, Format::SocialV1, &text(&app.database("app.db"), query, id));
         assert_eq!(opened.split_once(':').unwrap().0, id.to_string());
     }
-    let refresh = text(&connection, "SELECT metadata ->> 'refresh_token' FROM connected_channels", 2);
+    let refresh = text(&app.database("app.db"), "SELECT metadata ->> 'refresh_token' FROM connected_channels", 2);
     assert_eq!(open(&key, Format::SocialV1, &refresh), "refresh");
 }
 

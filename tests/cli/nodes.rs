@@ -195,9 +195,15 @@ struct Process {
 
 impl Process {
     fn start(directory: &Directory) -> Self {
+        Self::start_beside(directory, None)
+    }
+
+    /// One that opens what the others seal that share a directory with it.
+    fn start_beside(directory: &Directory, shared: Option<&Directory>) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "nodes::is_a_process", "--nocapture"])
             .env("VAULT_TEST_DIRECTORY", directory.path(""))
+            .envs(shared.map(|shared| ("VAULT_TEST_SHARED", shared.path(""))))
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -238,9 +244,20 @@ fn is_a_process() {
     println!("ready");
     let end = Instant::now() + Duration::from_secs(300);
     while Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
         let token = vault.seal(&context(1), b"x").unwrap();
         vault.open(&context(1), &token).unwrap();
-        thread::sleep(Duration::from_millis(20));
+        let Some(shared) = std::env::var_os("VAULT_TEST_SHARED").map(PathBuf::from) else { continue };
+        let (own, next) =
+            (shared.join(std::process::id().to_string()), shared.join(format!(".{}", std::process::id())));
+        fs::write(&next, token.to_string()).and_then(|()| fs::rename(&next, &own)).unwrap();
+        for entry in fs::read_dir(&shared).unwrap() {
+            let path = entry.unwrap().path();
+            if !path.file_name().unwrap().to_string_lossy().starts_with('.') {
+                let token = fs::read_to_string(&path).unwrap().parse().unwrap();
+                vault.open(&context(1), &token).unwrap();
+            }
+        }
     }
 }
 
@@ -364,6 +381,55 @@ fn a_process_that_lacks_a_key_holds_its_promotion_back() {
     directory.write("vault.toml", config);
     fs::copy(directory.path("kek_2"), late.path("kek_2")).unwrap();
     directory.vault(&format!("key promote {new} --yes")).ok();
+}
+
+/// Two pods of two workers each: the pod that gets the key later is waited for, both of its workers by name,
+/// and none of the four meets a value that it cannot open.
+#[test]
+fn the_workers_of_a_late_pod_are_waited_for() {
+    let (store, shared) = (Directory::new(), Directory::new());
+    let database = store.path("vault.db");
+    let pod = || {
+        let pod = Directory::new();
+        pod.write(
+            "vault.toml",
+            format!(
+                "version = 1\n[vault]\nfollow = \"100ms\"\n[keyring.main]\nsources = [\"file:kek_*\"]\n\
+                 state = \"store\"\n[store]\nurl = \"sqlite:{}\"\n",
+                database.display()
+            ),
+        );
+        pod
+    };
+    let (first, late) = (pod(), pod());
+    first.vault("key generate --out kek_1").ok();
+    fs::copy(first.path("kek_1"), late.path("kek_1")).unwrap();
+    first.vault("init --store-only").ok();
+    let mut workers: Vec<Process> =
+        [&first, &first, &late, &late].map(|pod| Process::start_beside(pod, Some(&shared))).into();
+    let new = add(&first, 2);
+    let named = first.vault(&format!("key promote {new} --yes --wait 3")).fails(75);
+    for (number, worker) in workers.iter().enumerate() {
+        assert_eq!(named.contains(&format!("-{}-", worker.child.id())), number > 1, "{number}: {named}");
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_secs(2));
+            fs::copy(first.path("kek_2"), late.path("part")).unwrap();
+            fs::rename(late.path("part"), late.path("kek_2")).unwrap();
+        });
+        first.vault(&format!("key promote {new} --yes --wait 60")).ok();
+    });
+    // Until each has sealed under the new key, and opened what the others sealed under it.
+    until("a worker does not follow", || {
+        fs::read_dir(shared.home.path()).unwrap().all(|entry| {
+            let entry = entry.unwrap();
+            let hidden = entry.file_name().to_string_lossy().starts_with('.');
+            hidden || fs::read_to_string(entry.path()).unwrap().starts_with(&format!("vs1.{new}."))
+        })
+    });
+    thread::sleep(Duration::from_millis(300));
+    assert!(workers.iter_mut().all(|worker| worker.child.try_wait().unwrap().is_none()), "a worker failed");
 }
 
 /// A process that cannot say that it is there works all the same, and nobody takes its silence for consent.

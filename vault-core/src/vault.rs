@@ -817,8 +817,17 @@ fn add<K: Material>(
     } else {
         // What the last promotion left to do in the store would look like an older file, once
         // the generation is raised again.
-        if let Ok(keyring) = load(None).or_else(|_| load(Some(destination))) {
-            settle(keyring)?;
+        let present = || load(None).or_else(|_| load(Some(destination)));
+        if let Ok(keyring) = present() {
+            let generation = keyring.generation();
+            settle(keyring).map_err(|error| match present() {
+                // What the store refuses is only older than what somebody else has just written.
+                Ok(now) if now.generation() != generation => Error::Temporary {
+                    reason: format!("keyring {} was changed by somebody else", at.spec.name),
+                    remedy: "run the command again".to_owned(),
+                },
+                _ => error,
+            })?;
         }
         keyring::add(states, out, destination, new, load)?;
     }

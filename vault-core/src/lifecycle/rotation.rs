@@ -146,6 +146,7 @@ impl Lifecycle {
         let mut rotation = self.vault.rotation(self.scope(), Access::Read)?;
         let (runs, fences) = (rotation.runs()?, rotation.fences()?);
         let fenceable: Vec<String> = rotation.fenceable().into_iter().map(str::to_owned).collect();
+        let to_fence = of(|state| !matches!(state, KeyState::Primary | KeyState::Active), false);
         let mut columns = Vec::new();
         for count in rotation.count(false)? {
             let run = runs.iter().find(|(column, _)| *column == count.column).map(|(_, run)| run);
@@ -156,7 +157,7 @@ impl Lifecycle {
             let fenced = fences.iter().find(|(column, _)| *column == count.column);
             columns.push(ColumnSituation {
                 has_fence: fenceable.contains(&count.column),
-                stale: if count.immutable { 0 } else { count.stale },
+                stale: if count.immutable { 0 } else { to_fence.iter().map(|kid| count.under(*kid)).sum() },
                 fenced: fenced.map(|(_, kids)| kids.clone()).unwrap_or_default(),
                 other_run: run.filter(|_| !rotates).map(|run| format!("{} to {}", run.job, run.target)),
                 open: rotates,
@@ -166,7 +167,7 @@ impl Lifecycle {
         Ok(Situation {
             waiting: of(|state| state == KeyState::Active, true),
             replaced: of(|state| state == KeyState::DecryptOnly, true),
-            to_fence: of(|state| !matches!(state, KeyState::Primary | KeyState::Active), false),
+            to_fence,
             promoted: keys.iter().find(|key| key.kid == primary).and_then(|key| key.promoted),
             columns,
             moved: self.moved,

@@ -76,7 +76,7 @@ pub struct Situation {
 pub struct ColumnSituation {
     /// Its name.
     pub name: String,
-    /// Values that a rotation has to move and can: none of a column whose rows are never updated.
+    /// Values under keys that were replaced: none of a column whose rows are never updated.
     pub stale: u64,
     /// Whether its database can refuse keys.
     pub has_fence: bool,

@@ -67,7 +67,7 @@ impl SqliteRegistry {
         }
         let database = self.database()?;
         let connection = database.lock();
-        let there = connection.table_exists(None, table).map_err(|error| self.fail(&error))?;
+        let there = is_there(&connection, table).map_err(|error| self.fail(&error))?;
         if there { work(&connection).map_err(|error| self.fail(&error)) } else { Ok(T::default()) }
     }
 
@@ -77,7 +77,7 @@ impl SqliteRegistry {
         let write = || {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // What is no store yet may become one, and is not touched before.
-            if !transaction.table_exists(None, "vault_store")? {
+            if !is_there(&transaction, "vault_store")? {
                 return Ok(None);
             }
             transaction.execute_batch(SCHEMA)?;
@@ -139,4 +139,11 @@ impl Registry for SqliteRegistry {
         })?;
         Ok(rows.iter().map(|(process, text)| Heartbeat::told(process, text)).collect())
     }
+}
+
+/// Whether there is a table, by a statement: what the connection remembers of the schema may be older than
+/// what another process has made.
+fn is_there(connection: &Connection, table: &str) -> rusqlite::Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?1)";
+    connection.prepare_cached(sql)?.query_row([table], |row| row.get(0))
 }

@@ -306,7 +306,7 @@ fn target(converter: &Converter<'_>) -> Result<String> {
 fn unlinked(column: &str) -> Error {
     Error::Refused {
         reason: format!("column {column} is read by applications that know one key and do not use this library"),
-        remedy: "stop every process that holds the key, back up the database, run again with --app-stopped, deliver the new key, start, run once more for late rows, and verify".to_owned(),
+        remedy: "stop every process that holds the key, back up the database, run again with --app-stopped, deliver the new key, start, and verify; `vault rotate run --app-stopped`, with the application stopped once more, moves rows that were written late".to_owned(),
     }
 }
 
