@@ -24,7 +24,8 @@ pub(crate) fn check(world: &mut World<'_>) {
     world.checked += 1;
 }
 
-/// The control: a process that holds a key and a plaintext, as the command does.
+/// The control: a process that holds a key and a plaintext, as the command does. The pages of the key are left
+/// out of its core, so it is the plaintext that has to be found.
 fn unprotected(world: &mut World<'_>) {
     let directory = tempfile::tempdir().unwrap();
     let mut child = start(
@@ -34,18 +35,15 @@ fn unprotected(world: &mut World<'_>) {
     let mut said = [0; 6];
     child.stdout.as_mut().unwrap().read_exact(&mut said).unwrap();
     let status = abort(&mut child);
-    let found: usize = cores(directory.path())
-        .iter()
-        .flat_map(|core| world.needles.in_bytes(&fs::read(core).unwrap()))
-        .filter_map(|(name, count)| (name == "kek_1: key" || name == "plain-json").then_some(count))
-        .sum();
-    println!("{:<38}core dumped: {}, secrets in it: {found}", "control: aborted", status.core_dumped());
+    let hits: Vec<_> =
+        cores(directory.path()).iter().flat_map(|core| world.needles.in_bytes(&fs::read(core).unwrap())).collect();
+    println!("{:<38}core dumped: {}, secrets in it: {hits:?}", "control: aborted", status.core_dumped());
     if !status.core_dumped() {
         println!("this machine writes no cores, so that only the limit of the command is looked at");
     } else if cores(directory.path()).is_empty() {
         println!("this machine hands cores to a program, so that only whether one was made is looked at");
-    } else if found == 0 {
-        world.failures.push("control: aborted: its core does not hold the key".to_owned());
+    } else if !hits.iter().any(|(name, _)| name == "plain-json") {
+        world.failures.push("control: aborted: its core does not hold the plaintext".to_owned());
     }
 }
 

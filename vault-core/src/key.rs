@@ -12,13 +12,13 @@ pub(crate) use text::flaw;
 pub(crate) use text::published;
 pub use text::{KeyFormat, Trim};
 
-use secrecy::{ExposeSecret, ExposeSecretMut, SecretBox};
+use vault_memory::Kept;
 use zeroize::Zeroizing;
 
 use base64::Engine as _;
 
 use crate::error::{Error, Result};
-use crate::primitives::{self, Label, MacKey, Prk, WipesStack, WrapKey};
+use crate::primitives::{self, Key32, Label, MacKey, Prk, WipesStack, WrapKey};
 use crate::secret::SecretBytes;
 
 const KID_LABEL: &[u8] = b"vault-core/kid/v1\0";
@@ -31,13 +31,13 @@ pub struct MasterKey {
     format: KeyFormat,
     flaw: Option<KeyTextError>,
     text: SecretBytes,
-    bytes: SecretBox<[u8; 32]>,
-    derived: Box<Derived>,
+    own: Kept<Own>,
     _stack: WipesStack,
 }
 
-/// In a box, so that moving the key leaves no copies behind.
-struct Derived {
+/// In a place of its own, so that moving the key leaves no copies behind.
+struct Own {
+    bytes: Key32,
     prk: Prk,
     hedge: MacKey,
     wrap: WrapKey,
@@ -69,11 +69,11 @@ impl MasterKey {
     /// [`KeyTextError`] with the reason.
     pub fn parse_for_opening(content: &[u8]) -> Result<Self, KeyTextError> {
         primitives::on_wiped_stack(|| {
-            let mut bytes = SecretBox::<[u8; 32]>::default();
-            let format = decode(content, bytes.expose_secret_mut())?;
+            let mut bytes = Key32::default();
+            let format = decode(content, &mut bytes)?;
             let text = if format == KeyFormat::Raw { content } else { content.trim_ascii() };
-            let flaw = flaw(bytes.expose_secret(), text);
-            Ok(Self::build(b'k', bytes, format, flaw, SecretBytes::copy_of(text)))
+            let flaw = flaw(&bytes, text);
+            Ok(Self::build(b'k', &bytes, format, flaw, text))
         })
     }
 
@@ -97,36 +97,28 @@ impl MasterKey {
 
     /// A tenant key, which has an id of type `t`.
     pub(crate) fn tenant(bytes: &[u8; 32]) -> Self {
-        primitives::on_wiped_stack(|| {
-            Self::build(b't', boxed(bytes), KeyFormat::Raw, None, SecretBytes::copy_of(bytes))
-        })
+        primitives::on_wiped_stack(|| Self::build(b't', bytes, KeyFormat::Raw, None, bytes))
     }
 
     /// The key that `content` would be, without its text form: for unwrapped keys.
     pub(crate) fn from_raw(bytes: &[u8; 32]) -> Self {
         primitives::on_wiped_stack(|| {
             let flaw = flaw(bytes, bytes);
-            Self::build(b'k', boxed(bytes), KeyFormat::Raw, flaw, SecretBytes::copy_of(bytes))
+            Self::build(b'k', bytes, KeyFormat::Raw, flaw, bytes)
         })
     }
 
-    fn build(
-        letter: u8,
-        bytes: SecretBox<[u8; 32]>,
-        format: KeyFormat,
-        flaw: Option<KeyTextError>,
-        text: SecretBytes,
-    ) -> Self {
-        let prk = Prk::extract(b"vault-core/kek/v1", bytes.expose_secret());
+    fn build(letter: u8, bytes: &[u8; 32], format: KeyFormat, flaw: Option<KeyTextError>, text: &[u8]) -> Self {
+        let prk = Prk::extract(b"vault-core/kek/v1", bytes);
         let kid = kid(letter, &prk);
         let wrap = WrapKey::new(&prk.expand::<64>(&[b"vault-core/wrap/v1\0"]));
         Self {
             kid,
             format,
             flaw,
-            text,
-            bytes,
-            derived: Box::new(Derived {
+            text: SecretBytes::kept(text),
+            own: Kept::new(Own {
+                bytes: Key32::of(bytes),
                 hedge: MacKey::new(&prk.expand::<32>(&[b"vault-core/hedge/v1\0"])),
                 token_label: wrap.label(&kid.wrap_label(*b"vs1.")),
                 wrap,
@@ -162,34 +154,30 @@ impl MasterKey {
 
     /// The 32 bytes.
     pub(crate) fn bytes(&self) -> &[u8; 32] {
-        self.bytes.expose_secret()
+        &self.own.bytes
     }
 
     pub(crate) fn prk(&self) -> &Prk {
-        &self.derived.prk
+        &self.own.prk
     }
 
     pub(crate) fn hedge(&self) -> &MacKey {
-        &self.derived.hedge
+        &self.own.hedge
     }
 
     pub(crate) fn wrap(&self) -> &WrapKey {
-        &self.derived.wrap
+        &self.own.wrap
     }
 
     /// What binds the data key of a token to this key's id.
     pub(crate) fn token_label(&self) -> &Label {
-        &self.derived.token_label
+        &self.own.token_label
     }
 }
 
 /// The id of a key of type `letter`.
 fn kid(letter: u8, prk: &Prk) -> KeyId {
     KeyId::of_hash(letter, &prk.expand::<10>(&[KID_LABEL, &[letter]]))
-}
-
-fn boxed(bytes: &[u8; 32]) -> SecretBox<[u8; 32]> {
-    SecretBox::init_with_mut(|own: &mut [u8; 32]| own.copy_from_slice(bytes))
 }
 
 impl core::fmt::Debug for MasterKey {
@@ -204,7 +192,7 @@ pub struct TextKey {
     kid: KeyId,
     flaw: Option<KeyTextError>,
     text: SecretBytes,
-    prk: Box<Prk>,
+    prk: Kept<Prk>,
     _stack: WipesStack,
 }
 
@@ -230,13 +218,13 @@ impl TextKey {
             return Err(KeyTextError::Empty);
         }
         Ok(primitives::on_wiped_stack(|| {
-            let prk = Box::new(Prk::from_uniform(&primitives::scrypt(text.as_bytes(), b"vault-core/text-key/v1")));
+            let prk = Kept::new(Prk::from_uniform(&primitives::scrypt(text.as_bytes(), b"vault-core/text-key/v1")));
             let mut decoded = Zeroizing::new([0; 32]);
             let flaw = match decode(text.as_bytes(), &mut decoded) {
                 Ok(_) => flaw(&decoded, text.as_bytes()),
                 Err(_) => published(text.as_bytes()).then_some(KeyTextError::Published),
             };
-            let text = SecretBytes::copy_of(text.as_bytes());
+            let text = SecretBytes::kept(text.as_bytes());
             Self { kid: kid(b'f', &prk), flaw, text, prk, _stack: WipesStack }
         }))
     }

@@ -14,7 +14,7 @@ use hmac::block_api::HmacCore;
 use sha2::digest::block_api::{Buffer, FixedOutputCore, UpdateCore};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroize;
+use zeroize::{Zeroize, optimization_barrier};
 
 use crate::secret::wipe;
 
@@ -32,6 +32,12 @@ pub(crate) type Key32 = Wiped<32>;
 
 /// Secret bytes that are wiped when dropped.
 pub(crate) struct Wiped<const N: usize>([u8; N]);
+
+impl<const N: usize> Wiped<N> {
+    pub(crate) fn of(bytes: &[u8; N]) -> Self {
+        Self(*bytes)
+    }
+}
 
 impl<const N: usize> Default for Wiped<N> {
     fn default() -> Self {
@@ -108,7 +114,7 @@ impl MacKey {
 
     /// `HMAC-SHA-256(self, parts)`, with the message in parts.
     pub(crate) fn mac(&self, parts: &[&[u8]]) -> Key32 {
-        self.mac_of(parts.iter().copied())
+        self.mac_of(parts.iter())
     }
 
     /// On the states alone: a hasher of the crate has a buffer that would be copied and wiped with them.
@@ -204,12 +210,29 @@ pub(crate) fn wipe_stack_at_thread_end() {
     }
 }
 
-/// Overwrites the 64 KiB of stack below its caller.
+/// Overwrites up to 64 KiB of stack below its caller: as much of it as there is, and room for a signal.
 #[inline(never)]
 fn wipe_stack() {
-    let mut below = [0_u64; 8_192];
-    below.zeroize();
+    let steps = vault_memory::stack_left().saturating_sub(FOR_SIGNALS) / FRAME;
+    wipe_steps(steps.min(16));
 }
+
+#[inline(never)]
+fn wipe_steps(steps: usize) {
+    if steps > 0 {
+        let mut below = [0_u64; 512];
+        below.zeroize();
+        wipe_steps(steps - 1);
+        // Looked at after the call, which can then be no jump that uses this frame again.
+        optimization_barrier(&below);
+    }
+}
+
+/// What a step takes at most: 4 KiB and what belongs to the call.
+const FRAME: usize = 4_096 + 512;
+
+/// What a handler of a signal may need on the same stack.
+const FOR_SIGNALS: usize = 12 << 10;
 
 /// Whether two byte strings are equal, in time that depends only on their lengths.
 pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {

