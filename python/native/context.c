@@ -12,6 +12,9 @@ typedef struct {
     PyObject *extra;
     vault_pair *pairs;
     vault_context context;
+    /* Written at the first use that needs it. */
+    uint8_t hash[32];
+    int hashed;
 } Context;
 
 static void context_dealloc(Context *self)
@@ -69,6 +72,24 @@ const vault_context *context_of(PyObject *object)
         return NULL;
     }
     return &((Context *)object)->context;
+}
+
+const uint8_t *context_hash_of(PyObject *object)
+{
+    const vault_context *context = context_of(object);
+    if (context == NULL) {
+        return NULL;
+    }
+    Context *self = (Context *)object;
+    if (!self->hashed) {
+        vault_error *error = NULL;
+        if (vault_context_hash(context, self->hash, &error) != VAULT_OK) {
+            raise_error(error);
+            return NULL;
+        }
+        self->hashed = 1;
+    }
+    return self->hash;
 }
 
 static PyMemberDef context_members[] = {

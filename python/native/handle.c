@@ -97,9 +97,9 @@ static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *Py_UNU
 
 static PyObject *handle_seal(Handle *self, PyObject *const *args, Py_ssize_t count)
 {
-    const vault_context *context;
+    const uint8_t *context;
     input secret;
-    if (wrong_count("seal", count, 2) || (context = context_of(args[0])) == NULL || !input_bytes(args[1], &secret)) {
+    if (wrong_count("seal", count, 2) || (context = context_hash_of(args[0])) == NULL || !input_bytes(args[1], &secret)) {
         return NULL;
     }
     vault_buf *token = NULL;
@@ -107,10 +107,10 @@ static PyObject *handle_seal(Handle *self, PyObject *const *args, Py_ssize_t cou
     vault_status status;
     if (worth_releasing(&secret)) {
         Py_BEGIN_ALLOW_THREADS
-        status = vault_seal(self->vault, context, secret.data, secret.len, &token, &error);
+        status = vault_seal_for(self->vault, context, secret.data, secret.len, &token, &error);
         Py_END_ALLOW_THREADS
     } else {
-        status = vault_seal(self->vault, context, secret.data, secret.len, &token, &error);
+        status = vault_seal_for(self->vault, context, secret.data, secret.len, &token, &error);
     }
     input_done(&secret);
     return status == VAULT_OK ? text_from(token) : raise_error(error);
@@ -118,9 +118,9 @@ static PyObject *handle_seal(Handle *self, PyObject *const *args, Py_ssize_t cou
 
 static PyObject *handle_open(Handle *self, PyObject *const *args, Py_ssize_t count)
 {
-    const vault_context *context;
+    const uint8_t *context;
     input token;
-    if (wrong_count("open", count, 2) || (context = context_of(args[0])) == NULL ||
+    if (wrong_count("open", count, 2) || (context = context_hash_of(args[0])) == NULL ||
         !input_text_or_bytes(args[1], &token)) {
         return NULL;
     }
@@ -129,10 +129,10 @@ static PyObject *handle_open(Handle *self, PyObject *const *args, Py_ssize_t cou
     vault_status status;
     if (worth_releasing(&token)) {
         Py_BEGIN_ALLOW_THREADS
-        status = vault_open(self->vault, context, (const char *)token.data, token.len, &secret, &error);
+        status = vault_open_for(self->vault, context, (const char *)token.data, token.len, &secret, &error);
         Py_END_ALLOW_THREADS
     } else {
-        status = vault_open(self->vault, context, (const char *)token.data, token.len, &secret, &error);
+        status = vault_open_for(self->vault, context, (const char *)token.data, token.len, &secret, &error);
     }
     input_done(&token);
     return status == VAULT_OK ? bytes_from(secret) : raise_error(error);

@@ -57,6 +57,8 @@ int optional_text(PyObject *object, vault_str *text);
 vault_pair *pairs_of(PyObject *tuple, size_t *len);
 /* The context that an argument is, or NULL with an exception set. */
 const vault_context *context_of(PyObject *object);
+/* The hash of the context that an argument is, or NULL with an exception set. */
+const uint8_t *context_hash_of(PyObject *object);
 /* Whether there are too few or too many arguments, and sets an exception then. */
 int wrong_count(const char *name, Py_ssize_t given, Py_ssize_t expected);
 

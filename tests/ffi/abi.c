@@ -142,6 +142,22 @@ static void tokens(const vault_handle *vault)
     vault_buf_free(same);
     vault_buf_free(secret);
 
+    /* A hash stands for its context, in both directions, and for no other. */
+    uint8_t hash[32], other_hash[32];
+    EXPECT(VAULT_OK, vault_context_hash(&context, hash, &error));
+    EXPECT(VAULT_OK, vault_context_hash(&other, other_hash, &error));
+    EXPECT(VAULT_OK, vault_open_for(vault, hash, chars(token), vault_buf_len(token), &secret, &error));
+    CHECK(vault_buf_len(secret) == 13 && memcmp(vault_buf_data(secret), "correct\0horse", 14) == 0);
+    vault_buf_free(secret);
+    EXPECT(VAULT_CONTEXT_MISMATCH,
+           vault_open_for(vault, other_hash, chars(token), vault_buf_len(token), &secret, &error));
+    EXPECT(VAULT_OK, vault_seal_for(vault, hash, bytes("s"), 1, &same, &error));
+    EXPECT(VAULT_OK, vault_open(vault, &context, chars(same), vault_buf_len(same), &secret, &error));
+    CHECK(vault_buf_len(secret) == 1);
+    vault_buf_free(secret);
+    EXPECT(VAULT_CONTEXT_MISMATCH, vault_open(vault, &other, chars(same), vault_buf_len(same), &secret, &error));
+    vault_buf_free(same);
+
     /* Where a call fails, no result is written. */
     secret = token;
     EXPECT(VAULT_CONTEXT_MISMATCH, vault_open(vault, &other, chars(token), vault_buf_len(token), &secret, &error));
@@ -405,6 +421,20 @@ static void misuse(const vault_handle *vault)
     EXPECT(VAULT_USAGE, vault_open(vault, NULL, "t", 1, &buf, &error));
     EXPECT(VAULT_USAGE, vault_open(vault, &context, NULL, 1, &buf, &error));
     EXPECT(VAULT_USAGE, vault_open(vault, &context, "t", 1, NULL, &error));
+    uint8_t hash[32] = {0};
+    EXPECT(VAULT_USAGE, vault_context_hash(NULL, hash, &error));
+    EXPECT(VAULT_USAGE, vault_context_hash(&context, NULL, &error));
+    EXPECT(VAULT_USAGE, vault_seal_for(vault, hash, bytes("s"), 1, &buf, &error)); /* zeros */
+    EXPECT(VAULT_USAGE, vault_open_for(vault, hash, "t", 1, &buf, &error));
+    EXPECT(VAULT_OK, vault_context_hash(&context, hash, &error));
+    EXPECT(VAULT_USAGE, vault_seal_for(NULL, hash, bytes("s"), 1, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_seal_for(vault, NULL, bytes("s"), 1, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_seal_for(vault, hash, NULL, 1, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_seal_for(vault, hash, bytes("s"), 1, NULL, &error));
+    EXPECT(VAULT_USAGE, vault_open_for(NULL, hash, "t", 1, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_open_for(vault, NULL, "t", 1, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_open_for(vault, hash, NULL, 1, &buf, &error));
+    EXPECT(VAULT_USAGE, vault_open_for(vault, hash, "t", 1, NULL, &error));
     EXPECT(VAULT_USAGE, vault_rewrap(NULL, "t", 1, &buf, &error));
     EXPECT(VAULT_USAGE, vault_rewrap(vault, NULL, 1, &buf, &error));
     EXPECT(VAULT_USAGE, vault_rewrap(vault, "t", 1, NULL, &error));

@@ -125,6 +125,45 @@ impl Context {
     }
 }
 
+/// All that sealing and opening need of a context: its hash. For callers that use one context many times.
+///
+/// ```
+/// use vault_core::{Context, ContextHash, Keyring, MasterKey, Sealer};
+///
+/// # fn main() -> vault_core::Result<()> {
+/// let sealer = Sealer::new(Keyring::single(MasterKey::generate()?));
+/// let context = Context::new("user-secret").tenant("42").name("prod_db");
+/// let token = sealer.seal_for(&ContextHash::of(&context)?, b"correct horse")?;
+/// assert_eq!(sealer.open(&context, &token)?.expose_secret(), b"correct horse");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ContextHash([u8; 32]);
+
+impl ContextHash {
+    /// The hash of a context.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`] or [`Error::Malformed`] for a context over its limits.
+    pub fn of(context: &Context) -> Result<Self> {
+        context.hash().map(Self)
+    }
+
+    /// A hash that [`as_bytes`](Self::as_bytes) gave. With any other, a token opens for no context.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes, which tell nothing secret.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 /// An encoding, on the stack as long as it is short, as nearly every one is.
 pub(crate) struct Encoding {
     short: [u8; 256],

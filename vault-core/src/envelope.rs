@@ -11,10 +11,10 @@ use crate::time::Timestamp;
 use crate::token::{PAD_BLOCK, PADDED, PREAMBLE, SUITE, Token, WrappedKey};
 
 /// Seals `plaintext` under a fresh data key, now.
-pub(crate) fn seal(key: &MasterKey, context: &Context, plaintext: &[u8], padded: bool) -> Result<Token> {
+pub(crate) fn seal(key: &MasterKey, context_hash: &[u8; 32], plaintext: &[u8], padded: bool) -> Result<Token> {
     let sealed_at =
         u32::try_from(Timestamp::now().0).map_err(|_| Error::CannotSeal { why: "the clock is past 2106" })?;
-    seal_with(key, &context.hash()?, plaintext, padded, sealed_at, &*primitives::random()?)
+    seal_with(key, context_hash, plaintext, padded, sealed_at, &*primitives::random()?)
 }
 
 /// [`seal`] at a given time with given randomness.
@@ -50,12 +50,11 @@ fn seal_with(
     Ok(Token::from_parts(key.kid(), wrapped, body))
 }
 
-/// The plaintext, if the token is authentic under `key` and belongs to `context`.
+/// The plaintext, if the token is authentic under `key` and belongs to the context of that hash.
 #[inline(never)]
-pub(crate) fn open(key: &MasterKey, context: &Context, token: &Token) -> Result<SecretBytes> {
-    let context_hash = context.hash()?;
+pub(crate) fn open(key: &MasterKey, context_hash: &[u8; 32], token: &Token) -> Result<SecretBytes> {
     let Authentic { prk, plaintext, .. } = authenticate(key, token)?;
-    if !primitives::equal(&*commitment(&prk, token.header(), &context_hash), token.commitment()) {
+    if !primitives::equal(&*commitment(&prk, token.header(), context_hash), token.commitment()) {
         return Err(Error::ContextMismatch);
     }
     Ok(plaintext)
@@ -245,7 +244,7 @@ mod tests {
             let prk = Prk::from_uniform(&dek);
             assert_eq!(commitment(&prk, token.header(), &hash).to_vec(), hex(&case["commitment"]), "{id}");
             assert_eq!(payload_key(&prk, token.header()).to_vec(), hex(&case["payload_key"]), "{id}");
-            assert_eq!(open(&key, &context, &token).unwrap().expose_secret(), plaintext, "{id}");
+            assert_eq!(open(&key, &hash, &token).unwrap().expose_secret(), plaintext, "{id}");
 
             let other = self::key(&case["rewrap_kek"]);
             let moved = rewrap(&key, &other, &token).unwrap();
@@ -273,7 +272,7 @@ mod tests {
         assert!(matches!(unwrap_key(&master, &wrapped, Some("43")), Err(Error::ContextMismatch)));
         let sealed = &file["sealed_with_tenant_key"];
         let token = sealed["token"].as_str().unwrap().parse().unwrap();
-        let opened = open(&unwrapped, &context(&sealed["context"]), &token).unwrap();
+        let opened = open(&unwrapped, &context(&sealed["context"]).hash().unwrap(), &token).unwrap();
         assert_eq!(opened.expose_secret(), hex(&sealed["plaintext"]));
 
         let other = MasterKey::generate().unwrap();
@@ -314,7 +313,7 @@ mod tests {
             assert_eq!(unpadded(&payload), plaintext, "{payload:02x?}");
             let key = MasterKey::generate().unwrap();
             let token = sealed_payload(&key, &payload);
-            match (open(&key, &Context::none(), &token), plaintext) {
+            match (open(&key, &Context::none().hash().unwrap(), &token), plaintext) {
                 (Ok(opened), Some(plaintext)) => assert_eq!(opened.expose_secret(), plaintext),
                 (Err(Error::Corrupt { .. }), None) => {}
                 (other, _) => panic!("{payload:02x?}: {other:?}"),
@@ -373,6 +372,6 @@ mod tests {
         let context = Context::new("user-secret").tenant("42").name("prod_db");
         let Authentic { dek, .. } = authenticate(&new, &victim).unwrap();
         assert_ne!(guess, dek.to_vec());
-        assert!(matches!(open(&new, &context, &moved), Err(Error::ContextMismatch)));
+        assert!(matches!(open(&new, &context.hash().unwrap(), &moved), Err(Error::ContextMismatch)));
     }
 }

@@ -101,7 +101,7 @@ mod toml_text;
 #[cfg(feature = "vault")]
 mod vault;
 
-pub use context::{Context, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
+pub use context::{Context, ContextHash, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
 pub use database::Access;
 #[cfg(feature = "postgres")]
 pub use database::postgres::PostgresDatabase;

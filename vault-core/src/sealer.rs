@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::context::Context;
+use crate::context::{Context, ContextHash};
 use crate::envelope;
 use crate::error::{Error, Result};
 use crate::file;
@@ -87,7 +87,20 @@ impl Sealer {
         if plaintext.len() > self.limit {
             return Err(Error::TooLarge { what: "secret", limit: self.limit });
         }
-        envelope::seal(self.keyring.primary()?, context, plaintext, self.padded)
+        let key = self.keyring.primary()?;
+        envelope::seal(key, &context.hash()?, plaintext, self.padded)
+    }
+
+    /// [`seal`](Self::seal) for the context of a hash.
+    ///
+    /// # Errors
+    ///
+    /// As [`seal`](Self::seal), without those of the context.
+    pub fn seal_for(&self, context: &ContextHash, plaintext: &[u8]) -> Result<Token> {
+        if plaintext.len() > self.limit {
+            return Err(Error::TooLarge { what: "secret", limit: self.limit });
+        }
+        envelope::seal(self.keyring.primary()?, context.as_bytes(), plaintext, self.padded)
     }
 
     /// The secret that was sealed for `context`.
@@ -99,11 +112,17 @@ impl Sealer {
     /// [`Error::Corrupt`] if any byte was altered; [`Error::ContextMismatch`] if it is authentic
     /// and belongs elsewhere. Send only [`Error::public_code`] to a remote caller.
     pub fn open(&self, context: &Context, token: &Token) -> Result<SecretBytes> {
-        let secret = envelope::open(self.opening(token)?, context, token)?;
-        if secret.len() > self.limit {
-            return Err(Error::TooLarge { what: "secret", limit: self.limit });
-        }
-        Ok(secret)
+        let key = self.opening(token)?;
+        self.within_limit(envelope::open(key, &context.hash()?, token)?)
+    }
+
+    /// [`open`](Self::open) for the context of a hash.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), without those of the context.
+    pub fn open_for(&self, context: &ContextHash, token: &Token) -> Result<SecretBytes> {
+        self.within_limit(envelope::open(self.opening(token)?, context.as_bytes(), token)?)
     }
 
     /// The same secret under the primary key: only the wrapped data key changes.
@@ -163,6 +182,13 @@ impl Sealer {
     /// [`Error::CannotSeal`] if there is none that may seal.
     pub fn primary(&self) -> Result<KeyId> {
         self.keyring.primary().map(|key| key.kid())
+    }
+
+    fn within_limit(&self, secret: SecretBytes) -> Result<SecretBytes> {
+        if secret.len() > self.limit {
+            return Err(Error::TooLarge { what: "secret", limit: self.limit });
+        }
+        Ok(secret)
     }
 
     fn opening(&self, token: &Token) -> Result<&MasterKey> {

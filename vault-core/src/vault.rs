@@ -23,7 +23,7 @@ use arc_swap::ArcSwap;
 use self::heartbeat::Node;
 use self::loaded::Loaded;
 use self::look::{Current, Report};
-use crate::context::Context;
+use crate::context::{Context, ContextHash};
 use crate::error::{Error, Place, Result};
 use crate::file;
 use crate::follow::{Follower, Turn};
@@ -504,6 +504,25 @@ impl Vault {
     /// As there.
     pub fn open(&self, context: &Context, token: &Token) -> Result<SecretBytes> {
         self.opening(newer_keys_may_open, |loaded| self.sealer_in(loaded)?.open(context, token))
+    }
+
+    /// [`Sealer::seal_for`] of the keyring `main`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::KeyMissing`] if no such keyring of master keys is declared.
+    pub fn seal_for(&self, context: &ContextHash, plaintext: &[u8]) -> Result<Token> {
+        self.before_sealing();
+        self.sealer_in(&self.current.load().loaded)?.seal_for(context, plaintext)
+    }
+
+    /// [`Sealer::open_for`] of the keyring `main`.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::KeyMissing`] if no such keyring of master keys is declared.
+    pub fn open_for(&self, context: &ContextHash, token: &Token) -> Result<SecretBytes> {
+        self.opening(newer_keys_may_open, |loaded| self.sealer_in(loaded)?.open_for(context, token))
     }
 
     /// [`Sealer::rewrap`] of the keyring `main`.

@@ -18,7 +18,8 @@
  * beyond its limit is refused with VAULT_TOO_LARGE.
  *
  * Secrets that the library hands out are in memory that it wipes when the object is freed. What a
- * program copies from there, it wipes itself. Memory is not locked.
+ * program copies from there, it wipes itself. Keys are on pages that core files leave out and that
+ * are locked as far as RLIMIT_MEMLOCK allows.
  *
  * Threads. A vault_handle may be used by any number of threads at the same time, vault_refresh
  * included; only vault_free must be the last call. Objects that were returned may be read by several
@@ -413,6 +414,37 @@ vault_status vault_open(const struct vault_handle *vault,
                         size_t token_len,
                         struct vault_buf **secret,
                         struct vault_error **error);
+
+// The hash of a context: `hash` has room for 32 bytes. vault_seal_for and vault_open_for take it in
+// place of the context, for which it stands: a program that uses one context often has it hashed once.
+//
+// Fails as vault_seal does for the context.
+VAULT_MUST_USE
+vault_status vault_context_hash(const struct vault_context *context,
+                                uint8_t *hash,
+                                struct vault_error **error);
+
+// vault_seal for the context of a hash, the 32 bytes that vault_context_hash wrote.
+//
+// Fails as vault_seal, and with VAULT_USAGE for zeros, because they are an accident.
+VAULT_MUST_USE
+vault_status vault_seal_for(const struct vault_handle *vault,
+                            const uint8_t *context_hash,
+                            const uint8_t *secret,
+                            size_t secret_len,
+                            struct vault_buf **token,
+                            struct vault_error **error);
+
+// vault_open for the context of a hash, the 32 bytes that vault_context_hash wrote.
+//
+// Fails as vault_open, and with VAULT_USAGE for zeros, because they are an accident.
+VAULT_MUST_USE
+vault_status vault_open_for(const struct vault_handle *vault,
+                            const uint8_t *context_hash,
+                            const char *token,
+                            size_t token_len,
+                            struct vault_buf **secret,
+                            struct vault_error **error);
 
 // The same secret under the primary key: only the wrapped data key changes. A token that is under
 // the primary key already is verified and given as it is. No context is needed.

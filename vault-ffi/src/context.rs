@@ -2,7 +2,7 @@
 
 use core::ffi::c_char;
 
-use vault_core::{HARD_LIMIT, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
+use vault_core::{ContextHash, HARD_LIMIT, MAX_ENCODING, MAX_FIELD, MAX_FIELDS};
 
 use crate::boundary::{self, CallFailure, MAX_TEXT};
 
@@ -125,6 +125,18 @@ pub(crate) unsafe fn read(context: *const Context) -> Result<vault_core::Context
         (0, _) | (_, 0) => Ok(context),
         _ => Err(CallFailure::Usage("the context has fields and is said to be unbound")),
     }
+}
+
+/// # Safety
+///
+/// `hash` is null or valid for reads of 32 bytes.
+pub(crate) unsafe fn hash(hash: *const u8) -> Result<ContextHash, CallFailure> {
+    // SAFETY: as the caller says.
+    let hash = unsafe { boundary::object(hash.cast::<[u8; 32]>(), "the hash of a context is NULL")? };
+    if *hash == [0; 32] {
+        return Err(CallFailure::Usage("the hash of a context is zeros; vault_context_hash writes it"));
+    }
+    Ok(ContextHash::from_bytes(*hash))
 }
 
 /// Most pairs of a list.

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use vault_core::{Context, Error as CoreError, Resolver, Sealer, SecretBytes, Token, Vault};
+use vault_core::{Context, ContextHash, Error as CoreError, Resolver, Sealer, SecretBytes, Token, Vault};
 
 use crate::boundary::{self, CallFailure, out};
 use crate::buf::Buf;
@@ -170,6 +170,20 @@ impl Keys {
         match self {
             Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => vault.open(context, token),
             Self::InMemory { sealer, .. } => sealer.open(context, token),
+        }
+    }
+
+    pub(crate) fn seal_for(&self, context: &ContextHash, secret: &[u8]) -> Result<Token, CoreError> {
+        match self {
+            Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => vault.seal_for(context, secret),
+            Self::InMemory { sealer, .. } => sealer.seal_for(context, secret),
+        }
+    }
+
+    pub(crate) fn open_for(&self, context: &ContextHash, token: &Token) -> Result<SecretBytes, CoreError> {
+        match self {
+            Self::Declared(vault) | Self::KeyFile(vault) | Self::TextKeyFile(vault) => vault.open_for(context, token),
+            Self::InMemory { sealer, .. } => sealer.open_for(context, token),
         }
     }
 

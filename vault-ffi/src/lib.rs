@@ -4,7 +4,7 @@
 //! here is a thin one over the public interface of `vault-core`: what C, Python and Node can do is
 //! what Rust can do, in the same words.
 //!
-//! All unsafe code of the project is here. Pointers cross in `boundary`, by a few functions whose
+//! Unsafe code is here and in `vault-memory` alone. Pointers cross in `boundary`, by a few functions whose
 //! safety the contract of the header gives; no call unwinds into its caller, because each runs
 //! inside `boundary::guard`.
 #![allow(unsafe_code, reason = "pointers from C")]
@@ -46,4 +46,7 @@ pub use secret::{
     vault_versions_created, vault_versions_free, vault_versions_len, vault_versions_list, vault_versions_number,
 };
 pub use status::*;
-pub use token::{Inspection, vault_inspect, vault_open, vault_primary, vault_rewrap, vault_seal, vault_verify};
+pub use token::{
+    Inspection, vault_context_hash, vault_inspect, vault_open, vault_open_for, vault_primary, vault_rewrap, vault_seal,
+    vault_seal_for, vault_verify,
+};

@@ -2,7 +2,7 @@
 
 use core::ffi::c_char;
 
-use vault_core::{HARD_LIMIT, KeyId, Sealer, Token};
+use vault_core::{ContextHash, HARD_LIMIT, KeyId, Sealer, Token};
 
 use crate::boundary::{self, CallFailure, out};
 use crate::buf::Buf;
@@ -67,6 +67,85 @@ pub unsafe extern "C" fn vault_open(
         // SAFETY: the rules of the header.
         let token = unsafe { token_text(token, token_len, vault.limit())? };
         secret.give(Buf::secret(&vault.keys.open(&context, &Token::parse(token, vault.limit())?)?));
+        Ok(())
+    };
+    // SAFETY: the rules of the header.
+    unsafe { guard(error, call) }
+}
+
+/// The hash of a context: `hash` has room for 32 bytes. vault_seal_for and vault_open_for take it in
+/// place of the context, for which it stands: a program that uses one context often has it hashed once.
+///
+/// Fails as vault_seal does for the context.
+///
+/// # Safety
+///
+/// The rules of the header.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vault_context_hash(context: *const Context, hash: *mut u8, error: *mut *mut Error) -> Status {
+    let call = || {
+        // SAFETY: the rules of the header.
+        let (context, hash) = unsafe { (context::read(context)?, out(hash.cast::<[u8; 32]>())?) };
+        hash.write(*ContextHash::of(&context)?.as_bytes());
+        Ok(())
+    };
+    // SAFETY: the rules of the header.
+    unsafe { guard(error, call) }
+}
+
+/// vault_seal for the context of a hash, the 32 bytes that vault_context_hash wrote.
+///
+/// Fails as vault_seal, and with VAULT_USAGE for zeros, because they are an accident.
+///
+/// # Safety
+///
+/// The rules of the header.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vault_seal_for(
+    vault: *const Handle,
+    context_hash: *const u8,
+    secret: *const u8,
+    secret_len: usize,
+    token: *mut *mut Buf,
+    error: *mut *mut Error,
+) -> Status {
+    let call = || {
+        // SAFETY: the rules of the header.
+        let (vault, context, token) = unsafe { (vault_of(vault)?, context::hash(context_hash)?, out(token)?) };
+        // SAFETY: the rules of the header.
+        let secret = unsafe { boundary::elements(secret, secret_len, "secret", vault.limit())? };
+        token.give(Buf::text(vault.keys.seal_for(&context, secret)?.text()));
+        Ok(())
+    };
+    // SAFETY: the rules of the header.
+    unsafe { guard(error, call) }
+}
+
+/// vault_open for the context of a hash, the 32 bytes that vault_context_hash wrote.
+///
+/// Fails as vault_open, and with VAULT_USAGE for zeros, because they are an accident.
+///
+/// # Safety
+///
+/// The rules of the header.
+#[must_use]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn vault_open_for(
+    vault: *const Handle,
+    context_hash: *const u8,
+    token: *const c_char,
+    token_len: usize,
+    secret: *mut *mut Buf,
+    error: *mut *mut Error,
+) -> Status {
+    let call = || {
+        // SAFETY: the rules of the header.
+        let (vault, context, secret) = unsafe { (vault_of(vault)?, context::hash(context_hash)?, out(secret)?) };
+        // SAFETY: the rules of the header.
+        let token = Token::parse(unsafe { token_text(token, token_len, vault.limit())? }, vault.limit())?;
+        secret.give(Buf::secret(&vault.keys.open_for(&context, &token)?));
         Ok(())
     };
     // SAFETY: the rules of the header.
