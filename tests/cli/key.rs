@@ -86,7 +86,7 @@ fn nobody_is_asked_where_nobody_is_there() {
     vault("rotate run").ok();
     let told = vault(&format!("key disable {old} --yes")).fails(75);
     assert!(told.contains("no process has said that it holds keyring main"), "{told}");
-    assert!(!vault("status").ok().contains("fenced"), "and no database refuses what such a process writes");
+    assert!(!vault("status").out.contains("fenced"), "and no database refuses what such a process writes");
     vault(&format!("key disable {old} --yes --all-nodes-loaded")).ok();
 }
 
@@ -172,7 +172,7 @@ fn a_key_that_is_not_disabled_leaves_no_fence() {
     let app = App::new(TOKENS, 3);
     let vault = |line: &str| app.directory.vault(line);
     let fenced = || {
-        let told: serde_json::Value = serde_json::from_str(&vault("status --json").ok()).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&vault("status --json").out).unwrap();
         told["columns"][0]["fenced"].clone()
     };
     let old = app.primary("main");

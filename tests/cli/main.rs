@@ -8,6 +8,7 @@
 )]
 
 mod check;
+mod columns;
 mod concurrency;
 mod conformance;
 #[path = "../conformance/list.rs"]

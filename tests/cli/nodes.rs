@@ -280,7 +280,7 @@ fn add(directory: &Directory, label: u32) -> KeyId {
 }
 
 fn processes(directory: &Directory) -> Vec<serde_json::Value> {
-    let told: serde_json::Value = serde_json::from_str(&directory.vault("status --json").ok()).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&directory.vault("status --json").out).unwrap();
     told["processes"].as_array().unwrap().clone()
 }
 
@@ -298,7 +298,7 @@ fn the_processes_of_one_host_need_no_declaration() {
         let shown = told.iter().find(|told| told["pid"] == process.child.id()).unwrap();
         assert!(shown["presence"] == "here" && shown["generation"] == 1 && shown["lacks"].is_null(), "{shown}");
     }
-    let text = directory.vault("status").ok();
+    let text = directory.vault("status").out;
     assert!(text.contains(&format!("pid {}, since 20", one.child.id())), "{text}");
     directory.vault(&format!("key promote {new} --yes")).ok();
 
@@ -339,7 +339,7 @@ fn a_silent_process_of_another_machine_is_waited_for_until_it_is_said_to_be_gone
     let new = add(&directory, 2);
     let named = directory.vault(&format!("key promote {new} --yes --wait 2")).fails(75);
     assert!(named.contains("process far-7-7 has not said that it opens key"), "{named}");
-    let status = directory.vault("status").ok();
+    let status = directory.vault("status").out;
     assert!(status.contains("process far-7-7 is elsewhere: far [31m, pid"), "{status:?}");
     directory.vault(&format!("key promote {new} --yes --wait 2 --without near")).fails(75);
     directory.vault(&format!("key promote {new} --yes --wait 2 --without far-7-7")).ok();
@@ -528,7 +528,7 @@ fn an_older_copy_of_the_database_is_noticed() {
     directory.vault(&format!("key promote {new} --yes --all-nodes-loaded")).ok();
     let text = fs::read_to_string(directory.path("vault.toml")).unwrap();
     directory.write("vault.toml", text.replace("state = \"store\"\n", "state = \"store\"\nmin_generation = 2\n"));
-    directory.vault("status").ok();
+    directory.vault("status").fails(14);
     for file in ["vault.db-wal", "vault.db-shm"] {
         let _ = fs::remove_file(directory.path(file));
     }

@@ -132,7 +132,7 @@ fn a_fence_waits_for_transactions_that_are_open() {
     let pid: i32 = transaction.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
     let told = service.directory.vault("rotate fence --wait 1").fails(75);
     assert!(told.contains(&format!("session {pid} (")) && told.contains("pg_terminate_backend"), "{told}");
-    assert!(!service.directory.vault("status").ok().contains("fenced against"));
+    assert!(!service.directory.vault("status").out.contains("fenced against"));
     transaction.execute("UPDATE secrets SET v = $1 WHERE id = 1", &[&late[0]]).unwrap();
     transaction.commit().unwrap();
     service.directory.vault("rotate fence").ok();
@@ -215,4 +215,60 @@ fn no_message_repeats_a_url() {
     service.directory.write("vault.toml", text.replace("secret:DATABASE_URL", "postgresql://u:hunter2@h/d"));
     let told = service.directory.vault("status").fails(16);
     assert!(told.contains("a password does not belong here") && !told.contains("hunter2"), "{told}");
+}
+
+/// Of two that read the same states, one changes them: what the other read is not there any more.
+#[test]
+fn states_in_postgresql_are_replaced_only_at_the_generation_that_was_read() {
+    let service = Service::new(2);
+    let text = fs::read_to_string(service.directory.path("vault.toml")).unwrap();
+    service.directory.write("vault.toml", text.replace("state = \"main.keyring.toml\"", "state = \"store\""));
+    service.directory.vault("init --store-only").ok();
+    for name in ["a", "b"] {
+        service.directory.vault(&format!("key generate --out next_{name}")).ok();
+    }
+    service.directory.vault("key add next_a --label a").ok();
+    let mut other = service.database.connect();
+    let mut change = other.transaction().unwrap();
+    let row = change.query_one("SELECT generation, states FROM vault_core.keyring FOR UPDATE", &[]).unwrap();
+    let (generation, states): (i64, String) = (row.get(0), row.get(1));
+    let command = service.start("key add next_b --label b");
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'vault' AND wait_event_type = 'Lock' AND datname = current_database()";
+    let mut looking = service.database.connect();
+    crate::until("the command does not wait for the row", || {
+        looking.query_one(waits, &[]).unwrap().get::<_, i64>(0) > 0
+    });
+    change.execute("UPDATE vault_core.keyring SET generation = $1", &[&(generation + 1)]).unwrap();
+    change.commit().unwrap();
+    let output = command.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(75), "{}", String::from_utf8_lossy(&output.stderr));
+    let now = looking.query_one("SELECT generation, states FROM vault_core.keyring", &[]).unwrap();
+    assert_eq!((now.get::<_, i64>(0), now.get::<_, String>(1)), (generation + 1, states));
+}
+
+/// First changes at once: each is made or to be typed again, and no other error is seen.
+#[test]
+fn first_changes_of_states_in_postgresql_take_turns() {
+    let service = Service::new(2);
+    let text = fs::read_to_string(service.directory.path("vault.toml")).unwrap();
+    service.directory.write("vault.toml", text.replace("state = \"main.keyring.toml\"", "state = \"store\""));
+    service.directory.vault("init --store-only").ok();
+    let names: Vec<String> = (0..6).map(|number| format!("next_{number}")).collect();
+    for name in &names {
+        service.directory.vault(&format!("key generate --out {name}")).ok();
+    }
+    let commands: Vec<_> = names.iter().map(|name| service.start(&format!("key add {name} --label {name}"))).collect();
+    let mut added = 0;
+    for (name, command) in names.iter().zip(commands) {
+        let output = command.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => {
+                added += 1;
+                assert!(service.directory.vault("key list").ok().contains(&format!("  {name}  ")), "{name} is lost");
+            }
+            code => assert_eq!(code, Some(75), "{told}"),
+        }
+    }
+    assert!(added > 0);
 }

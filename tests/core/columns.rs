@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use vault_core::column::{Cell, Column, ColumnSpec, Page, Progress, Row, RowChange, Run, Selection, SqliteColumn};
+use vault_core::column::{
+    Cell, Column, ColumnSpec, Fence, Page, Progress, Row, RowChange, Run, Selection, SqliteColumn,
+};
 use vault_core::{Access, Error, Format, KeyId, Manifest, SqliteDatabase, Timestamp};
 
 /// A database with a table, and a column declared over it.
@@ -63,6 +65,8 @@ fn new_run() -> Run {
         id: String::new(),
         job: "rotate".to_owned(),
         target: "vs1 k".to_owned(),
+        place: "main.t".to_owned(),
+        rows: 0,
         generation: 1,
         cursor: None,
         rewritten: 0,
@@ -349,12 +353,12 @@ fn a_fence_refuses_old_keys_and_nothing_else() {
     let token = |letter: char| format!("vs1.{}.rest", kid(letter));
     connection.execute("INSERT INTO t VALUES (1, ?1, 0)", [token('a')]).unwrap();
     let mut column = table.open();
-    let refused = column.fence(&[kid('a')]).unwrap_err();
+    let refused = column.fence(&Fence::against(&[kid('a')])).unwrap_err();
     assert!(refused.to_string().contains("1 values"), "{refused}");
     assert_eq!(column.fenced().unwrap(), []);
 
     connection.execute("UPDATE t SET v = ?1", [token('b')]).unwrap();
-    column.fence(&[kid('a'), kid('c')]).unwrap();
+    column.fence(&Fence::against(&[kid('a'), kid('c')])).unwrap();
     assert_eq!(column.fenced().unwrap(), [kid('a'), kid('c')]);
     let try_to = |sql: &str, value: String| connection.execute(sql, [value]).is_ok();
     assert!(!try_to("INSERT INTO t (v) VALUES (?1)", token('a')));
@@ -367,7 +371,7 @@ fn a_fence_refuses_old_keys_and_nothing_else() {
     column.unfence().unwrap();
     connection.execute("INSERT INTO t VALUES (9, ?1, 0)", [token('a')]).unwrap();
     connection.execute("UPDATE t SET v = ?1 WHERE id = 9", [token('e')]).unwrap();
-    column.fence(&[kid('a')]).unwrap();
+    column.fence(&Fence::against(&[kid('a')])).unwrap();
     assert!(try_to("UPDATE t SET n = n + 1 WHERE v <> ?1", String::new()));
     column.unfence().unwrap();
     let left: u64 = connection

@@ -112,6 +112,8 @@ fn new_run(target: &str) -> Run {
         id: String::new(),
         job: "rotate".to_owned(),
         target: target.to_owned(),
+        place: "a table".to_owned(),
+        rows: 0,
         generation: 3,
         cursor: None,
         rewritten: 0,

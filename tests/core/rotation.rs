@@ -1113,3 +1113,81 @@ fn a_rotation_can_be_rolled_back() {
     app.run(&Job::Rotate, &RunOptions::default()).unwrap();
     assert_eq!(app.values(), before);
 }
+
+/// A value that was sealed and then dressed up by a careless program is not sealed again.
+#[test]
+fn a_migration_leaves_what_looks_sealed() {
+    let app = App::new("reads = [\"vs1\", \"plaintext\"]\nwrites = \"vs1\"\nkeyring = \"main\"\nlinked = true\n");
+    let token = app.vault().seal(&context(1), b"sealed").unwrap().to_string();
+    let hex: String = token.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let dressed = [
+        format!("\"{token}\""),
+        format!("b'{token}'"),
+        format!(" {token}"),
+        format!("\\x{hex}"),
+        format!("{{\"token\": \"{token}\"}}"),
+    ];
+    for (id, value) in (1..).zip(&dressed) {
+        app.insert(id, value);
+    }
+    app.insert(90, "\"a quoted secret\"");
+    for _ in 0..2 {
+        let summary = app.run(&Job::Migrate(Format::Vs1), &RunOptions::default()).unwrap();
+        assert_eq!((summary.failed_rows, summary.end), (5, End::Stale));
+        assert!(summary.failed.iter().all(|(_, reason)| reason.contains("looks sealed")), "{:?}", summary.failed);
+        let values = app.values();
+        assert!(values.iter().zip(&dressed).all(|((_, now), before)| now == before));
+        assert!(values[5].1.starts_with("vs1."));
+    }
+    let vault = app.vault();
+    let verification = vault.rotation(Scope::UsesKeyring("main"), Access::Read).unwrap().verified().unwrap();
+    assert_eq!(verification.columns[0].failed, 5, "and it keeps the keys");
+}
+
+/// What no application opens by default is told, and written only where somebody says that they do.
+#[test]
+fn a_migration_seals_nothing_that_applications_would_not_open() {
+    let app = App::new("reads = [\"vs1\", \"plaintext\"]\nwrites = \"vs1\"\nkeyring = \"main\"\nlinked = true\n");
+    let long = "document ".repeat(120_000);
+    app.insert(1, &long);
+    app.insert(2, &long[..1 << 20]);
+    let summary = app.run(&Job::Migrate(Format::Vs1), &RunOptions::default()).unwrap();
+    assert_eq!((summary.rewritten, summary.failed_rows, summary.end), (1, 1, End::Stale));
+    assert!(
+        summary.failed[0].1.contains("longer than 1048576 bytes") && summary.failed[0].1.contains("--max-plaintext")
+    );
+    assert_eq!(app.values()[0].1, long);
+    app.vault().open(&context(2), &app.values()[1].1.parse().unwrap()).unwrap();
+    let mut options = RunOptions::default();
+    options.max_plaintext = 2 << 20;
+    assert_eq!(app.run(&Job::Migrate(Format::Vs1), &options).unwrap().end, End::Clean);
+    // What is a token already moves whatever its length.
+    app.promote_new("main");
+    assert_eq!(app.run(&Job::Rotate, &RunOptions::default()).unwrap().end, End::Clean);
+    assert_eq!(app.run(&Job::RotateDeep, &RunOptions::default()).unwrap().end, End::Clean);
+}
+
+/// An application that has its secrets in the name of another table of the database.
+#[test]
+fn a_run_over_another_table_of_the_same_name_is_refused() {
+    let app = App::new(TOKENS);
+    app.fill_tokens(20);
+    app.promote_new("main");
+    let vault = app.vault();
+    let mut rotation = vault.rotation(Scope::UsesKeyring("main"), Access::Write).unwrap();
+    rotation.run(&Job::Rotate, &RunOptions::default(), &mut |_| ControlFlow::Continue(())).unwrap();
+    let run = rotation.runs().unwrap().remove(0).1;
+    assert_eq!((run.place.as_str(), run.rows), ("main.secrets", 20));
+    app.connect().execute("UPDATE vault_core_rotation SET place = 'main.others'", []).unwrap();
+    for refused in [
+        rotation.verified().map(drop),
+        rotation.verify().map(drop),
+        rotation
+            .run(&Job::Rotate, &RunOptions::default(), &mut |_| ControlFlow::Continue(()))
+            .map(drop)
+            .map_err(Error::from),
+    ] {
+        let told = refused.unwrap_err().to_string();
+        assert!(told.contains("over 20 rows of main.others") && told.contains("means main.secrets now"), "{told}");
+    }
+}

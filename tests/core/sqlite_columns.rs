@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use vault_core::column::{
-    Cell, Column, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Selection, SqliteColumn, Written,
+    Cell, Column, ColumnSpec, Fence, Page, Progress, Row, RowChange, RowKey, Run, Selection, SqliteColumn, Written,
 };
 use vault_core::{Access, Error, KeyId, Kind, SqliteDatabase, Timestamp};
 
@@ -134,6 +134,8 @@ fn new_run(target: &str) -> Run {
         id: String::new(),
         job: "rotate".to_owned(),
         target: target.to_owned(),
+        place: "a table".to_owned(),
+        rows: 0,
         generation: 3,
         cursor: None,
         rewritten: 0,

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use vault_core::check::Severity;
+use vault_core::rotate::{Attention, ColumnCount, Urgency};
 use vault_core::{
     Access, KeyState, Kind, Manifest, Note, Permissions, Resolver, Scope, SecretKind, Shadowed, Source, StateLocation,
     StoreLocation, Vault,
@@ -24,10 +25,11 @@ pub(crate) fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Ou
     let mut findings = Findings::default();
     let mut files = Files { private: args.require_private_files, seen: BTreeSet::new() };
     files.of_manifest(&manifest, &config.resolver(), &mut findings);
+    let mut columns = None;
     match Vault::load(config) {
         Ok(vault) => {
             files.of_secrets(&vault, &mut findings);
-            contents(&vault, &mut findings);
+            columns = contents(&vault, &mut findings);
         }
         Err(error) => findings.error(&error),
     }
@@ -35,7 +37,13 @@ pub(crate) fn run(args: &DoctorArgs, global: &Global, output: &mut Output) -> Ou
     memory(&mut findings);
     let failures = findings.count(Severity::Failure);
     findings.tell(output)?;
-    Ok(if failures > 0 { Kind::DoctorFailures.exit_code() } else { 0 })
+    // As `status` says it, where the columns are the worst that there is.
+    Ok(match columns {
+        Some(Urgency::Broken) => Kind::Refused.exit_code(),
+        _ if failures > 0 => Kind::DoctorFailures.exit_code(),
+        Some(_) => Kind::Findings.exit_code(),
+        None => 0,
+    })
 }
 
 /// Who can read and change the files that everything rests on.
@@ -237,8 +245,8 @@ fn others_can_read(path: &Path, what: &str, private: bool, findings: &mut Findin
     }
 }
 
-/// What the keys and stores themselves say.
-fn contents(vault: &Vault, findings: &mut Findings) {
+/// What the keys, stores and columns themselves say; how much what the columns say matters.
+fn contents(vault: &Vault, findings: &mut Findings) -> Option<Urgency> {
     for spec in vault.manifest().keyrings() {
         let Ok(keyring) = vault.keyring(&spec.name) else { continue };
         for finding in keyring.findings() {
@@ -281,11 +289,25 @@ fn contents(vault: &Vault, findings: &mut Findings) {
             Err(error) => findings.error(&error),
         }
     }
+    let mut worst = None;
     for column in vault.manifest().columns() {
-        if let Err(error) = vault.rotation(Scope::Column(&column.name), Access::Read) {
-            findings.error(&error);
+        let counts = vault.rotation(Scope::Column(&column.name), Access::Read).and_then(|mut of| of.count(false));
+        match counts {
+            Ok(counts) => {
+                for attention in counts.iter().flat_map(ColumnCount::attention) {
+                    worst = worst.max(Some(attention.urgency));
+                    let Attention { urgency, code, what, remedy, .. } = attention;
+                    if urgency == Urgency::Waits {
+                        findings.warning(code, what, remedy);
+                    } else {
+                        findings.failure(code, what, remedy);
+                    }
+                }
+            }
+            Err(error) => findings.error(&error),
         }
     }
+    worst
 }
 
 /// What a process that holds keys may leave behind on a disk. This command turns core files off for

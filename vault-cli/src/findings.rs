@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vault_core::check::{Finding, Severity};
 
 use crate::failure::Failure;
-use crate::output::Output;
+use crate::output::{Output, one_line};
 
 /// What was found, each with the secret that it is about where there is one.
 #[derive(Default)]
@@ -74,7 +74,7 @@ impl Findings {
             .map(|(name, finding)| {
                 let of = name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
                 let Finding { code, severity, what, remedy, .. } = finding;
-                format!("{}: {of}{what} [{code}]\n  {remedy}", severity.as_str())
+                format!("{}: {of}{} [{code}]\n  {}", severity.as_str(), one_line(what), one_line(remedy))
             })
             .collect();
         lines.push(format!("{failures} failures, {warnings} warnings, {notes} notes"));

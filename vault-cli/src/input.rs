@@ -114,7 +114,7 @@ pub(crate) fn key_file(path: &Path) -> Result<SecretBytes> {
 
 /// The configuration that the arguments, the environment or the directory name.
 pub(crate) fn config(global: &Global) -> Result<Config> {
-    let config = find_config(global)?.without_heartbeats();
+    let config = find_config(global)?.without_heartbeats().despite_missing_keys();
     // The first is the one that was asked for; a command that loads it again asks for the same.
     let _ = MEANT.set(meant(config.manifest()).replace(char::is_control, "?"));
     #[cfg(feature = "os-keyring")]

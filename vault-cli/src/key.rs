@@ -14,7 +14,7 @@ use vault_core::{Change, Error, KeyId, KeyState, Kind, MasterKey, Vault};
 use crate::args::{ChangeArgs, Global, KeyArgs, KeyCommand, ProcessArgs};
 use crate::failure::{Failure, Outcome};
 use crate::input;
-use crate::output::Output;
+use crate::output::{Output, one_line};
 
 /// `vault key`.
 pub(crate) fn run(args: &KeyArgs, global: &Global, output: &mut Output) -> Outcome {
@@ -212,8 +212,8 @@ fn list(keyring: &str, global: &Global, output: &mut Output) -> Outcome {
     let mut lines = Vec::new();
     let mut keys = Vec::new();
     for key in loaded.keys() {
-        let place = key.place.as_deref().unwrap_or("not found");
-        let label = key.label.as_deref().unwrap_or("-");
+        let place = one_line(key.place.as_deref().unwrap_or("not found"));
+        let label = one_line(key.label.as_deref().unwrap_or("-"));
         let created = key.created.map_or_else(|| "-".to_owned(), vault_core::Timestamp::date);
         lines.push(format!("{}  {:<12}  {created:<10}  {label}  {place}", key.kid, key.state));
         keys.push(json!({

@@ -1,5 +1,6 @@
 //! The only file that prints. Standard output is data; standard error is for people.
 
+use core::fmt::Write as _;
 use core::ops::ControlFlow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -58,11 +59,11 @@ impl Output {
             if let Value::Object(fields) = &mut object {
                 fields.insert("schema_version".to_owned(), json!(1));
             }
-            self.line(&object.to_string())
+            self.line(&ascii(&object.to_string()))
         } else if text.is_empty() {
             Ok(())
         } else {
-            self.line(text)
+            self.line(&lines(text))
         }
     }
 
@@ -96,7 +97,7 @@ impl Output {
     /// A word to people beside the data.
     pub(crate) fn note(&mut self, text: &str) {
         // Nobody to tell is no error.
-        let _ = writeln!(io::stderr(), "vault: {text}");
+        let _ = writeln!(io::stderr(), "vault: {}", lines(text));
     }
 
     /// How far a run is: a bar on a terminal, a line for each batch elsewhere.
@@ -115,13 +116,16 @@ impl Output {
             });
             bar.set_message(format!(
                 "{}: pass {}, {} rows, {} rewritten{waits}",
-                step.column, step.pass, step.rows, step.rewritten
+                one_line(step.column),
+                step.pass,
+                step.rows,
+                step.rewritten
             ));
         } else if !(waited && self.waits) {
             let _ = writeln!(
                 io::stderr(),
                 "{}: pass {}, {} rows, {} rewritten{waits}",
-                step.column,
+                one_line(step.column),
                 step.pass,
                 step.rows,
                 step.rewritten
@@ -145,10 +149,10 @@ impl Output {
                 "schema_version": 1,
                 "error": { "kind": failure.kind.as_str(), "message": failure.message, "hint": failure.hint },
             });
-            writeln!(stderr, "{error}")
+            writeln!(stderr, "{}", ascii(&error.to_string()))
         } else {
-            writeln!(stderr, "vault: error: {}", failure.message).and_then(|()| match &failure.hint {
-                Some(hint) => writeln!(stderr, "vault: hint: {hint}"),
+            writeln!(stderr, "vault: error: {}", lines(&failure.message)).and_then(|()| match &failure.hint {
+                Some(hint) => writeln!(stderr, "vault: hint: {}", lines(hint)),
                 None => Ok(()),
             })
         };
@@ -156,6 +160,48 @@ impl Output {
         let _ = told;
         failure.kind.exit_code()
     }
+}
+
+/// A text of one line that does nothing to a terminal, whatever a database or a file put into it.
+pub(crate) fn one_line(text: &str) -> String {
+    escaped(text, |_| false)
+}
+
+/// The same of lines that a command composed.
+fn lines(text: &str) -> String {
+    escaped(text, |c| matches!(c, '\n' | '\t'))
+}
+
+/// A JSON text in ASCII, which means the same.
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii() && c != '\x7f' {
+            out.push(c);
+        } else {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                // Writing to a string cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
+}
+
+/// What would be obeyed, turned round or not seen is written as Rust does it.
+fn escaped(text: &str, kept: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let unseen = matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+        if (c.is_control() || unseen) && !kept(c) {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Where what a child prints goes on to.
@@ -194,5 +240,22 @@ impl Write for Output {
         }
         let flushed = io::stdout().lock().flush();
         self.unless_gone(flushed, ())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_left() {
+        let evil = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\r\u{7f}\u{2028}\u{200b}\u{feff}ä\n\tz";
+        let shown = lines(evil);
+        assert_eq!(shown, "a\\u{1b}]0;x\\u{7}\\u{9b}31m\\u{202e}b\\r\\u{7f}\\u{2028}\\u{200b}\\u{feff}ä\n\tz");
+        assert!(one_line(evil).ends_with("ä\\n\\tz"));
+        let value = json!({ "x": evil, "é": "\u{1f511}" });
+        let text = ascii(&value.to_string());
+        assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
     }
 }

@@ -13,7 +13,7 @@ use vault_core::{Access, Error, Format, KeyId, KeyState, Kind, Scope, Timestamp,
 use crate::args::{FenceArgs, Global, MigrateArgs, ResealArgs, RotateArgs, RotateCommand, RunArgs, ScopeArgs};
 use crate::failure::{Failure, Outcome};
 use crate::key::{self, Question};
-use crate::output::Output;
+use crate::output::{Output, one_line};
 use crate::signals::RunSignals;
 use crate::{input, status};
 
@@ -26,16 +26,20 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
         None => whole(args, global, output),
         Some(RotateCommand::Plan { scope, run }) => {
             let vault = input::vault(global)?;
-            let waits = waiting_key(&vault, scope)?;
-            plan(&mut rotation(&vault, scope, Access::Read)?, &job(run), waits, run, output)
+            let mut rotation = rotation(&vault, scope, Access::Read)?;
+            if let Some(kid) = waiting_key(&vault, scope)? {
+                output.note(&format!("key {kid} waits to be promoted; this is what follows its promotion"));
+                rotation = rotation.as_if_promoted(kid);
+            }
+            plan(&mut rotation, &job(run), &run_options(run), output)
         }
         Some(RotateCommand::Run { scope, run, accept_rollback }) => {
             let vault = input::vault(global)?;
             if run.dry_run {
-                return plan(&mut rotation(&vault, scope, Access::Read)?, &job(run), None, run, output);
+                return plan(&mut rotation(&vault, scope, Access::Read)?, &job(run), &run_options(run), output);
             }
             vault.settle(*accept_rollback)?;
-            convert(&mut rotation(&vault, scope, Access::Write)?, &job(run), run, output)
+            convert(&mut rotation(&vault, scope, Access::Write)?, &job(run), run, &run_options(run), output)
         }
         Some(RotateCommand::Fence(fence_args)) => fence(fence_args, global, output),
         Some(RotateCommand::Verify { scope, dry_run }) => {
@@ -61,17 +65,9 @@ pub(crate) fn run(args: &RotateArgs, global: &Global, output: &mut Output) -> Ou
             let vault = input::vault(global)?;
             let mut rotation = rotation(&vault, scope, Access::Read)?;
             let (runs, failures) = (rotation.runs()?, rotation.failures()?);
-            let mut lines: Vec<_> = runs
-                .iter()
-                .map(|(column, run)| {
-                    format!(
-                        "{column}: {} to {}, {} rewritten, last batch {}",
-                        run.job, run.target, run.rewritten, run.heartbeat
-                    )
-                })
-                .collect();
+            let mut lines: Vec<_> = runs.iter().map(|(column, run)| format!("{column}: {}", status::of(run))).collect();
             let rows = failures.iter().take(MAX_TOLD);
-            lines.extend(rows.map(|(column, row, reason)| format!("{column}, row {row}: {reason}")));
+            lines.extend(rows.map(|(column, row, reason)| format!("{column}, row {row}: {}", one_line(reason))));
             let text = if lines.is_empty() { "no run is open".to_owned() } else { lines.join("\n") };
             let runs: Vec<_> = runs
                 .iter()
@@ -92,7 +88,9 @@ pub(crate) fn migrate(args: &MigrateArgs, global: &Global, output: &mut Output) 
     if args.to == Format::Plaintext {
         return Err(Failure::usage("nothing is ever written as plaintext"));
     }
-    move_column(&args.column, &Job::Migrate(args.to), &args.run, global, output)
+    let mut options = run_options(&args.run);
+    options.max_plaintext = usize::try_from(args.max_plaintext).unwrap_or(usize::MAX);
+    move_column(&args.column, &Job::Migrate(args.to), &args.run, &options, global, output)
 }
 
 /// `vault reseal`.
@@ -101,19 +99,26 @@ pub(crate) fn reseal(args: &ResealArgs, global: &Global, output: &mut Output) ->
     for pair in &args.old_context {
         let (field, template) =
             pair.split_once('=').ok_or_else(|| Failure::usage("--old-context takes FIELD=TEMPLATE"))?;
-        old = old.with(field, template).map_err(|reason| Failure::usage(format!("--old-context: {reason}")))?;
+        old = old.with_former(field, template).map_err(|reason| Failure::usage(format!("--old-context: {reason}")))?;
     }
-    move_column(&args.column, &Job::Reseal(old), &args.run, global, output)
+    move_column(&args.column, &Job::Reseal(old), &args.run, &run_options(&args.run), global, output)
 }
 
-fn move_column(column: &str, job: &Job, run: &RunArgs, global: &Global, output: &mut Output) -> Outcome {
+fn move_column(
+    column: &str,
+    job: &Job,
+    run: &RunArgs,
+    options: &RunOptions,
+    global: &Global,
+    output: &mut Output,
+) -> Outcome {
     let vault = input::vault(global)?;
     let access = if run.dry_run { Access::Read } else { Access::Write };
     let mut rotation = vault.rotation(Scope::Column(column), access)?;
     if run.dry_run {
-        return plan(&mut rotation, job, None, run, output);
+        return plan(&mut rotation, job, options, output);
     }
-    let code = convert(&mut rotation, job, run, output)?;
+    let code = convert(&mut rotation, job, run, options, output)?;
     if code == 0 {
         // The count after the last pass found nothing left.
         rotation.abort()?;
@@ -348,20 +353,9 @@ fn rehearse(life: &mut Lifecycle, keyring: &str, args: &RotateArgs, output: &mut
     Ok(0)
 }
 
-/// Plans a run; one that follows the promotion of the key that waits, where one does.
-fn plan(rotation: &mut Rotation<'_>, job: &Job, waits: Option<KeyId>, run: &RunArgs, output: &mut Output) -> Outcome {
-    let options = run_options(run);
-    let allowed = rotation.check(job, &options);
-    let mut summaries = rotation.plan(job, &options)?;
-    if let Some(kid) = waits {
-        output.note(&format!("key {kid} waits: this is what its promotion leaves to be rewritten"));
-        for summary in &mut summaries {
-            if let Some(count) = summary.count.as_ref().filter(|count| !count.immutable) {
-                summary.rewritten = count.values() - count.failed - count.unmigrated - count.under(kid);
-                summary.stale = summary.rewritten;
-            }
-        }
-    }
+fn plan(rotation: &mut Rotation<'_>, job: &Job, options: &RunOptions, output: &mut Output) -> Outcome {
+    let allowed = rotation.check(job, options);
+    let summaries = rotation.plan(job, options)?;
     let code = tell(&summaries, true, output)?;
     // What is refused is planned all the same, and ends as the run would.
     allowed?;
@@ -393,14 +387,19 @@ impl<'a> Moving<'a> {
     }
 }
 
-fn convert(rotation: &mut Rotation<'_>, job: &Job, run: &RunArgs, output: &mut Output) -> Outcome {
+fn convert(
+    rotation: &mut Rotation<'_>,
+    job: &Job,
+    run: &RunArgs,
+    options: &RunOptions,
+    output: &mut Output,
+) -> Outcome {
     let moving = Moving::begin(run)?;
-    let options = run_options(run);
     if options.max_replica_lag.is_some() {
         // Whether it can be seen at all, before anything is written.
-        rotation.check(job, &options)?;
+        rotation.check(job, options)?;
     }
-    let result = rotation.run(job, &options, &mut |step| moving.observe(step, output));
+    let result = rotation.run(job, options, &mut |step| moving.observe(step, output));
     drop(moving);
     output.done();
     match result {
@@ -484,14 +483,15 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
             _ => "; rows remain that cannot be moved",
         };
         let undone = if summary.undone { "; nothing was changed" } else { "" };
+        let moved = if summary.moved > 0 { format!(", {} moved by others", summary.moved) } else { String::new() };
         lines.push(format!(
-            "{}: {} rows, {} {}, {} lost to other writers, {} failed, {} stale after {} passes, {:.2} s{end}{undone}",
+            "{}: {} rows, {} {}{moved}, {} lost to other writers, {} failed, {} stale after {} passes, {:.2} s{end}{undone}",
             summary.column,
             summary.rows,
             summary.rewritten,
             if planned { "to rewrite" } else { "rewritten" },
             summary.lost,
-            summary.failed.len(),
+            summary.failed_rows,
             summary.stale,
             summary.passes,
             summary.seconds
@@ -503,14 +503,14 @@ fn tell(summaries: &[Summary], planned: bool, output: &mut Output) -> Outcome {
             lines.push(format!("  about {:.1} s, where nobody is in the way", estimate.as_secs_f64()));
         }
         for finding in &summary.findings {
-            output.note(&format!("warning: {}: {finding}", summary.column));
+            output.note(&format!("warning: {}: {}", summary.column, one_line(&finding.to_string())));
         }
         tell_failures(&summary.column, &summary.failed, output);
         let failures: Vec<Value> =
             summary.failed.iter().map(|(row, reason)| json!({ "row": row.to_string(), "reason": reason })).collect();
         objects.push(json!({
-            "column": summary.column, "rows": summary.rows, "rewritten": summary.rewritten, "lost": summary.lost, "failed": failures,
-            "stale": summary.stale, "passes": summary.passes, "seconds": summary.seconds,
+            "column": summary.column, "rows": summary.rows, "rewritten": summary.rewritten, "lost": summary.lost, "moved": summary.moved,
+            "failed_rows": summary.failed_rows, "failed": failures, "stale": summary.stale, "passes": summary.passes, "seconds": summary.seconds,
             "findings": summary.findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "undone": summary.undone, "holds": summary.count.as_ref().map(status::object),
             "estimate": summary.estimate.map(|estimate| estimate.as_secs_f64()),
@@ -541,12 +541,19 @@ fn tell_verification(verification: &Verification, output: &mut Output) -> Outcom
         ));
         lines.extend(status::breakdown(count));
         tell_failures(&count.column, &count.failures, output);
+        for attention in count.attention() {
+            output.note(&status::told(&attention));
+        }
     }
     let clean = verification.is_clean();
     lines.push(if clean { "verified: nothing is stale" } else { "not verified" }.to_owned());
     let columns: Vec<Value> = verification.columns.iter().map(status::object).collect();
     output.result(&lines.join("\n"), json!({ "verified": clean, "columns": columns }))?;
-    Ok(if clean { 0 } else { Kind::Refused.exit_code() })
+    Ok(match status::exit_status(&verification.columns) {
+        // There is no column to verify.
+        0 if !clean => Kind::Refused.exit_code(),
+        code => code,
+    })
 }
 
 fn rotation<'a>(vault: &'a Vault, scope: &'a ScopeArgs, access: Access) -> Result<Rotation<'a>, Failure> {
@@ -595,7 +602,7 @@ fn tell_stale_outside(vault: &Vault, scope: &ScopeArgs, output: &mut Output) -> 
 /// Tells the first of the rows that failed.
 fn tell_failures(column: &str, failures: &[(RowKey, String)], output: &mut Output) {
     for (row, reason) in failures.iter().take(MAX_TOLD) {
-        output.note(&format!("warning: {column}, row {row}: {reason}"));
+        output.note(&format!("warning: {column}, row {row}: {}", one_line(reason)));
     }
 }
 

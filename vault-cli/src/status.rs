@@ -4,28 +4,29 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use vault_core::column::Run;
 use vault_core::lifecycle::Process;
-use vault_core::rotate::ColumnCount;
-use vault_core::{Access, KeyState, Presence, Scope, Vault};
+use vault_core::rotate::{Attention, ColumnCount, Urgency};
+use vault_core::{Access, KeyState, Kind, Presence, Scope, Vault};
 
 use crate::args::{Global, StatusArgs};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::input;
-use crate::output::Output;
+use crate::output::{Output, one_line};
 
 /// `vault status`.
 pub(crate) fn run(args: &StatusArgs, global: &Global, output: &mut Output) -> Outcome {
     loop {
         let vault = input::vault(global)?;
-        show(&vault, args, output)?;
+        let code = show(&vault, args, output)?;
         if !args.watch || output.flow().is_break() {
-            return Ok(0);
+            return Ok(if args.watch { 0 } else { code });
         }
         thread::sleep(Duration::from_secs(2));
     }
 }
 
-fn show(vault: &Vault, args: &StatusArgs, output: &mut Output) -> Result<(), Failure> {
+fn show(vault: &Vault, args: &StatusArgs, output: &mut Output) -> Outcome {
     let scope = args.column.as_deref().map_or(Scope::All, Scope::Column);
     let mut rotation = vault.rotation(scope, Access::Read)?;
     let by_index = rotation.stale()?;
@@ -37,25 +38,26 @@ fn show(vault: &Vault, args: &StatusArgs, output: &mut Output) -> Result<(), Fai
     let runs = rotation.runs()?;
     let mut lines = Vec::new();
     let mut columns = Vec::new();
+    let mut waits = !runs.is_empty();
     for count in &counts {
         lines.push(format!("{}: {} values", count.column, count.values()));
         lines.extend(breakdown(count));
         columns.push(object(count));
     }
     for (column, run) in &runs {
-        lines.push(format!(
-            "{column}: open run of {} to {}, {} rewritten, last batch {}",
-            run.job, run.target, run.rewritten, run.heartbeat
-        ));
+        lines.push(format!("{column}: open run of {}", of(run)));
     }
     let (mut keys, mut processes) = (Vec::new(), Vec::new());
+    let failed: u64 = counts.iter().map(|count| count.failed).sum();
     for spec in vault.manifest().keyrings() {
         for key in vault.keyring(&spec.name)?.keys() {
             let under: u64 = counts.iter().map(|count| count.under(key.kid)).sum();
-            let failed: u64 = counts.iter().map(|count| count.failed).sum();
             let verdict = match key.state {
                 KeyState::Primary => "in use".to_owned(),
-                KeyState::Active => "waits to be promoted".to_owned(),
+                KeyState::Active => {
+                    waits = true;
+                    "waits to be promoted".to_owned()
+                }
                 KeyState::Disabled | KeyState::Destroyed => format!("gone, {under} values name it"),
                 _ if under > 0 => format!("must stay: {under} values need it"),
                 _ if failed > 0 => format!("must stay: {failed} values open under no key"),
@@ -73,15 +75,20 @@ fn show(vault: &Vault, args: &StatusArgs, output: &mut Output) -> Result<(), Fai
             Vec::new()
         });
         for process in known {
-            lines.push(format!("keyring {}: {}", spec.name, line_of(&process)));
+            lines.push(format!("keyring {}: {}", spec.name, one_line(&line_of(&process))));
             processes.push(object_of(&spec.name, &process));
         }
+    }
+    for attention in counts.iter().flat_map(ColumnCount::attention) {
+        output.note(&told(&attention));
     }
     let runs: Vec<Value> = runs
         .iter()
         .map(|(column, run)| json!({ "column": column, "job": run.job, "target": run.target, "rewritten": run.rewritten, "heartbeat": run.heartbeat.to_string() }))
         .collect();
-    output.result(&lines.join("\n"), json!({ "columns": columns, "runs": runs, "keys": keys, "processes": processes }))
+    output
+        .result(&lines.join("\n"), json!({ "columns": columns, "runs": runs, "keys": keys, "processes": processes }))?;
+    Ok(exit_status(&counts).max(if waits { Kind::Findings.exit_code() } else { 0 }))
 }
 
 /// Who a process is, where and since when, what it has read, and what it lacks.
@@ -117,16 +124,38 @@ fn object_of(keyring: &str, process: &Process) -> Value {
     })
 }
 
+/// What a run does, as the database remembers it.
+pub(crate) fn of(run: &Run) -> String {
+    let (job, target) = (one_line(&run.job), one_line(&run.target));
+    format!("{job} to {target}, {} rewritten, last batch {}", run.rewritten, run.heartbeat)
+}
+
+/// How a command ends that looked at columns: 0 where there is nothing to do, 14 where something is
+/// overdue or waits, 23 where something does not open.
+pub(crate) fn exit_status(counts: &[ColumnCount]) -> u8 {
+    let urgency = counts.iter().flat_map(ColumnCount::attention).map(|attention| attention.urgency).max();
+    match urgency {
+        None => 0,
+        Some(Urgency::Waits) => Kind::Findings.exit_code(),
+        Some(_) => Kind::Refused.exit_code(),
+    }
+}
+
+/// What somebody has to see to, on a line.
+pub(crate) fn told(attention: &Attention) -> String {
+    let word = if attention.urgency == Urgency::Waits { "waits" } else { "failure" };
+    format!("{word}: {}; {}", attention.what, attention.remedy)
+}
+
 /// A line for each format and key, and for what stands out.
 pub(crate) fn breakdown(count: &ColumnCount) -> Vec<String> {
-    let mut lines: Vec<String> = count
-        .by
-        .iter()
-        .map(|(recognised, rows)| match recognised.kid {
-            Some(kid) => format!("  {:<24} {kid}  {rows}", recognised.format),
-            None => format!("  {:<24} {:<17}  {rows}", recognised.format, "-"),
-        })
-        .collect();
+    let mut lines = vec![format!("  table {}, {} rows", one_line(&count.place), count.values() + count.empty)];
+    let by = count.by.iter().map(|(recognised, rows)| match recognised.kid {
+        Some(kid) => format!("  {:<24} {kid}  {rows}", recognised.format),
+        None => format!("  {:<24} {:<17}  {rows}", recognised.format, "-"),
+    });
+    lines.extend(by);
+    lines.extend(count.closed.iter().map(|(kid, (_, rows))| format!("  {:<24} {kid}  {rows}", "does not open")));
     for (what, rows) in [
         ("failed", count.failed),
         ("stale", count.stale),
@@ -156,8 +185,19 @@ pub(crate) fn object(count: &ColumnCount) -> Value {
         .collect();
     let failures: Vec<Value> =
         count.failures.iter().map(|(row, reason)| json!({ "row": row.to_string(), "reason": reason })).collect();
+    let attention: Vec<Value> = count
+        .attention()
+        .iter()
+        .map(|found| json!({ "code": found.code, "broken": found.urgency == Urgency::Broken, "what": found.what, "remedy": found.remedy }))
+        .collect();
+    let closed: Vec<Value> = count
+        .closed
+        .iter()
+        .map(|(kid, (state, values))| json!({ "kid": kid.as_str(), "state": state.map(KeyState::as_str), "values": values }))
+        .collect();
     json!({
-        "column": count.column, "values": count.values(), "by": by, "failed": count.failed, "failures": failures, "stale": count.stale,
+        "attention": attention, "closed": closed,
+        "column": count.column, "table": count.place, "values": count.values(), "by": by, "failed": count.failed, "failures": failures, "stale": count.stale,
         "unmigrated": count.unmigrated, "empty": count.empty, "immutable": count.immutable, "opened": count.opened,
         "fenced": count.fenced.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })

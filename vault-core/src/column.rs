@@ -1,5 +1,6 @@
 //! Values in an application's own tables: what rotation needs of a database.
 
+mod fence;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod session;
@@ -19,6 +20,7 @@ use crate::key::KeyId;
 use crate::time::Timestamp;
 
 pub use crate::column_spec::{Cell, ColumnFinding, ColumnSpec, ContextTemplate};
+pub use fence::Fence;
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresColumn;
 pub use session::Session;
@@ -36,6 +38,11 @@ pub trait Column: Send {
 
     /// Which database it is in. Columns of equal databases share a connection, and a transaction.
     fn database(&self) -> &str;
+
+    /// Which table was found, so that another one of the same name is told from it.
+    fn place(&self) -> String {
+        self.spec().table.clone()
+    }
 
     /// Whether it can be changed in one transaction with others of its database. A store cannot,
     /// and need not: nobody reads one without this library.
@@ -164,20 +171,31 @@ pub trait Column: Send {
     /// [`Error::Database`].
     fn fence_obstacle(&mut self, kids: &[KeyId]) -> Result<Option<Error>>;
 
-    /// Makes the database refuse values under `kids` from now on, in place of any fence before.
+    /// Makes the database refuse values under the keys of `fence` from now on, in place of any fence
+    /// before. One that stands already is not put up again.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] with what [`fence_obstacle`](Self::fence_obstacle) finds, asked again in
     /// the transaction.
-    fn fence(&mut self, kids: &[KeyId]) -> Result<()>;
+    fn fence(&mut self, fence: &Fence) -> Result<()>;
+
+    /// The fence that stands, exactly as [`fence`](Self::fence) puts it up; one without keys where
+    /// there is none, or where anything of it is missing or another.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    fn standing_fence(&mut self) -> Result<Fence>;
 
     /// The keys that the database refuses.
     ///
     /// # Errors
     ///
     /// [`Error::Database`].
-    fn fenced(&mut self) -> Result<Vec<KeyId>>;
+    fn fenced(&mut self) -> Result<Vec<KeyId>> {
+        Ok(self.standing_fence()?.kids)
+    }
 
     /// Has the database prove by itself, where it can, that no value is beyond the fence.
     ///
@@ -408,10 +426,23 @@ impl core::fmt::Debug for Progress<'_> {
 pub struct Written {
     /// Values replaced.
     pub rewritten: u64,
-    /// Rows that somebody else changed or removed since they were read.
+    /// Rows that were not replaced, because they are not what was read, or somebody else has them locked.
     pub lost: u64,
+    /// Of these, rows that hold by now what was to be written: somebody else moved them.
+    pub moved: u64,
+    /// Of these, rows that still are what was read.
+    pub held: u64,
     /// Rows that the database refused, and why.
     pub failed: Vec<(RowKey, String)>,
+}
+
+impl Written {
+    /// Counts a row that somebody else moved.
+    #[cfg(feature = "sqlite")]
+    fn add_moved(&mut self) {
+        self.lost += 1;
+        self.moved += 1;
+    }
 }
 
 /// How many values begin with what.
@@ -434,6 +465,10 @@ pub struct Run {
     pub job: String,
     /// What values become: format and key id.
     pub target: String,
+    /// The [`place`](Column::place) of the column when it began.
+    pub place: String,
+    /// How many rows the table had then.
+    pub rows: u64,
     /// The generation of the keyring when it began.
     pub generation: u64,
     /// How far it is: a hint that only saves time, but in a deep rotation what is not sealed again.
@@ -448,15 +483,44 @@ pub struct Run {
     pub heartbeat: Timestamp,
 }
 
+/// A text that a database kept of ours, of which others may have made another: on one line, and without
+/// anything that a terminal obeys.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+fn of_one_line(text: &str) -> String {
+    let unseen = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}');
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || unseen(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 impl Run {
     /// Refuses to join `self`, the open run over `column`, with a run of another job or target.
     pub(crate) fn refuse_other(&self, column: &str, other: &Self) -> Result<()> {
+        self.refuse_elsewhere(column, &other.place)?;
         if (&self.job, &self.target) == (&other.job, &other.target) {
             return Ok(());
         }
         Err(Error::Refused {
             reason: format!("column {column} has an open run of {} to {}", self.job, self.target),
             remedy: "finish it, or forget it with `vault rotate abort`".to_owned(),
+        })
+    }
+}
+
+impl Run {
+    /// Refuses `self`, the open run over `column`, where that is in another table by now.
+    pub(crate) fn refuse_elsewhere(&self, column: &str, place: &str) -> Result<()> {
+        if self.place == place {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            reason: format!(
+                "the open run over column {column} is over {} rows of {}, and vault.toml means {place} now",
+                self.rows, self.place
+            ),
+            remedy: "see which table is meant; `vault rotate abort` forgets the run".to_owned(),
         })
     }
 }

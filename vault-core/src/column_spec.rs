@@ -102,6 +102,10 @@ impl ColumnSpec {
 ///
 /// `{column}` stands for the cell: text as it is, whole numbers in decimal, NULL for an absent
 /// field. `{{` and `}}` stand for braces.
+///
+/// Two rows with different cells never have one context (docs/FORMAT.md, "Contexts of rows"). So two
+/// columns of a field have a text between them, and a row is refused if one of the cells contains
+/// the text that follows it, or if some of them are NULL and others are not.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct ContextTemplate {
     tenant: Option<Template>,
@@ -116,8 +120,28 @@ impl ContextTemplate {
     /// # Errors
     ///
     /// The reason, as a text that repeats nothing of the template.
-    pub fn with(mut self, field: &str, template: &str) -> Result<Self, &'static str> {
+    pub fn with(self, field: &str, template: &str) -> Result<Self, &'static str> {
         let template = Template::parse(template)?;
+        if template.runs_together() {
+            return Err(
+                "two columns stand side by side, so different rows may have one context; write a text between them, as in {a}/{b}",
+            );
+        }
+        self.with_template(field, template)
+    }
+
+    /// The same for a context that values were sealed for before. Different rows may have one there:
+    /// a reseal takes values away from it.
+    ///
+    /// # Errors
+    ///
+    /// As [`with`](Self::with), but for templates whose columns run together.
+    pub fn with_former(self, field: &str, template: &str) -> Result<Self, &'static str> {
+        let template = Template { former: true, ..Template::parse(template)? };
+        self.with_template(field, template)
+    }
+
+    fn with_template(mut self, field: &str, template: Template) -> Result<Self, &'static str> {
         match field {
             "tenant" => self.tenant = Some(template),
             "name" => self.name = Some(template),
@@ -140,7 +164,7 @@ impl ContextTemplate {
     #[must_use]
     pub fn columns(&self) -> Vec<String> {
         let fixed = [&self.tenant, &self.name, &self.purpose].into_iter().flatten();
-        let parts = fixed.chain(self.extra.iter().map(|(_, template)| template)).flat_map(|template| &template.0);
+        let parts = fixed.chain(self.extra.iter().map(|(_, template)| template)).flat_map(|template| &template.parts);
         let mut columns: Vec<String> = parts
             .filter_map(|part| match part {
                 Part::Column(name) => Some(name.clone()),
@@ -176,7 +200,11 @@ impl ContextTemplate {
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
-struct Template(Vec<Part>);
+struct Template {
+    parts: Vec<Part>,
+    /// Whether values were sealed by it before, and are no more.
+    former: bool,
+}
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Part {
@@ -218,24 +246,68 @@ impl Template {
         if !literal.is_empty() || parts.is_empty() {
             parts.push(Part::Text(literal));
         }
-        Ok(Self(parts))
+        Ok(Self { parts, former: false })
     }
 
+    /// Whether it is made of more than one column.
+    fn is_composed(&self) -> bool {
+        let mut columns = self.parts.iter().filter_map(|part| match part {
+            Part::Column(name) => Some(name),
+            Part::Text(_) => None,
+        });
+        let first = columns.next();
+        columns.any(|other| Some(other) != first)
+    }
+
+    /// Whether two of its columns have nothing between them.
+    fn runs_together(&self) -> bool {
+        let pairs = self.parts.iter().zip(self.parts.iter().skip(1));
+        self.is_composed() && pairs.into_iter().any(|pair| matches!(pair, (Part::Column(_), Part::Column(_))))
+    }
+
+    /// The text of a row; none where its cells are NULL.
+    ///
+    /// What is read from left to right, each cell up to the text that follows it, gives the cells
+    /// back: so no other cells make the same text.
     #[cfg(any(feature = "postgres", feature = "sqlite"))]
     fn fill<'a>(&self, lookup: &dyn Fn(&str) -> Option<&'a Cell>) -> Result<Option<String>> {
-        let mut out = String::new();
-        for part in &self.0 {
-            match part {
-                Part::Text(text) => out.push_str(text),
-                Part::Column(name) => match lookup(name) {
-                    Some(Cell::Text(text)) => out.push_str(text),
-                    Some(Cell::Integer(number)) => out.push_str(&number.to_string()),
-                    Some(Cell::Null) => return Ok(None),
-                    _ => return Err(not_for_contexts()),
-                },
+        let guarded = self.is_composed() && !self.former;
+        let (mut out, mut nulls, mut filled) = (String::new(), false, false);
+        for (at, part) in self.parts.iter().enumerate() {
+            let name = match part {
+                Part::Text(text) => {
+                    out.push_str(text);
+                    continue;
+                }
+                Part::Column(name) => name,
+            };
+            let from = out.len();
+            match lookup(name) {
+                Some(Cell::Text(text)) => out.push_str(text),
+                Some(Cell::Integer(number)) => out.push_str(&number.to_string()),
+                Some(Cell::Null) => {
+                    nulls = true;
+                    continue;
+                }
+                _ => return Err(not_for_contexts()),
+            }
+            filled = true;
+            if guarded && let (Some(cell), Some(Part::Text(text))) = (out.get(from..), self.parts.get(at + 1)) {
+                let is_last = !self.parts.iter().skip(at + 1).any(|part| matches!(part, Part::Column(_)));
+                if !is_last && format!("{cell}{text}").find(text.as_str()) != Some(cell.len()) {
+                    return Err(Error::Malformed {
+                        what: "row: a column of its context contains the text that follows it in the template",
+                    });
+                }
             }
         }
-        Ok(Some(out))
+        match (nulls, filled) {
+            (true, true) if guarded => {
+                Err(Error::Malformed { what: "row: some of the columns that make a field of its context are NULL" })
+            }
+            (true, _) => Ok(None),
+            _ => Ok(Some(out)),
+        }
     }
 }
 
@@ -322,6 +394,8 @@ fn not_for_contexts() -> Error {
 #[cfg(test)]
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn build(template: &str, cell: &Cell) -> Result<Context> {
@@ -339,6 +413,57 @@ mod tests {
         assert!(build("{c}", &Cell::Real(1.0)).is_err());
         assert!(build("{c}", &Cell::Blob(vec![1])).is_err());
         assert!(build("{d}", &Cell::Null).is_err(), "a column that was not read");
+    }
+
+    fn fill(template: &str, cells: &[(&str, Cell)]) -> Result<Option<String>> {
+        let template = Template::parse(template).unwrap();
+        template.fill(&|name| cells.iter().find(|(known, _)| *known == name).map(|(_, cell)| cell))
+    }
+
+    #[test]
+    fn columns_that_run_together_are_refused() {
+        let with = |template| ContextTemplate::default().with("tenant", template);
+        for template in ["{org}{uid}", "x{org}{uid}y", "{a}/{b}{c}", "{a}{b}/{a}"] {
+            assert!(with(template).is_err(), "{template}");
+            ContextTemplate::default().with_former("tenant", template).unwrap();
+        }
+        for template in ["{org}", "x{org}y", "{org}/{uid}", "{a}, {b}: {c}", "{a}{a}"] {
+            with(template).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_cell_that_contains_its_separator_is_refused() {
+        let text = |text: &str| Cell::Text(text.to_owned());
+        let both = |template: &str, a: &str, b: &str| fill(template, &[("a", text(a)), ("b", text(b))]);
+        assert_eq!(both("{a}/{b}", "1", "2/3").unwrap().unwrap(), "1/2/3");
+        assert!(both("{a}/{b}", "1/2", "3").is_err());
+        assert!(both("{a}::{b}", "1:", "3").is_err(), "the separator would be found one character early");
+        assert_eq!(both("{a}::{b}::", "1", "::3::").unwrap().unwrap(), "1::::3::::");
+        assert_eq!(fill("{a}/{b}", &[("a", Cell::Integer(1)), ("b", Cell::Integer(-2))]).unwrap().unwrap(), "1/-2");
+        assert!(fill("{a}/{b}", &[("a", Cell::Null), ("b", text("x"))]).is_err());
+        assert!(fill("{a}/{b}", &[("a", text("x")), ("b", Cell::Null)]).is_err());
+        assert_eq!(fill("{a}/{b}", &[("a", Cell::Null), ("b", Cell::Null)]).unwrap(), None);
+        let former = ContextTemplate::default().with_former("name", "{c}{d}").unwrap();
+        assert_eq!(former.build(&|_| Some(&Cell::Integer(7))).unwrap(), Context::none().name("77"));
+    }
+
+    proptest! {
+        /// No two rows that are taken have one text.
+        #[test]
+        fn filled_templates_tell_rows_apart(
+            between in "[:a]{1,3}",
+            one in ("[:ab]{0,4}", "[:ab]{0,4}"),
+            other in ("[:ab]{0,4}", "[:ab]{0,4}"),
+        ) {
+            let filled = |(a, b): &(String, String)| {
+                let cells = [("a", Cell::Text(a.clone())), ("b", Cell::Text(b.clone()))];
+                fill(&format!("x{{a}}{between}{{b}}y"), &cells).ok().flatten()
+            };
+            if let (Some(first), Some(second)) = (filled(&one), filled(&other)) {
+                prop_assert_eq!(first == second, one == other);
+            }
+        }
     }
 
     #[test]

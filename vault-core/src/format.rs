@@ -1,5 +1,7 @@
 //! The names of the formats that a value may be in, and the syntax that tells them apart.
 
+pub(crate) mod sealed;
+
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};

@@ -131,14 +131,29 @@ impl<K: Material> Keyring<K> {
     /// every key that was found.
     pub fn load(found: Vec<Found<K>>, state: Option<KeyringState>, min_generation: u64) -> Result<Self> {
         let shared = |Found { key, place }| Found { key: Arc::new(key), place };
-        Self::of_shared(found.into_iter().map(shared).collect(), state, min_generation)
+        Self::of_shared(found.into_iter().map(shared).collect(), state, min_generation, None)?.with_all_keys()
     }
 
-    /// As [`load`](Self::load), of keys that others may hold, too.
+    /// This keyring, unless the material of a key is missing that opens.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyUnavailable`].
+    pub(crate) fn with_all_keys(self) -> Result<Self> {
+        let missing = self.keys().find(|key| key.state == KeyState::DecryptOnly && key.place.is_none());
+        match missing.map(|key| key.kid) {
+            Some(kid) => Err(Error::KeyUnavailable { kid }),
+            None => Ok(self),
+        }
+    }
+
+    /// As [`load`](Self::load), of keys that others may hold, too, and also without the material of decrypt-only keys. `lost` is the
+    /// refusal of several keys without states.
     pub(crate) fn of_shared(
         found: Vec<Found<Arc<K>>>,
         state: Option<KeyringState>,
         min_generation: u64,
+        lost: Option<Error>,
     ) -> Result<Self> {
         let found = distinct(found)?;
         let Some(state) = state else {
@@ -152,10 +167,12 @@ impl<K: Material> Keyring<K> {
             return match (found.next(), found.next()) {
                 (Some((_, only)), None) => Ok(Self::without_state(only)),
                 (None, _) => Err(Error::KeyMissing { place: "none of the keyring's sources has a key".to_owned() }),
-                _ => Err(refused(
-                    "several keys were found and no state file says which is primary".to_owned(),
-                    "keep one key where the sources find it, and add the others with `vault key add`",
-                )),
+                _ => Err(lost.unwrap_or_else(|| {
+                    refused(
+                        "several keys were found and no state file says which is primary".to_owned(),
+                        "STOP where values exist, and declare the `state` that says it; where there are none, keep one key where the sources find it, and add the others with `vault key add`",
+                    )
+                })),
             };
         };
         if state.kind() != K::KIND {
@@ -196,7 +213,7 @@ impl<K: Material> Keyring<K> {
         for (kid, record) in state.keys() {
             let (key, place) = match found.remove(kid) {
                 Some(found) => (Some(found.key), Some(found.place)),
-                None if matches!(record.state, KeyState::Primary | KeyState::DecryptOnly) => {
+                None if record.state == KeyState::Primary => {
                     return Err(Error::KeyUnavailable { kid: *kid });
                 }
                 None => (None, None),
@@ -204,6 +221,24 @@ impl<K: Material> Keyring<K> {
             keys.insert(*kid, Entry { key, place, record: record.clone() });
         }
         Ok(Self { inner: Arc::new(Inner { keys, primary: state.primary(), state: Some(state) }) })
+    }
+
+    /// The keyring as it would be after the promotion of a key that is loaded.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn as_if_promoted(&self, kid: KeyId) -> Option<Self> {
+        let Inner { keys, state, .. } = &*self.inner;
+        keys.get(&kid)?.key.as_ref()?;
+        let promoted = |(known, Entry { key, place, record }): (&KeyId, &Entry<K>)| {
+            let state = match record.state {
+                _ if *known == kid => KeyState::Primary,
+                KeyState::Primary => KeyState::DecryptOnly,
+                other => other,
+            };
+            let record = KeyRecord { state, ..record.clone() };
+            (*known, Entry { key: key.clone(), place: place.clone(), record })
+        };
+        let keys = keys.iter().map(promoted).collect();
+        Some(Self { inner: Arc::new(Inner { keys, primary: kid, state: state.clone() }) })
     }
 
     fn without_state(found: Found<Arc<K>>) -> Self {
@@ -295,8 +330,8 @@ impl<K: Material> Keyring<K> {
     pub fn findings(&self) -> Vec<String> {
         self.keys()
             .filter_map(|key| match (&key.place, key.flaw) {
-                (None, _) if key.state == KeyState::Active => {
-                    Some(format!("key {} is listed as active and was not found", key.kid))
+                (None, _) if matches!(key.state, KeyState::Active | KeyState::DecryptOnly) => {
+                    Some(format!("key {} is listed as {} and was not found", key.kid, key.state))
                 }
                 (_, Some(flaw)) => Some(format!("key {}: {flaw}", key.kid)),
                 _ => None,

@@ -4,6 +4,7 @@
 //! A rotation applied twice equals one applied once: what is current is left alone, so every step
 //! can be interrupted anywhere and run again.
 
+mod attention;
 mod batch;
 mod convert;
 mod count;
@@ -19,10 +20,15 @@ use core::time::Duration;
 
 use crate::column::{Column, ColumnFinding, RowKey, Run};
 use crate::error::{Error, Result};
+use crate::key::KeyId;
+use crate::keyring::KeyState;
+use crate::sealer::Sealer;
+use crate::token::DEFAULT_LIMIT;
 
 use exclusive::run_exclusively;
 use run::Order;
 
+pub use attention::{Attention, Urgency};
 pub use convert::{ColumnKeys, Job, Recognised};
 pub use count::{ColumnCount, Verification};
 
@@ -53,6 +59,9 @@ pub struct RunOptions {
     pub batch: usize,
     /// Most rows written in a second, in about fifty transactions where they have a hundred rows.
     pub rows_per_second: Option<u32>,
+    /// The longest plaintext that a migration seals, in bytes: applications open no more unless their
+    /// limit is raised.
+    pub max_plaintext: usize,
     /// How far a replica of the database may be behind before the next batch is written. Replicas
     /// that are not connected are not waited for.
     pub max_replica_lag: Option<Duration>,
@@ -60,7 +69,14 @@ pub struct RunOptions {
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { app_stopped: false, despite_sessions: false, batch: 500, rows_per_second: None, max_replica_lag: None }
+        Self {
+            app_stopped: false,
+            despite_sessions: false,
+            batch: 500,
+            rows_per_second: None,
+            max_plaintext: DEFAULT_LIMIT,
+            max_replica_lag: None,
+        }
     }
 }
 
@@ -106,8 +122,10 @@ pub struct Summary {
     pub rows: u64,
     /// Rows written; in a dry run, rows to be written.
     pub rewritten: u64,
-    /// Rows that somebody else changed in between; a later pass met them again.
+    /// Rows that other writers changed or removed in between; a later pass met them again.
     pub lost: u64,
+    /// Rows that another run moved in between.
+    pub moved: u64,
     /// Rows in a legacy format where tokens are written, which a rotation met and a migration
     /// moves.
     pub unmigrated: u64,
@@ -184,6 +202,24 @@ impl<'a> Rotation<'a> {
     /// none of its values needs a key.
     pub(crate) fn of_all_that_use(self, keyring_id: Option<&str>) -> Self {
         Self { covers: keyring_id.map(str::to_owned), ..self }
+    }
+
+    /// The same as if `kid` were promoted, to plan what follows. Nothing can be moved to a key that is not.
+    #[must_use]
+    pub fn as_if_promoted(mut self, kid: KeyId) -> Self {
+        for Target { keys, .. } in &mut self.targets {
+            let sealer = keys.sealer.as_ref().and_then(|sealer| sealer.keyring().as_if_promoted(kid));
+            keys.sealer = sealer.map(Sealer::new).or_else(|| keys.sealer.take());
+            let legacy = keys.legacy.as_ref().and_then(|legacy| legacy.as_if_promoted(kid));
+            keys.legacy = legacy.or_else(|| keys.legacy.take());
+        }
+        self.guard = Box::new(|| {
+            Err(Error::Refused {
+                reason: "this is a plan for after a promotion".to_owned(),
+                remedy: "promote the key first".to_owned(),
+            })
+        });
+        self
     }
 
     /// The columns.
@@ -298,7 +334,8 @@ impl<'a> Rotation<'a> {
     /// [`Error::Database`].
     pub fn stale(&mut self) -> Result<Vec<(String, Option<u64>)>> {
         let stale = |target: &mut Target| {
-            let kids = target.stale_keys();
+            // What names another key does not open, and is no affair of a rotation.
+            let kids = target.keys_in(|state| matches!(state, KeyState::Active | KeyState::DecryptOnly));
             let name = target.column.spec().name.clone();
             let count = if target.is_told_by_prefix() { target.column.count_under(&kids)? } else { None };
             Ok((name, count))
@@ -332,6 +369,10 @@ impl<'a> Rotation<'a> {
     pub fn verified(&mut self) -> Result<Verification> {
         for target in &mut self.targets {
             target.column.check()?;
+            // What was moved is what is verified.
+            if let Some(run) = target.column.run()? {
+                run.refuse_elsewhere(&target.column.spec().name, &target.column.place())?;
+            }
         }
         Ok(Verification::new(self.count(true)?, self.generation, self.covers.clone()))
     }

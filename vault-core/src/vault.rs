@@ -56,6 +56,7 @@ pub struct Config {
     os_keyring: Option<Arc<dyn OsKeyring>>,
     process: Option<String>,
     silent: bool,
+    lenient: bool,
 }
 
 impl Config {
@@ -95,7 +96,16 @@ impl Config {
     }
 
     fn new(manifest: Manifest, keys: KeyLocation) -> Self {
-        Self { manifest, keys, limit: DEFAULT_LIMIT, padded: false, os_keyring: None, process: None, silent: false }
+        Self {
+            manifest,
+            keys,
+            limit: DEFAULT_LIMIT,
+            padded: false,
+            os_keyring: None,
+            process: None,
+            silent: false,
+            lenient: false,
+        }
     }
 
     /// Accepts plaintexts of up to `limit` bytes, as [`Sealer::with_limit`].
@@ -161,6 +171,14 @@ impl Config {
     #[must_use]
     pub fn without_heartbeats(self) -> Self {
         Self { silent: true, ..self }
+    }
+
+    /// Loads keyrings also where the material of a decrypt-only key is missing: what is under it does
+    /// not open, and the keyring's findings say so. For commands, one of which takes such a key out of
+    /// the states; an application should not start without a key that its values may need.
+    #[must_use]
+    pub fn despite_missing_keys(self) -> Self {
+        Self { lenient: true, ..self }
     }
 
     /// The name of this process in heartbeats, unless its machine's, its number and its start are to
@@ -269,6 +287,8 @@ pub struct Vault {
     location: KeyLocation,
     limit: usize,
     padded: bool,
+    /// Whether it does without the material of decrypt-only keys.
+    lenient: bool,
     /// Finds secrets by name.
     resolver: Resolver,
     /// Finds keys, and the store.
@@ -300,6 +320,7 @@ impl Vault {
             limit: config.limit,
             padded: config.padded,
             keys: resolver.clone(),
+            lenient: config.lenient,
             resolver,
             node,
             current: ArcSwap::from_pointee(Current::nothing()),
@@ -641,7 +662,7 @@ impl Vault {
         let spec = config.manifest.keyring(keyring)?;
         let resolver = config.resolver();
         let registry = config.registry(&resolver)?;
-        let place = KeyringPlace { spec, resolver: &resolver, registry: registry.as_deref() };
+        let place = KeyringPlace { spec, resolver: &resolver, registry: registry.as_deref(), lenient: config.lenient };
         let left = match spec.kind {
             KeyringKind::Kek => interrupted(place, master_key)?,
             KeyringKind::Text => interrupted(place, text_key)?,
@@ -747,7 +768,7 @@ impl Vault {
         registry: Option<&dyn Registry>,
         known: Option<&AnyKeyring>,
     ) -> Result<AnyKeyring> {
-        let place = KeyringPlace { spec, resolver: &self.keys, registry };
+        let place = KeyringPlace { spec, resolver: &self.keys, registry, lenient: self.lenient };
         Ok(match (spec.kind, known) {
             (KeyringKind::Kek, Some(AnyKeyring::Kek(known))) => {
                 AnyKeyring::Kek(self.load_from(place, master_key, Some(known))?)
@@ -771,11 +792,11 @@ impl Vault {
         let content = file::read(path, file::MAX_KEY_FILE)?;
         let place = path.display().to_string();
         let key = parse(&place, &content, at.spec, known)?;
-        Keyring::of_shared(vec![Found { key, place }], None, 0)
+        Keyring::of_shared(vec![Found { key, place }], None, 0, None)
     }
 
     fn place_of<'a>(&'a self, spec: &'a KeyringSpec, loaded: &'a Loaded) -> KeyringPlace<'a> {
-        KeyringPlace { spec, resolver: &self.keys, registry: loaded.registry.as_deref() }
+        KeyringPlace { spec, resolver: &self.keys, registry: loaded.registry.as_deref(), lenient: self.lenient }
     }
 }
 
@@ -803,7 +824,11 @@ fn add_either(config: &Config, keyring: &str, new: &New<'_>) -> Result<KeyId> {
     let spec = config.manifest.keyring(keyring)?;
     let resolver = config.resolver();
     let registry = config.registry(&resolver)?;
-    add_to(KeyringPlace { spec, resolver: &resolver, registry: registry.as_deref() }, &config.manifest, new)
+    add_to(
+        KeyringPlace { spec, resolver: &resolver, registry: registry.as_deref(), lenient: config.lenient },
+        &config.manifest,
+        new,
+    )
 }
 
 fn add_to(place: KeyringPlace<'_>, manifest: &Manifest, new: &New<'_>) -> Result<KeyId> {
@@ -876,6 +901,8 @@ struct KeyringPlace<'a> {
     spec: &'a KeyringSpec,
     resolver: &'a Resolver,
     registry: Option<&'a dyn Registry>,
+    /// Whether it is read also without the material of decrypt-only keys.
+    lenient: bool,
 }
 
 impl<'a> KeyringPlace<'a> {
@@ -893,7 +920,9 @@ impl<'a> KeyringPlace<'a> {
                 .map(|(place, content)| Ok(Found { key: parse(&place, &content, self.spec, known)?, place }))
                 .collect()
         };
-        Keyring::read(found, || self.read_states(), self.spec.min_generation)
+        let states_in = self.spec.state.as_ref().and_then(StateLocation::file);
+        let keyring = Keyring::read(found, || self.read_states(), self.spec.min_generation, states_in)?;
+        if self.lenient { Ok(keyring) } else { keyring.with_all_keys() }
     }
 
     fn read_states(self) -> Result<Option<KeyringState>> {

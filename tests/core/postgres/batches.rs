@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use vault_core::Error;
-use vault_core::column::{Cell, Column, Progress, RowKey};
+use vault_core::column::{Cell, Column, Fence, Progress, RowKey};
 
 use crate::server::Database;
 
@@ -175,7 +175,7 @@ fn partitions_are_one_table() {
     assert_eq!((written.rewritten, written.failed.len()), (99, 1));
     database.execute("DROP TRIGGER f ON t2");
     assert_eq!(rotate(&mut column, 30).rewritten, 1);
-    column.fence(&[super::kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[super::kid(OLD)])).unwrap();
     column.prove_fence().unwrap();
     assert!(
         database.connect().batch_execute(&format!("INSERT INTO t VALUES (70000, ''), (150, 'vs1.{OLD}.x')")).is_err()

@@ -1,7 +1,7 @@
 //! Functions, operators and types that others made, in schemas that are looked at before or after the
 //! server's own.
 
-use vault_core::column::{Column, ColumnSpec, Selection};
+use vault_core::column::{Column, ColumnSpec, Fence, Selection};
 
 use crate::server::Database;
 
@@ -69,7 +69,7 @@ fn functions_and_operators_of_others_are_not_called() {
             assert_eq!(column.count_under(&[kid(OLD)]).unwrap(), Some(0));
             let none = Selection::Except(vec![format!("vs1.{NEW}.")]);
             assert!(read_all(&mut column, &none, true, 3).is_empty());
-            column.fence(&[kid(OLD)]).unwrap();
+            column.fence(&Fence::against(&[kid(OLD)])).unwrap();
             column.prove_fence().unwrap();
         }
     }

@@ -111,6 +111,9 @@ fn tables_are_found_in_their_schema() {
     assert!(refusal(&database, ColumnSpec::new("c", "", "t", &["id"], "v")).contains("no such table"));
     column_of(&database, ColumnSpec::new("c", "", "My App.t", &["id"], "v"));
     column_of(&database, ColumnSpec::new("c", "", "odd.other", &["id"], "v"));
+    let both = refusal(&database, ColumnSpec::new("c", "", "odd.name", &["id"], "v"));
+    assert!(both.contains("several tables could be meant") && both.contains("\"public\".\"odd.name\""), "{both}");
+    database.execute("DROP TABLE odd.name");
     column_of(&database, ColumnSpec::new("c", "", "odd.name", &["id"], "v"));
     // As Prisma says it.
     let url = super::url(&format!("{}&schema=My%20App", database.url()));
@@ -147,4 +150,153 @@ fn a_role_that_may_not_update_is_told_before() {
     assert!(error.hint().unwrap().contains("GRANT UPDATE (\"v\") ON \"public\".\"t\""), "{error}");
     let found = column(vault_core::Access::Read).check().unwrap();
     assert!(found.iter().any(|finding| finding.to_string().contains("may not update column v")));
+}
+
+/// Whoever may make a schema could put a table in front of the application's own.
+#[test]
+fn a_name_that_two_schemas_of_the_search_path_have_is_refused() {
+    let database = super::application(3);
+    database.execute("CREATE SCHEMA postgres; CREATE TABLE postgres.t (id int PRIMARY KEY, v text)");
+    let of = |table: &str| ColumnSpec::new("c", "", table, &["id"], "v");
+    let told = refusal(&database, of("t"));
+    assert!(told.contains("several tables could be meant by t"), "{told}");
+    assert!(told.contains("\"postgres\".\"t\"") && told.contains("\"public\".\"t\""), "{told}");
+    let column = column_of(&database, of("public.t"));
+    assert!(column.place().starts_with("\"public\".\"t\" (oid "), "{}", column.place());
+    database.execute("DROP TABLE postgres.t; CREATE VIEW postgres.t AS SELECT 1 AS id");
+    assert!(refusal(&database, of("t")).contains("several tables"), "a view is as good");
+    database.execute("DROP VIEW postgres.t");
+    column_of(&database, of("t"));
+}
+
+/// The flag of the catalog stays when the last table that inherits is dropped.
+#[test]
+fn inheritance_is_what_is_there_now() {
+    let database = super::application(1);
+    database.execute("CREATE TABLE child () INHERITS (t)");
+    assert!(refusal(&database, spec(&database)).contains("inherit"));
+    database.execute("DROP TABLE child");
+    column_of(&database, spec(&database));
+}
+
+#[test]
+fn a_published_table_without_identity_is_an_obstacle() {
+    let database = Database::new();
+    database.execute("CREATE TABLE t (id int NOT NULL UNIQUE, v text); INSERT INTO t VALUES (1, 'x')");
+    assert!(!findings(&database, spec(&database)).contains("identity"));
+    let told = |sql: &str| {
+        database.execute(sql);
+        let error = database.connect().batch_execute("UPDATE t SET v = 'y'").err();
+        let told = findings(&database, spec(&database)).contains("has no replica identity");
+        assert_eq!(error.is_some(), told, "{sql}");
+        told
+    };
+    assert!(told("CREATE PUBLICATION p FOR TABLE t"));
+    assert!(!told("ALTER TABLE t REPLICA IDENTITY USING INDEX t_id_key"));
+    assert!(told("ALTER TABLE t REPLICA IDENTITY NOTHING"));
+    assert!(!told("ALTER TABLE t REPLICA IDENTITY FULL"));
+    assert!(told("ALTER TABLE t REPLICA IDENTITY DEFAULT"));
+    assert!(!told("ALTER PUBLICATION p SET (publish = 'insert')"));
+    assert!(told("CREATE PUBLICATION q FOR ALL TABLES"));
+    assert!(!told("ALTER TABLE t ADD PRIMARY KEY (id)"));
+    let partitioned = Database::new();
+    partitioned.execute(
+        "CREATE TABLE t (id int NOT NULL UNIQUE, v text) PARTITION BY RANGE (id);
+         CREATE TABLE low PARTITION OF t FOR VALUES FROM (0) TO (9); INSERT INTO t VALUES (1, 'x');
+         CREATE PUBLICATION p FOR TABLE t WITH (publish_via_partition_root = true)",
+    );
+    assert_eq!(
+        partitioned.connect().batch_execute("UPDATE t SET v = 'y'").is_err(),
+        findings(&partitioned, spec(&partitioned)).contains("has no replica identity")
+    );
+}
+
+/// The advice is the expression that the statements use, and none is given where none helps.
+#[test]
+fn the_index_that_is_advised_is_the_one_that_is_used() {
+    for (kind, member) in [("text", None), ("varchar(99)", None), ("bytea", None), ("jsonb", Some("m"))] {
+        let database = Database::new();
+        database.execute(&format!("CREATE TABLE t (id int PRIMARY KEY, v {kind})"));
+        let mut spec = spec(&database);
+        spec.member = member.map(str::to_owned);
+        let told = findings(&database, spec.clone());
+        let advice = told.lines().find_map(|line| line.split_once(": CREATE INDEX")).unwrap().1;
+        database.execute(&format!("CREATE INDEX{}", advice.replace(" CONCURRENTLY", "")));
+        assert!(!findings(&database, spec.clone()).contains("CREATE INDEX"), "{kind}: {advice}");
+        let mut client = database.connect();
+        client.batch_execute("SET enable_seqscan = off").unwrap();
+        let value = match kind {
+            "bytea" => "substr(v, 1, 22) = ANY (ARRAY['x'::bytea])",
+            "jsonb" => "left(v ->> 'm', 22) = ANY (ARRAY['x'])",
+            _ => "left(v, 22) = ANY (ARRAY['x'])",
+        };
+        let rows = client.query(&format!("EXPLAIN SELECT count(*) FROM t WHERE {value}"), &[]).unwrap();
+        assert!(rows.iter().any(|row| row.get::<_, String>(0).contains("Index")), "{kind}");
+    }
+    let database = Database::new();
+    database.execute("CREATE TABLE t (id int PRIMARY KEY, v text)");
+    let mut legacy = spec(&database);
+    legacy.writes = vault_core::Format::FlowfileV1;
+    legacy.reads = vec![vault_core::Format::FlowfileV1];
+    assert!(!findings(&database, legacy).contains("CREATE INDEX"));
+}
+
+/// What others hang on the tables of ours would run with the rights of whoever writes them.
+#[test]
+fn tables_of_ours_with_additions_are_refused() {
+    for (table, addition) in [
+        ("rotation", "CREATE TRIGGER x BEFORE DELETE ON vault_core.rotation FOR EACH ROW EXECUTE FUNCTION evil()"),
+        ("rotation_worker", "CREATE TRIGGER x AFTER UPDATE ON vault_core.rotation_worker EXECUTE FUNCTION evil()"),
+        ("rotation", "CREATE RULE x AS ON DELETE TO vault_core.rotation DO ALSO SELECT evil_value()"),
+        ("rotation_failure", "ALTER TABLE vault_core.rotation_failure ADD CHECK (evil_value() IS NOT NULL)"),
+        ("rotation_failure", "ALTER TABLE vault_core.rotation_failure ADD COLUMN x text DEFAULT evil_value()"),
+        ("rotation_worker", "CREATE INDEX ON vault_core.rotation_worker (evil_of(run_id))"),
+        ("rotation", "ALTER TABLE vault_core.rotation ENABLE ROW LEVEL SECURITY"),
+        ("rotation", "CREATE TABLE heir () INHERITS (vault_core.rotation)"),
+    ] {
+        let database = super::application(2);
+        let mut column = column_of(&database, spec(&database));
+        column.open_run(&super::new_run(super::NEW)).unwrap();
+        database.execute(
+            "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'evil'; END $$;
+             CREATE FUNCTION evil_value() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN 'x'; END $$;
+             CREATE FUNCTION evil_of(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN RETURN $1; END $$",
+        );
+        database.execute(addition);
+        for refused in [
+            column.close_run(),
+            column.open_run(&super::new_run(super::NEW)).map(drop),
+            column.list_failures("x", &[(vault_core::column::RowKey::default(), "y".to_owned())]),
+        ] {
+            let told = refused.unwrap_err().to_string();
+            assert!(told.contains(&format!("vault_core.\"{table}\" has")), "{addition}: {told}");
+        }
+    }
+}
+
+#[test]
+fn the_record_of_another_role_is_not_written() {
+    let database = super::application(2);
+    role("record_owner", "");
+    role("record_other", "");
+    database.execute(
+        "CREATE SCHEMA vault_core; GRANT ALL ON SCHEMA vault_core TO record_owner, record_other;
+         GRANT SELECT, UPDATE ON t TO record_owner, record_other",
+    );
+    let column_by = |role: &str| {
+        let url = super::url(&database.url_as(role));
+        let opened = vault_core::PostgresDatabase::open(&url, vault_core::Access::Write).unwrap();
+        vault_core::column::PostgresColumn::new(opened, ColumnSpec::new("c", url, "t", &["id"], "v")).unwrap()
+    };
+    column_by("record_owner").open_run(&super::new_run(super::NEW)).unwrap();
+    database.execute("GRANT ALL ON ALL TABLES IN SCHEMA vault_core TO record_other");
+    let mut other = column_by("record_other");
+    for refused in [other.open_run(&super::new_run(super::NEW)).map(drop), other.close_run()] {
+        assert!(refused.unwrap_err().to_string().contains("belongs to \"record_owner\""));
+    }
+    database.execute("GRANT record_owner TO record_other");
+    let mut member = column_by("record_other");
+    assert!(member.open_run(&super::new_run(super::NEW)).is_err(), "batches are for the owner");
+    member.close_run().unwrap();
+    database.execute("REVOKE record_owner FROM record_other");
 }

@@ -54,7 +54,7 @@ fn the_journal_mode_and_the_schema_stay() {
         let mut column = application.column();
         column.check().unwrap();
         assert_eq!(rotate(&mut column, 7).rewritten, 20);
-        column.fence(&[kid(OLD)]).unwrap();
+        column.fence(&Fence::against(&[kid(OLD)])).unwrap();
         column.unfence().unwrap();
         column.finish().unwrap();
         drop(column);
@@ -137,7 +137,11 @@ fn looking_changes_nothing_and_writing_is_refused() {
         let error = column.open_run(&new_run(NEW)).unwrap_err();
         assert_eq!(error.kind(), Kind::Database);
         assert!(error.to_string().contains("read-only"), "{error}");
-        assert_eq!(column.fence(&[kid(OLD)]).unwrap_err().kind(), Kind::Refused, "stale rows come first");
+        assert_eq!(
+            column.fence(&Fence::against(&[kid(OLD)])).unwrap_err().kind(),
+            Kind::Refused,
+            "stale rows come first"
+        );
         drop(column);
         assert_eq!(fs::read(application.path()).unwrap(), file);
     }

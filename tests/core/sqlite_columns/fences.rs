@@ -9,7 +9,7 @@ fn values_under_a_fenced_key_are_refused_whatever_their_class() {
     let application = Application::with_rows(2);
     let mut column = application.column();
     rotate(&mut column, 10);
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
     assert_eq!(column.fenced().unwrap(), [kid(OLD)]);
     for value in
         [format!("'{}'", token(OLD, 1)), format!("'vk1.{OLD}.x'"), format!("CAST('{}' AS BLOB)", token(OLD, 1))]
@@ -45,7 +45,7 @@ fn a_stale_row_keeps_the_fence_away_and_the_filter_does_not_hide_it() {
     let mut column = application.column_of(spec);
     rotate(&mut column, 10);
     let before = application.schema();
-    let error = column.fence(&[kid(OLD)]).unwrap_err();
+    let error = column.fence(&Fence::against(&[kid(OLD)])).unwrap_err();
     assert_eq!(error.kind(), Kind::Refused);
     assert!(error.to_string().contains('1'), "{error}");
     assert_eq!(application.schema(), before);
@@ -53,9 +53,9 @@ fn a_stale_row_keeps_the_fence_away_and_the_filter_does_not_hide_it() {
         .connection
         .execute_batch("UPDATE t SET v = CAST(replace(v, 'vs1', 'vk1') AS BLOB) WHERE id = 3")
         .unwrap();
-    assert_eq!(column.fence(&[kid(OLD)]).unwrap_err().kind(), Kind::Refused);
+    assert_eq!(column.fence(&Fence::against(&[kid(OLD)])).unwrap_err().kind(), Kind::Refused);
     application.connection.execute_batch("DELETE FROM t WHERE id = 3").unwrap();
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
 }
 
 /// The dry run and the real thing ask the same.
@@ -74,11 +74,11 @@ fn an_obstacle_is_told_with_what_helps_against_it() {
         let obstacle = column.fence_obstacle(&[kid(OLD)]).unwrap().unwrap();
         assert!(obstacle.to_string().contains(what), "{obstacle}");
         assert!(obstacle.hint().unwrap().contains(remedy), "{obstacle:?}");
-        assert_eq!(column.fence(&[kid(OLD)]).unwrap_err().to_string(), obstacle.to_string());
+        assert_eq!(column.fence(&Fence::against(&[kid(OLD)])).unwrap_err().to_string(), obstacle.to_string());
         application.connection.execute_batch(cure).unwrap();
     }
     assert!(column.fence_obstacle(&[kid(OLD)]).unwrap().is_none());
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn other_columns_of_a_stale_row_can_be_changed() {
     let application = Application::with_rows(1);
     let mut column = application.column();
     rotate(&mut column, 10);
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
     // A row that was restored while the triggers were away.
     let triggers = application.text("SELECT group_concat(sql, ';') || ';' FROM sqlite_master WHERE type = 'trigger'");
     column.unfence().unwrap();
@@ -103,31 +103,31 @@ fn a_fence_replaces_the_one_before() {
     let application = Application::with_rows(0);
     let mut column = application.column();
     let empty = application.schema();
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
     let first = application.schema();
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
     assert_eq!(application.number("SELECT count(*) FROM sqlite_master WHERE name GLOB 'vault_core_fence_*'"), 2);
-    column.fence(&[kid(NEW), kid("kcccccccccccccccc")]).unwrap();
+    column.fence(&Fence::against(&[kid(NEW), kid("kcccccccccccccccc")])).unwrap();
     assert_eq!(column.fenced().unwrap(), [kid(NEW), kid("kcccccccccccccccc")]);
     application.insert(1, &token(OLD, 1));
     assert!(
         refused(&application, &format!("INSERT INTO t (v) VALUES ('{}')", token("kcccccccccccccccc", 1)))
             .contains("kcccccccccccccccc")
     );
-    assert!(column.fence(&[kid(OLD)]).is_err());
+    assert!(column.fence(&Fence::against(&[kid(OLD)])).is_err());
     assert_eq!(
         column.fenced().unwrap(),
         [kid(NEW), kid("kcccccccccccccccc")],
         "a fence that is refused leaves the one before"
     );
     application.connection.execute_batch("DELETE FROM t").unwrap();
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
     assert_eq!(application.schema().len(), first.len());
     column.unfence().unwrap();
     column.unfence().unwrap();
     assert!(column.fenced().unwrap().is_empty());
     assert_eq!(application.schema(), empty);
-    column.fence(&[]).unwrap();
+    column.fence(&Fence::against(&[])).unwrap();
     assert_eq!(application.schema(), empty, "nothing to refuse, no triggers");
 }
 
@@ -144,7 +144,7 @@ fn columns_of_one_table_have_fences_of_their_own() {
         })
         .collect();
     for (column, key) in columns.iter_mut().zip([OLD, NEW, "kcccccccccccccccc", "kdddddddddddddddd"]) {
-        column.fence(&[kid(key)]).unwrap();
+        column.fence(&Fence::against(&[kid(key)])).unwrap();
     }
     assert_eq!(application.number("SELECT count(*) FROM sqlite_master WHERE type = 'trigger'"), 8);
     for (column, key) in columns.iter_mut().zip([OLD, NEW, "kcccccccccccccccc", "kdddddddddddddddd"]) {
@@ -162,7 +162,7 @@ fn columns_of_one_table_have_fences_of_their_own() {
 fn half_a_fence_is_none() {
     let application = Application::with_rows(0);
     let mut column = application.column();
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
     let update = application.text("SELECT name FROM sqlite_master WHERE name GLOB 'vault_core_fence_*_update'");
     application.connection.execute_batch(&format!("DROP TRIGGER {update}")).unwrap();
     assert!(column.fenced().unwrap().is_empty());
@@ -175,8 +175,65 @@ fn a_fence_also_stops_a_rotation_back() {
     let application = Application::with_rows(0);
     application.insert(1, &token(OLD, 1));
     let mut column = application.column();
-    column.fence(&[kid(NEW)]).unwrap();
+    column.fence(&Fence::against(&[kid(NEW)])).unwrap();
     let written = rotate(&mut column, 10);
     assert_eq!((written.rewritten, written.failed.len()), (0, 1));
     assert!(written.failed[0].1.contains("SQLITE_CONSTRAINT_TRIGGER"));
+}
+
+/// What stands in a database is what docs/FORMAT.md says.
+#[test]
+fn a_fence_is_written_as_its_vector() {
+    let vector: serde_json::Value = serde_json::from_str(include_str!("../../vectors/columns/fences.json")).unwrap();
+    let application = Application::new("CREATE TABLE secrets (id INTEGER PRIMARY KEY, value TEXT)");
+    let mut column = application.column_of(ColumnSpec::new("c", application.path(), "secrets", &["id"], "value"));
+    let kids: Vec<_> = vector["kids"].as_array().unwrap().iter().map(|of| kid(of.as_str().unwrap())).collect();
+    let fence = Fence::against(&kids).of(vector["keyring"].as_str(), vector["generation"].as_u64().unwrap());
+    column.fence(&fence).unwrap();
+    assert_eq!(column.standing_fence().unwrap(), fence);
+    for which in ["insert", "update"] {
+        let sql = format!("SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name GLOB '*_{which}'");
+        assert_eq!(application.text(&sql), vector["sqlite"][which].as_str().unwrap());
+    }
+}
+
+#[test]
+fn a_fence_counts_only_as_it_was_written() {
+    let application = Application::with_rows(0);
+    let mut column = application.column();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
+    let written: Vec<(String, String)> = {
+        let mut triggers = application
+            .connection
+            .prepare("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")
+            .unwrap();
+        let rows = triggers.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    for (name, sql) in &written {
+        for (from, to) in [
+            ("BEFORE", "AFTER"),
+            ("RAISE(ABORT, ", "coalesce(NULL, "),
+            ("vs1.", "vs2."),
+            (" IN (", " NOT IN ("),
+            ("/* vault-fence v1", "/* vault-fence v2"),
+            ("BEGIN /*", "BEGIN SELECT 1; /*"),
+        ] {
+            let altered = sql.replace(from, to);
+            assert_ne!(&altered, sql);
+            application.connection.execute_batch(&format!("DROP TRIGGER {name}; {altered}")).unwrap();
+            assert!(column.fenced().unwrap().is_empty(), "{altered}");
+            application.connection.execute_batch(&format!("DROP TRIGGER {name}; {sql}")).unwrap();
+            assert_eq!(column.fenced().unwrap(), [kid(OLD)]);
+        }
+    }
+    // As a restored dump has it, and on a table that was extended.
+    application.connection.execute_batch("ALTER TABLE t ADD COLUMN more TEXT").unwrap();
+    assert_eq!(column.fenced().unwrap(), [kid(OLD)]);
+    // As a migration tool does it that rebuilds tables.
+    application
+        .connection
+        .execute_batch("CREATE TABLE n AS SELECT * FROM t; DROP TABLE t; ALTER TABLE n RENAME TO t")
+        .unwrap();
+    assert!(column.fenced().unwrap().is_empty());
 }

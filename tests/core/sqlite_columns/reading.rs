@@ -169,7 +169,7 @@ fn names_that_need_quoting_work() {
             column.check().unwrap();
             assert_eq!(column.survey().unwrap().tokens.len(), 2, "{name} {value}");
             assert_eq!(rotate(&mut column, 1).rewritten, 1);
-            column.fence(&[kid(OLD)]).unwrap();
+            column.fence(&Fence::against(&[kid(OLD)])).unwrap();
             let insert = format!("INSERT INTO {quoted} ({value_quoted}) VALUES ('{}')", token(OLD, 1));
             assert!(application.connection.execute_batch(&insert).is_err());
             column.unfence().unwrap();
@@ -301,7 +301,7 @@ fn members_are_read_where_they_are_text() {
         assert_eq!(read, serde_json::json!({ member: token(NEW, "ä\"\\"), "other": 1.50 }));
         assert!(application.text("SELECT v FROM t WHERE id = 1").contains("1.5"));
 
-        column.fence(&[kid(OLD)]).unwrap();
+        column.fence(&Fence::against(&[kid(OLD)])).unwrap();
         let insert = |text: &str| application.connection.execute("INSERT INTO t (v) VALUES (?1)", [text]);
         assert!(insert(&document(token(OLD, 1).into())).is_err());
         insert(&document(token(NEW, 1).into())).unwrap();
@@ -337,7 +337,11 @@ fn documents_that_are_no_json_are_listed_not_lost() {
         .collect();
     let written = write(&mut column, &changes);
     assert_eq!((written.rewritten, written.failed.len()), (1, 4));
-    assert_eq!(column.fence(&[kid(OLD)]).unwrap_err().kind(), Kind::Refused, "nobody knows what these documents hold");
+    assert_eq!(
+        column.fence(&Fence::against(&[kid(OLD)])).unwrap_err().kind(),
+        Kind::Refused,
+        "nobody knows what these documents hold"
+    );
 }
 
 #[test]
@@ -430,7 +434,7 @@ fn an_empty_table_has_nothing_to_do() {
     assert!(read_all(&mut column, &Selection::All, 10).is_empty());
     assert_eq!(column.survey().unwrap(), Default::default());
     assert_eq!(rotate(&mut column, 10).rewritten, 0);
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
 }
 
 #[test]
@@ -447,4 +451,55 @@ fn large_tables_are_read_page_by_page() {
     let mut column = application.column();
     assert_eq!(rotate(&mut column, 500).rewritten, 100_000);
     assert_eq!(column.survey().unwrap().tokens, [(format!("vs1.{NEW}."), 100_000)]);
+}
+
+/// What an application may read otherwise, or cannot read at all, is listed and never counted as nothing.
+#[test]
+fn documents_that_an_application_reads_otherwise_are_listed() {
+    let token = token(OLD, 1);
+    let quoted = serde_json::json!(serde_json::json!({ "token": token }).to_string()).to_string();
+    let strange = [
+        quoted,
+        format!("[{{\"token\": \"{token}\"}}]"),
+        format!("\"{token}\""),
+        token.clone(),
+        "5".to_owned(),
+        "true".to_owned(),
+        "[]".to_owned(),
+        "{".to_owned(),
+        format!("{{\"token\": \"x\", \"token\": \"{token}\"}}"),
+        format!("{{\"token\": null, \"token\": \"{token}\"}}"),
+        format!("{{\"token\": \"x\", \"to\\u006ben\": \"{token}\"}}"),
+        format!("{{\"to\\u006ben\": \"x\", \"token\": \"{token}\"}}"),
+        format!("{{\"token\": [\"{token}\"]}}"),
+        format!("{{\"token\": {{\"token\": \"{token}\"}}}}"),
+        "{\"token\": 7}".to_owned(),
+        format!("{{'token': '{token}'}}"),
+    ];
+    let nothing = ["null", "{}", "{\"token\": null}", "{\"token\": \"\"}", "{\"other\": 1}"];
+    let application = Application::new("CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)");
+    application.insert(1, &format!("{{\"other\": [1, 2], \"to\\u006ben\": \"{token}\"}}"));
+    for (id, document) in (10..).zip(&strange) {
+        application.insert(id, document);
+    }
+    for (id, document) in (100..).zip(nothing) {
+        application.insert(id, document);
+    }
+    application.connection.execute_batch("INSERT INTO t VALUES (200, NULL), (201, x'7b7d')").unwrap();
+    let mut spec = application.spec();
+    spec.member = Some("token".to_owned());
+    let mut column = application.column_of(spec);
+    let survey = column.survey().unwrap();
+    let listed = u64::try_from(strange.len()).unwrap() + 1;
+    assert_eq!((survey.tokens.len(), survey.other, survey.empty), (1, listed, 6));
+    let rows = read_all(&mut column, &Selection::Except(vec![format!("vs1.{NEW}.")]), 3);
+    assert_eq!(rows.len(), strange.len() + 2);
+    for row in &rows {
+        let is_token = row.key.to_string() == "1";
+        assert_eq!(row.value == Cell::Text(token.clone()), is_token, "{}", row.key);
+        assert!(is_token || row.value == Cell::Blob(vec![0xff]), "{}", row.key);
+    }
+    assert_eq!(write(&mut column, &rows.iter().map(moved).take(1).collect::<Vec<_>>()).rewritten, 1);
+    let written: serde_json::Value = serde_json::from_str(&application.text("SELECT v FROM t WHERE id = 1")).unwrap();
+    assert!(written["token"].as_str().unwrap().starts_with(&format!("vs1.{NEW}.")), "{written}");
 }

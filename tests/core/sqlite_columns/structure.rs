@@ -117,7 +117,7 @@ fn triggers_that_an_update_fires_are_findings() {
          CREATE TRIGGER follows AFTER INSERT ON log BEGIN DELETE FROM log; END;",
     );
     let mut column = application.column();
-    column.fence(&[kid(OLD)]).unwrap();
+    column.fence(&Fence::against(&[kid(OLD)])).unwrap();
     let findings: String = column.check().unwrap().iter().map(ToString::to_string).collect();
     for name in ["every_update", "of_value", "follows"] {
         assert!(findings.contains(name), "{findings}");

@@ -182,6 +182,10 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) to: Format,
 
+    /// Longest plaintext to seal, in bytes: applications open no more unless their limit is raised
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20, value_parser = clap::value_parser!(u32).range(1..=16 << 20))]
+    pub(crate) max_plaintext: u32,
+
     #[command(flatten)]
     pub(crate) run: RunArgs,
 }

@@ -22,7 +22,8 @@ use crate::key::KeyId;
 use crate::primitives;
 
 use super::{
-    Column, ColumnFinding, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Selection, Session, Survey, Written,
+    Column, ColumnFinding, ColumnSpec, Fence, Page, Progress, Row, RowChange, RowKey, Run, Selection, Session, Survey,
+    Written,
 };
 
 use replicas::Replicas;
@@ -116,11 +117,15 @@ impl Column for PostgresColumn {
         self.database.name()
     }
 
+    fn place(&self) -> String {
+        format!("{} (oid {})", self.table.path, self.table.oid)
+    }
+
     fn check(&mut self) -> Result<Vec<ColumnFinding>> {
         (self.table, self.sql) = look(&self.database, &self.spec)?;
         let writes = self.database.writes();
         let mut findings = self.asking(|client| {
-            let mut findings = self.table.findings(client, &self.spec, &self.sql.prefix_bare, writes)?;
+            let mut findings = self.table.findings(client, &self.spec, &self.sql.prefix_index, writes)?;
             findings.extend(replicas::finding(client)?.filter(|_| !self.spec.immutable));
             Ok(findings)
         })?;
@@ -252,7 +257,7 @@ impl Column for PostgresColumn {
                     _ => failed(self.action("lock the table of"), &error),
                 })?;
             }
-            runs::open(client, &self.spec, run, &self.worker)
+            runs::open(client, &self.spec, &self.table.path, run, &self.worker)
         })
     }
 
@@ -278,11 +283,11 @@ impl Column for PostgresColumn {
         self.asking(|client| fence::obstacle(client, &self.spec, &self.sql, kids))
     }
 
-    fn fence(&mut self, kids: &[KeyId]) -> Result<()> {
-        self.asking(|client| fence::put_up(client, &self.spec, &self.table, &self.sql, kids))
+    fn fence(&mut self, fence: &Fence) -> Result<()> {
+        self.asking(|client| fence::put_up(client, &self.spec, &self.table, &self.sql, fence))
     }
 
-    fn fenced(&mut self) -> Result<Vec<KeyId>> {
+    fn standing_fence(&mut self) -> Result<Fence> {
         self.asking(|client| fence::find(client, &self.spec, &self.table))
     }
 

@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::key::KeyId;
 
 use super::{
-    Cell, Column, ColumnFinding, ColumnSpec, Page, Progress, Row, RowChange, RowKey, Run, Session, Survey, Written,
+    Cell, Column, ColumnFinding, ColumnSpec, Fence, Page, Progress, Row, RowChange, RowKey, Run, Session, Survey,
+    Written,
 };
 
 use sql::Sql;
@@ -133,6 +134,11 @@ impl Column for SqliteColumn {
         self.database.path()
     }
 
+    fn place(&self) -> String {
+        // SQLite tells tables apart without case.
+        format!("main.{}", self.spec.table.to_ascii_lowercase())
+    }
+
     fn check(&mut self) -> Result<Vec<ColumnFinding>> {
         let connection = self.database.lock();
         self.table = Table::new(&connection, &self.spec)?;
@@ -219,7 +225,7 @@ impl Column for SqliteColumn {
     }
 
     fn open_run(&mut self, run: &Run) -> Result<Run> {
-        self.transact("record a run over", |connection| runs::open(connection, &self.spec, run))
+        self.transact("record a run over", |connection| runs::open(connection, &self.spec, &self.sql.table, run))
     }
 
     fn close_run(&mut self) -> Result<()> {
@@ -246,12 +252,12 @@ impl Column for SqliteColumn {
         fence::obstacle(&self.database.lock(), &self.spec, &self.sql, kids)
     }
 
-    fn fence(&mut self, kids: &[KeyId]) -> Result<()> {
-        self.transact("fence", |connection| fence::put_up(connection, &self.spec, &self.sql, kids))
+    fn fence(&mut self, fence: &Fence) -> Result<()> {
+        self.transact("fence", |connection| fence::put_up(connection, &self.spec, &self.sql, fence))
     }
 
-    fn fenced(&mut self) -> Result<Vec<KeyId>> {
-        fence::find(&self.database.lock(), &self.spec)
+    fn standing_fence(&mut self) -> Result<Fence> {
+        fence::find(&self.database.lock(), &self.spec, &self.sql)
     }
 
     fn unfence(&mut self) -> Result<()> {

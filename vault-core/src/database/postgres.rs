@@ -439,6 +439,50 @@ pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize) -> Result<T> {
     row.try_get(at).map_err(|error| failed("read an answer of the server", &error))
 }
 
+/// Refuses tables in schema `vault_core` to which somebody added what would run with the rights of
+/// whoever writes them. The transaction has locked them, so that nothing is added any more.
+pub(crate) fn refuse_additions(client: &mut Client, action: &str, tables: &[&str]) -> Result<()> {
+    let rows = query(client, action, ADDITIONS, &[(&tables, Type::TEXT_ARRAY)])?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    let (table, what): (String, String) = (get(row, 0)?, get(row, 1)?);
+    Err(Error::Refused {
+        reason: format!("table vault_core.{} has {what}, which would run with the rights of this role", quoted(&table)),
+        remedy: "see who put it there and what it did; drop it, then run the command again".to_owned(),
+    })
+}
+
+/// Tables that are not only made of columns and keys, and what they have.
+const ADDITIONS: &str = "
+    SELECT c.relname::text, CASE
+        WHEN c.relkind <> 'r' THEN 'another kind than a table'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid) THEN 'a trigger'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid) THEN 'a rule'
+        WHEN c.relrowsecurity OR EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = c.oid) THEN 'row-level security'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND contype NOT IN ('n', 'p', 'u'))
+            THEN 'a constraint of others'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_attrdef WHERE adrelid = c.oid) THEN 'a default or a generated column'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = c.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL))
+            THEN 'an index on an expression'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = c.oid OR inhrelid = c.oid) THEN 'a table that inherits'
+        WHEN EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+                     JOIN pg_catalog.pg_namespace m ON m.oid = y.typnamespace
+                     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND m.nspname <> 'pg_catalog')
+            THEN 'a column of a type of others' END AS vault_what
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'vault_core' AND c.relname::text = ANY ($1) AND (
+        c.relkind <> 'r' OR c.relrowsecurity
+        OR EXISTS (SELECT FROM pg_catalog.pg_trigger WHERE tgrelid = c.oid)
+        OR EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid)
+        OR EXISTS (SELECT FROM pg_catalog.pg_policy WHERE polrelid = c.oid)
+        OR EXISTS (SELECT FROM pg_catalog.pg_constraint WHERE conrelid = c.oid AND contype NOT IN ('n', 'p', 'u'))
+        OR EXISTS (SELECT FROM pg_catalog.pg_attrdef WHERE adrelid = c.oid)
+        OR EXISTS (SELECT FROM pg_catalog.pg_index WHERE indrelid = c.oid AND (indexprs IS NOT NULL OR indpred IS NOT NULL))
+        OR EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = c.oid OR inhrelid = c.oid)
+        OR EXISTS (SELECT FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+                   JOIN pg_catalog.pg_namespace m ON m.oid = y.typnamespace
+                   WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND m.nspname <> 'pg_catalog'))
+    ORDER BY 1 LIMIT 1";
+
 /// An identifier in quotes.
 pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

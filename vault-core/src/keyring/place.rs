@@ -1,6 +1,6 @@
 //! Where the states of a keyring are kept.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Place, Result};
@@ -30,7 +30,10 @@ impl States for StateFile<'_> {
         let Self(path) = *self;
         let content = match file::read(path, MAX_STATES) {
             Ok(content) => content,
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                // Where there is a copy of the one before, there was one.
+                return if backup(path).symlink_metadata().is_ok() { Err(lost(path)) } else { Ok(None) };
+            }
             Err(other) => return Err(other),
         };
         let text = core::str::from_utf8(content.expose_secret())
@@ -48,7 +51,7 @@ impl States for StateFile<'_> {
 }
 
 impl<K: Material> Keyring<K> {
-    /// As [`load`](Self::load), from sources and a state file that may be changed meanwhile.
+    /// As [`of_shared`](Self::of_shared), from sources and a state file that may be changed meanwhile.
     ///
     /// A key that is added and promoted between the two looks would be primary without material,
     /// so the keys count only if the state file is the same after they were read as before.
@@ -56,13 +59,14 @@ impl<K: Material> Keyring<K> {
         mut found: impl FnMut() -> Result<Vec<Found<Arc<K>>>>,
         mut state: impl FnMut() -> Result<Option<KeyringState>>,
         min_generation: u64,
+        states_in: Option<&Path>,
     ) -> Result<Self> {
         let mut before = state()?;
         for _ in 0..MAX_LOOKS {
             let found = found()?;
             let after = state()?;
             if after == before {
-                return Self::of_shared(found, after, min_generation);
+                return Self::of_shared(found, after, min_generation, states_in.map(lost));
             }
             before = after;
         }
@@ -71,6 +75,26 @@ impl<K: Material> Keyring<K> {
             remedy: "run the command again".to_owned(),
         })
     }
+}
+
+/// The refusal of a keyring whose states were there, or must have been.
+fn lost(path: &Path) -> Error {
+    let backup = backup(path);
+    let copy = match backup.symlink_metadata() {
+        Ok(_) => format!("{} is the one before the last change", backup.display()),
+        Err(_) => format!("there is no {}", backup.display()),
+    };
+    Error::Refused {
+        reason: format!("{} is missing, and nothing else says which key is primary; {copy}", path.display()),
+        remedy: "STOP where values exist: put the newest state file back, from where it was deployed or from a backup, and run `vault status`, which tells whether it is too old. Where no value exists, keep one key where the sources find it, remove the rest of the states, and add the other keys with `vault key add`".to_owned(),
+    }
+}
+
+/// The copy that is kept of a state file when it is replaced.
+fn backup(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".bak");
+    PathBuf::from(name)
 }
 
 /// The text of states, unless it would not read back as what they are.

@@ -457,7 +457,11 @@ impl Lifecycle {
         self.fence_off(Some(kid))?;
         let followed = self.followed(None)?;
         let retired = self.vault.rotation(self.all(), Access::Read)?.verified()?.retired(kid)?;
-        self.vault.key_change(&self.keyring, &Change::Disable(retired, followed), out)?;
+        let states = self.vault.key_change(&self.keyring, &Change::Disable(retired, followed), out)?;
+        if out.is_none() {
+            // The states in force are newer than the fences know.
+            self.vault.rotation(self.all(), Access::Write)?.renew_fences(&states)?;
+        }
         Ok(())
     }
 

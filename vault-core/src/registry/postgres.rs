@@ -3,7 +3,7 @@
 use tokio_postgres::types::Type;
 
 use crate::database::PostgresUrl;
-use crate::database::postgres::{Client, Patience, SharedConnection, batch, execute, get, query};
+use crate::database::postgres::{Client, Patience, SharedConnection, batch, execute, get, query, refuse_additions};
 use crate::error::Result;
 
 use super::{Heartbeat, REMEMBERED, Registry, no_store};
@@ -62,6 +62,12 @@ impl PostgresRegistry {
             work(client)
         })
     }
+
+    /// Refuses tables to which somebody added what would run with the rights of whoever writes them.
+    fn refuse_altered(&self, client: &mut Client) -> Result<()> {
+        batch(client, &self.action(), "LOCK TABLE vault_core.keyring IN ROW EXCLUSIVE MODE")?;
+        refuse_additions(client, &self.action(), &["keyring"])
+    }
 }
 
 impl Registry for PostgresRegistry {
@@ -84,6 +90,7 @@ impl Registry for PostgresRegistry {
     fn replace_states(&self, keyring: &str, before: u64, generation: u64, text: &str) -> Result<bool> {
         let (before, generation) = (signed(before), signed(generation));
         self.writing("keyring", |client| {
+            self.refuse_altered(client)?;
             let written = if before == 0 {
                 execute(
                     client,

@@ -14,7 +14,7 @@ use std::vec;
 use crate::column::{Column, Page, Progress, Row, RowChange, RowKey, Selection};
 use crate::error::Result;
 
-use super::convert::{Converter, Outcome};
+use super::convert::{Converter, Outcome, reason};
 
 /// Most failed rows that are listed one by one.
 pub(super) const MAX_LISTED: usize = 1_000;
@@ -54,6 +54,10 @@ pub(super) struct Tally {
     pub(super) rewritten: u64,
     /// Changed by somebody else between reading and writing.
     pub(super) lost: u64,
+    /// Of these, moved by others.
+    pub(super) moved: u64,
+    /// Of these, still what was read, because others hold them.
+    pub(super) held: u64,
     /// Open in a legacy format where tokens are written.
     pub(super) unmigrated: u64,
     /// Could not be converted.
@@ -132,7 +136,7 @@ impl Batch {
         for row in self.rows.by_ref() {
             match converter.convert(&row) {
                 Outcome::Current => {}
-                Outcome::Failed(error) => self.failed.push((row.key, error.to_string())),
+                Outcome::Failed(error) => self.failed.push((row.key, reason(&error))),
                 Outcome::Unmigrated => self.unmigrated += 1,
                 Outcome::Rewrite(new) => self.changes.push(RowChange { key: row.key, old: row.value, new }),
             }
@@ -207,6 +211,8 @@ impl Pass<'_> {
         let written = column.write(&batch.changes, &progress)?;
         tally.rewritten += written.rewritten;
         tally.lost += written.lost;
+        tally.moved += written.moved;
+        tally.held += written.held;
         tally.refused.add(written.failed);
         Ok(())
     }

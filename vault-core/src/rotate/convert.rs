@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::column::{ColumnSpec, ContextTemplate, Row, Selection};
 use crate::error::{Error, Result};
-use crate::format::Format;
+use crate::format::{Format, sealed};
 use crate::key::KeyId;
 use crate::keyring::Keyring;
 use crate::legacy::{self, LegacyKey};
@@ -84,6 +84,8 @@ pub(super) struct Converter<'a> {
     job: &'a Job,
     /// Whether a deep rotation seals tokens again that are under the primary key already.
     afresh: bool,
+    /// The longest plaintext that a migration seals, in bytes.
+    limit: usize,
     sealer: Option<Sealer>,
     legacy: Option<&'a Keyring<LegacyKey>>,
 }
@@ -98,12 +100,18 @@ impl<'a> Converter<'a> {
     pub(super) fn new(spec: &'a ColumnSpec, keys: &'a ColumnKeys, job: &'a Job) -> Self {
         // What an application sealed under a raised limit must still move.
         let sealer = keys.sealer.clone().map(|sealer| sealer.with_limit(HARD_LIMIT));
-        Self { spec, job, afresh: false, sealer, legacy: keys.legacy.as_ref() }
+        Self { spec, job, afresh: false, limit: HARD_LIMIT, sealer, legacy: keys.legacy.as_ref() }
     }
 
     /// The same for the pass of a deep rotation that leaves no token as it is.
     pub(super) fn afresh(self) -> Self {
         Self { afresh: true, ..self }
+    }
+
+    /// The same for a migration that seals no plaintext of more than `limit` bytes, which applications
+    /// would not open.
+    pub(super) fn limited(self, limit: usize) -> Self {
+        Self { limit, ..self }
     }
 
     /// The format that values have when the job is done.
@@ -178,6 +186,9 @@ impl<'a> Converter<'a> {
             (Shape::Other, Format::Vs1) => match self.job {
                 Job::Migrate(_) => {
                     let opened = self.open_legacy(row, true)?;
+                    if opened.secret.len() > self.limit {
+                        return Err(Error::TooLarge { what: "value: its plaintext", limit: self.limit });
+                    }
                     let token =
                         self.sealer()?.seal(&row.context(&self.spec.context)?, opened.secret.expose_secret())?;
                     Ok(Outcome::Rewrite(token.text()))
@@ -255,7 +266,7 @@ impl<'a> Converter<'a> {
             None if !self.spec.reads.contains(&Format::Plaintext) || !Format::Plaintext.fits(value) => {
                 Err(Error::Malformed { what: "value: in none of the formats that the column reads" })
             }
-            None if self.seems_sealed(value) => Err(Error::Malformed {
+            None if sealed::seems_sealed(value, &self.spec.reads) => Err(Error::Malformed {
                 what: "value: it looks sealed, and is damaged or in a format that the column does not read",
             }),
             None if plaintext => {
@@ -264,19 +275,6 @@ impl<'a> Converter<'a> {
             }
             None => Err(Error::Malformed { what: "value: plain text; migrate the column first" }),
         }
-    }
-
-    /// Whether a value that did not open is to be left alone, and not taken for plain text: it has
-    /// the syntax of a format that the column reads, even with one byte wrong, or plainly that of
-    /// another one. A token of nothing but hex digits is a sealed value only where the column
-    /// reads `social-cbc-legacy`: it may as well be what a provider gave out.
-    fn seems_sealed(&self, value: &[u8]) -> bool {
-        Format::ALL.into_iter().any(|format| match format {
-            Format::Plaintext => false,
-            _ if format == Format::Vs1 || self.spec.reads.contains(&format) => format.resembles(value),
-            Format::SocialCbcLegacy => false,
-            _ => format.fits(value),
-        })
     }
 
     fn open_authenticated(&self, format: Format, row: &Row) -> Result<Opened> {
@@ -309,6 +307,11 @@ impl<'a> Converter<'a> {
             }
         }
         found.ok_or(Error::Corrupt { what: "value" })
+    }
+
+    /// Whether tokens that name `kid` may open.
+    pub(super) fn opens_under(&self, kid: KeyId) -> bool {
+        self.sealer.as_ref().is_some_and(|sealer| sealer.keyring().opening(kid).is_ok())
     }
 
     fn sealer(&self) -> Result<&Sealer> {
@@ -348,4 +351,21 @@ fn text(row: &Row) -> Result<&str> {
     core::str::from_utf8(row.value.as_bytes()).map_err(|_| Error::Malformed {
         what: "value: it is no text, or in a document that is no JSON; repair or remove the row",
     })
+}
+
+/// Why a value was not moved, and what to do.
+pub(super) fn reason(error: &Error) -> String {
+    match error {
+        Error::KeyDisabled { kid } => format!("{error}; `vault key enable {kid}` opens it again, until it is moved"),
+        Error::KeyDestroyed { .. } => format!("{error}; restore the row from a backup, or remove it"),
+        Error::KeyUnavailable { .. } | Error::UnknownKey { .. } => {
+            format!("{error}; {}", error.hint().unwrap_or_default())
+        }
+        Error::TooLarge { .. } => {
+            format!("{error}, the limit of applications; where theirs is raised, say so with --max-plaintext")
+        }
+        Error::Corrupt { .. } => format!("{error}; restore the row from a backup"),
+        Error::ContextMismatch => format!("{error}; it was moved here, or a column of its context was changed"),
+        _ => error.to_string(),
+    }
 }

@@ -6,12 +6,13 @@ use crate::column::{Page, Row, RowKey, Selection};
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::key::KeyId;
-use crate::keyring::Retired;
+use crate::keyring::{KeyState, Retired};
 use crate::token;
 
 use super::Target;
+use super::attention::PUT_BACK;
 use super::batch::MAX_LISTED;
-use super::convert::{Converter, Job, Recognised};
+use super::convert::{Converter, Job, Recognised, reason};
 
 /// Rows read at a time while counting.
 const PAGE: usize = 1_000;
@@ -24,6 +25,8 @@ pub struct ColumnCount {
     pub column: String,
     /// Its table.
     pub table: String,
+    /// Which table was found under that name.
+    pub place: String,
     /// The format that it is written in.
     pub writes: Format,
     /// Values by format and key.
@@ -41,8 +44,17 @@ pub struct ColumnCount {
     pub immutable: bool,
     /// NULL and empty values, which hold no secret.
     pub empty: u64,
+    /// Of the values that do not open, those that name a key, and the key's state; none where the
+    /// keyring does not list it.
+    pub closed: BTreeMap<KeyId, (Option<KeyState>, u64)>,
     /// The keys that the database refuses to take.
     pub fenced: Vec<KeyId>,
+    /// Whether that fence is on a table of somebody whom the role does not act for.
+    pub fence_is_of_others: bool,
+    /// Keys that open nothing any more and that the database takes all the same.
+    pub unfenced: Vec<KeyId>,
+    /// How the database knows newer states of the keyring than those that were loaded, if it does.
+    pub rolled_back: Option<String>,
     /// Whether the database can be made to refuse keys here.
     pub has_fence: bool,
     /// Whether every value was opened; otherwise tokens were counted by the key that they name.
@@ -50,10 +62,11 @@ pub struct ColumnCount {
 }
 
 impl ColumnCount {
-    /// Values under `kid`, whatever their format.
+    /// Values that name `kid` or open under it, whatever their format.
     #[must_use]
     pub fn under(&self, kid: KeyId) -> u64 {
-        self.by.iter().filter(|(recognised, _)| recognised.kid == Some(kid)).map(|(_, rows)| rows).sum()
+        let open = self.by.iter().filter(|(recognised, _)| recognised.kid == Some(kid)).map(|(_, rows)| rows);
+        open.sum::<u64>() + self.closed.get(&kid).map_or(0, |(_, rows)| *rows)
     }
 
     /// Whether values under `kid` are in a format from which only a migration takes them: tokens
@@ -89,7 +102,9 @@ impl Verification {
     /// columns are pinned and do not count.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        let clean = |column: &ColumnCount| column.failed == 0 && (column.stale == 0 || column.immutable);
+        let clean = |column: &ColumnCount| {
+            column.failed == 0 && (column.stale == 0 || column.immutable) && column.rolled_back.is_none()
+        };
         !self.columns.is_empty() && self.columns.iter().all(clean)
     }
 
@@ -109,6 +124,17 @@ impl Verification {
         let keyring_id = self.unneeded(kid)?;
         // No database can tell which key a value of a legacy format is under.
         let open = |column: &&ColumnCount| column.has_fence && kid.letter() != 'f' && !column.fenced.contains(&kid);
+        let of_others = |column: &&ColumnCount| column.has_fence && column.fence_is_of_others;
+        if let Some(column) = self.columns.iter().find(of_others) {
+            return Err(Error::Refused {
+                reason: format!(
+                    "the fence of column {} is on a table of somebody whom this role does not act for",
+                    column.column
+                ),
+                remedy: "see that vault.toml names the schema of the table, and connect as the owner of the table"
+                    .to_owned(),
+            });
+        }
         if let Some(column) = self.columns.iter().find(open) {
             return Err(Error::Refused {
                 reason: format!("the database still takes values under key {kid} in column {}", column.column),
@@ -126,6 +152,10 @@ impl Verification {
     /// told to be under another; and if other columns than these may use the keyring.
     pub fn unneeded(&self, kid: KeyId) -> Result<&str> {
         for column in &self.columns {
+            if let Some(reason) = &column.rolled_back {
+                let reason = format!("column {}: {reason}", column.column);
+                return Err(Error::Refused { reason, remedy: PUT_BACK.to_owned() });
+            }
             let under = column.under(kid);
             if under > 0 {
                 let kept = if column.immutable { " and may never be updated" } else { "" };
@@ -136,6 +166,8 @@ impl Verification {
                     ),
                     remedy: if column.immutable {
                         "keep the key: without it these values cannot be read".to_owned()
+                    } else if column.closed.contains_key(&kid) {
+                        format!("run `vault key enable {kid}` and `vault rotate run`, then try again")
                     } else if column.to_migrate(kid) {
                         format!("run `vault migrate {} --to {}`, then try again", column.column, column.writes)
                     } else {
@@ -165,9 +197,12 @@ impl Target {
     pub(super) fn count(&mut self, open_all: bool) -> Result<ColumnCount> {
         let spec = self.column.spec().clone();
         let survey = self.column.survey()?;
+        // Before values are counted: what a fence does not refuse yet may follow the count.
+        let fence = self.column.standing_fence()?;
         let mut count = ColumnCount {
             column: spec.name.clone(),
             table: spec.table.clone(),
+            place: self.column.place(),
             writes: spec.writes,
             by: BTreeMap::new(),
             failed: 0,
@@ -176,8 +211,11 @@ impl Target {
             unmigrated: 0,
             immutable: spec.immutable,
             empty: survey.empty,
-            // Before values are counted: what a fence does not refuse yet may follow the count.
-            fenced: self.column.fenced()?,
+            closed: BTreeMap::new(),
+            fence_is_of_others: fence.is_of_others,
+            unfenced: self.retired_keys_beyond(&fence),
+            rolled_back: self.states_behind(&fence),
+            fenced: fence.kids,
             has_fence: self.has_fence(),
             opened: open_all,
         };
@@ -186,7 +224,14 @@ impl Target {
         if !open_all {
             for (prefix, rows) in &survey.tokens {
                 let kid = token::kid_of(prefix.as_bytes());
-                *count.by.entry(Recognised { format: Format::Vs1, kid }).or_default() += rows;
+                if kid.is_some_and(|kid| converter.opens_under(kid)) {
+                    *count.by.entry(Recognised { format: Format::Vs1, kid }).or_default() += rows;
+                } else {
+                    count.failed += rows;
+                    if let Some(kid) = kid {
+                        count.add_closed(kid, self.state_of(kid), *rows);
+                    }
+                }
             }
         }
         if open_all || survey.other > 0 {
@@ -203,7 +248,7 @@ impl Target {
                 after = Some(last.key.clone());
                 for row in rows {
                     if open_all || !is_token(&row) {
-                        count.add(&converter, row);
+                        count.add(&converter, |kid| self.state_of(kid), row);
                     }
                 }
             }
@@ -222,16 +267,27 @@ impl Target {
 }
 
 impl ColumnCount {
-    fn add(&mut self, converter: &Converter<'_>, row: Row) {
+    fn add(&mut self, converter: &Converter<'_>, state_of: impl Fn(KeyId) -> Option<KeyState>, row: Row) {
         match converter.recognise(&row) {
             Ok(recognised) => *self.by.entry(recognised).or_default() += 1,
             Err(error) => {
                 self.failed += 1;
+                if let Error::KeyDisabled { kid }
+                | Error::KeyDestroyed { kid, .. }
+                | Error::KeyUnavailable { kid }
+                | Error::UnknownKey { kid } = error
+                {
+                    self.add_closed(kid, state_of(kid), 1);
+                }
                 if self.failures.len() < MAX_LISTED {
-                    self.failures.push((row.key, error.to_string()));
+                    self.failures.push((row.key, reason(&error)));
                 }
             }
         }
+    }
+
+    fn add_closed(&mut self, kid: KeyId, state: Option<KeyState>, rows: u64) {
+        self.closed.entry(kid).or_insert((state, 0)).1 += rows;
     }
 }
 

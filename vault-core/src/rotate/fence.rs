@@ -2,10 +2,12 @@
 
 use core::time::Duration;
 
+use crate::column::Fence;
 use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::key::KeyId;
-use crate::keyring::{Followed, KeyState};
+use crate::keyring::{Followed, KeyState, Keyring, KeyringState};
+use crate::sealer::Sealer;
 
 use super::{Rotation, Target};
 
@@ -24,7 +26,8 @@ impl Rotation<'_> {
         for target in &mut self.targets {
             let kids = target.kids_to_fence(kid)?;
             if !kids.is_empty() {
-                target.column.fence(&kids)?;
+                let fence = target.fence_against(&kids);
+                target.column.fence(&fence)?;
                 fenced.push(target.column.spec().name.clone());
             }
         }
@@ -47,6 +50,21 @@ impl Rotation<'_> {
             }
         }
         Ok(obstacles)
+    }
+
+    /// Has the fences tell of these states, which are newer: whoever puts older ones back is noticed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Database`].
+    pub fn renew_fences(&mut self, states: &KeyringState) -> Result<()> {
+        for target in &mut self.targets {
+            let fence = target.column.standing_fence()?;
+            if !fence.kids.is_empty() && fence.keyring.as_deref() == Some(states.keyring_id()) {
+                target.column.fence(&fence.of(Some(states.keyring_id()), states.generation()))?;
+            }
+        }
+        Ok(())
     }
 
     /// The columns that can have a fence.
@@ -115,7 +133,12 @@ impl Rotation<'_> {
             if target.column.fenced()? == *kids {
                 continue;
             }
-            if kids.is_empty() { target.column.unfence()? } else { target.column.fence(kids)? }
+            if kids.is_empty() {
+                target.column.unfence()?;
+            } else {
+                let fence = target.fence_against(kids);
+                target.column.fence(&fence)?;
+            }
         }
         Ok(())
     }
@@ -175,6 +198,48 @@ impl Rotation<'_> {
 }
 
 impl Target {
+    /// A fence against `kids`, of the keyring as it was loaded.
+    fn fence_against(&self, kids: &[KeyId]) -> Fence {
+        let keyring = self.keys.sealer.as_ref().map(Sealer::keyring);
+        let generation = keyring.map_or(0, Keyring::generation);
+        Fence::against(kids).of(keyring.and_then(Keyring::keyring_id), generation)
+    }
+
+    /// Keys that open nothing any more and that `fence` does not refuse.
+    pub(super) fn retired_keys_beyond(&self, fence: &Fence) -> Vec<KeyId> {
+        let mut kids = self.keys_in(|state| matches!(state, KeyState::Disabled | KeyState::Destroyed));
+        kids.retain(|kid| self.has_fence() && !fence.kids.contains(kid));
+        kids
+    }
+
+    /// How the database shows that the states that were loaded are older than what it knows.
+    pub(super) fn older_states(&mut self) -> Result<Option<String>> {
+        let fence = self.column.standing_fence()?;
+        let name = &self.column.spec().name;
+        Ok(self.states_behind(&fence).map(|reason| format!("column {name}: {reason}")))
+    }
+
+    /// How `fence` shows that the states that were loaded are older than those it was put up under.
+    pub(super) fn states_behind(&self, fence: &Fence) -> Option<String> {
+        let keyring = self.keys.sealer.as_ref()?.keyring();
+        let primary = keyring.primary_kid();
+        if fence.kids.contains(&primary) {
+            return Some(format!(
+                "the database is fenced against key {primary}, which the states call primary: they are older than the fence"
+            ));
+        }
+        let newer = fence.keyring.is_some()
+            && fence.keyring.as_deref() == keyring.keyring_id()
+            && fence.generation > keyring.generation();
+        newer.then(|| {
+            format!(
+                "the fence was put up under generation {} of the states, and those that were loaded have generation {}",
+                fence.generation,
+                keyring.generation()
+            )
+        })
+    }
+
     /// The keys that a promotion replaced: a key that still waits may become primary, and is not
     /// among them.
     fn replaced_keys(&self) -> Vec<KeyId> {
@@ -199,7 +264,10 @@ impl Target {
         match self.split_fence()? {
             (taken, _) if taken.is_empty() => Ok(()),
             (_, kept) if kept.is_empty() => self.column.unfence(),
-            (_, kept) => self.column.fence(&kept),
+            (_, kept) => {
+                let fence = self.fence_against(&kept);
+                self.column.fence(&fence)
+            }
         }
     }
 

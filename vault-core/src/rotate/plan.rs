@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::column::ColumnFinding;
 use crate::error::{Error, Result};
 
+use super::attention::PUT_BACK;
 use super::batch::Tally;
 use super::convert::{Converter, Job};
 use super::run::{left, new_run};
@@ -23,8 +24,18 @@ impl Target {
             return Ok(Summary { count: Some(count), ..summary });
         }
         let mut hindered = findings.iter().any(|finding| finding.refusal().is_some());
+        if let Some(reason) = self.older_states()? {
+            hindered = true;
+            findings.push(ColumnFinding::obstacle(reason, PUT_BACK));
+        }
+        if self.has_fence()
+            && let Some(refusal) = self.column.fence_refusal()?
+        {
+            let hint = refusal.hint().unwrap_or_default();
+            findings.push(ColumnFinding::new(format!("{refusal}, and a run goes without it; {hint}")));
+        }
         let open = self.column.run()?;
-        let wanted = new_run(job, &Converter::new(&spec, &self.keys, job), 0)?;
+        let wanted = new_run(job, &Converter::new(&spec, &self.keys, job), 0, self.column.place())?;
         let joined = open.map_or(Ok(()), |open| open.refuse_other(&spec.name, &wanted));
         for refusal in [self.refuse_unsafe(job, options), joined] {
             match refusal {
@@ -36,7 +47,7 @@ impl Target {
             }
         }
         let select = self.not_current(job)?;
-        let converter = Converter::new(&spec, &self.keys, job).afresh();
+        let converter = Converter::new(&spec, &self.keys, job).limited(options.max_plaintext).afresh();
         let left_over = left(&mut *self.column, &converter, &select, false, options)?;
         let tally = match spec.filter {
             Some(_) => left(&mut *self.column, &converter, &select, true, options)?,

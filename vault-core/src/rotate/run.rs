@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::Format;
 use crate::time::Timestamp;
 
+use super::attention::PUT_BACK;
 use super::batch::{Failures, Pass, Record, Tally};
 use super::convert::{Converter, Job};
 use super::schedule::{Circumstances, Next, Schedule, Scope};
@@ -28,6 +29,9 @@ impl Target {
     /// What people should know about the column; refused where something is in the way of a run.
     pub(super) fn checked(&mut self) -> Result<Vec<ColumnFinding>> {
         let findings = self.column.check()?;
+        if let Some(reason) = self.older_states()? {
+            return Err(Error::Refused { reason, remedy: PUT_BACK.to_owned() });
+        }
         findings.iter().find_map(ColumnFinding::refusal).map_or(Ok(findings), Err)
     }
 
@@ -45,7 +49,8 @@ impl Target {
             let stale = self.count(false)?.stale;
             return Ok(Summary::new(spec.name, Tally::default(), 0, stale, started, findings, End::Pinned));
         }
-        let run = new_run(order.job, &Converter::new(&spec, &self.keys, order.job), order.generation)?;
+        let run =
+            new_run(order.job, &Converter::new(&spec, &self.keys, order.job), order.generation, self.column.place())?;
         let run = self.column.open_run(&run)?;
         let passed = self.make_passes(order, &run, observe)?;
         if !order.options.app_stopped {
@@ -66,7 +71,7 @@ impl Target {
         let alone = options.app_stopped;
         let spec = self.column.spec().clone();
         let (stale, not_current) = (self.selection(job), self.not_current(job)?);
-        let converter = Converter::new(&spec, &self.keys, job);
+        let converter = Converter::new(&spec, &self.keys, job).limited(options.max_plaintext);
         let afresh = Converter::new(&spec, &self.keys, job).afresh();
         let deep = matches!(job, Job::RotateDeep) && converter.goal() == Format::Vs1;
         let mut cursor = run.cursor.clone().filter(|_| deep || !alone);
@@ -113,6 +118,8 @@ impl Target {
             }
             total.rewritten += tally.rewritten;
             total.lost += tally.lost;
+            total.moved += tally.moved;
+            total.held += tally.held;
             total.stopped = tally.stopped;
             *(if all { &mut not_afresh } else { &mut total.refused }) = core::mem::take(&mut tally.refused);
             let settled = match schedule.after(&tally) {
@@ -149,7 +156,7 @@ impl Target {
             None => {
                 let spec = self.column.spec().clone();
                 let not_current = self.not_current(order.job)?;
-                let converter = Converter::new(&spec, &self.keys, order.job);
+                let converter = Converter::new(&spec, &self.keys, order.job).limited(order.options.max_plaintext);
                 left(&mut *self.column, &converter, &not_current, false, order.options)?
             }
         };
@@ -247,7 +254,8 @@ impl Summary {
             column,
             rows: tally.rows,
             rewritten: tally.rewritten,
-            lost: tally.lost,
+            lost: tally.lost.saturating_sub(tally.moved + tally.held),
+            moved: tally.moved,
             unmigrated: tally.unmigrated,
             failed_rows: tally.failed.rows,
             failed: tally.failed.listed,
@@ -283,12 +291,14 @@ pub(super) fn left(
     pass.run(column, converter, None, &mut |_| ControlFlow::Continue(()))
 }
 
-pub(super) fn new_run(job: &Job, converter: &Converter<'_>, generation: u64) -> Result<Run> {
+pub(super) fn new_run(job: &Job, converter: &Converter<'_>, generation: u64, place: String) -> Result<Run> {
     let now = Timestamp::now();
     Ok(Run {
         id: String::new(),
         job: job.as_str().to_owned(),
         target: target(converter)?,
+        place,
+        rows: 0,
         generation,
         cursor: None,
         rewritten: 0,

@@ -43,6 +43,12 @@ impl Target {
         self.keys_in(|state| state != KeyState::Primary)
     }
 
+    /// The state of a key of the column's tokens, if its keyring lists the key.
+    pub(super) fn state_of(&self, kid: KeyId) -> Option<KeyState> {
+        let mut keys = self.keys.sealer.iter().flat_map(|sealer| sealer.keyring().keys());
+        keys.find(|key| key.kid == kid).map(|key| key.state)
+    }
+
     pub(super) fn keys_in(&self, wanted: impl Fn(KeyState) -> bool) -> Vec<KeyId> {
         let keys = self.keys.sealer.iter().flat_map(|sealer| sealer.keyring().keys());
         keys.filter(|key| wanted(key.state)).map(|key| key.kid).collect()

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::column::{
-    Cell, Column, ColumnFinding, ColumnSpec, ContextTemplate, Page, Progress, Row, RowChange, RowKey, Run, Selection,
-    Survey, Written,
+    Cell, Column, ColumnFinding, ColumnSpec, ContextTemplate, Fence, Page, Progress, Row, RowChange, RowKey, Run,
+    Selection, Survey, Written,
 };
 use crate::error::{Error, Result};
 use crate::key::KeyId;
@@ -125,7 +125,7 @@ impl Column for StoreColumn {
         let replaced = self.store.replace(&replacements.collect::<Result<Vec<_>>>()?)?;
         let rewritten = replaced.iter().filter(|replaced| **replaced).count();
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        Ok(Written { rewritten: count(rewritten), lost: count(replaced.len() - rewritten), failed: Vec::new() })
+        Ok(Written { rewritten: count(rewritten), lost: count(replaced.len() - rewritten), ..Written::default() })
     }
 
     fn begin_exclusive(&mut self) -> Result<()> {
@@ -164,12 +164,12 @@ impl Column for StoreColumn {
         Ok(Vec::new())
     }
 
-    fn fence(&mut self, _: &[KeyId]) -> Result<()> {
+    fn fence(&mut self, _: &Fence) -> Result<()> {
         Ok(())
     }
 
-    fn fenced(&mut self) -> Result<Vec<KeyId>> {
-        Ok(Vec::new())
+    fn standing_fence(&mut self) -> Result<Fence> {
+        Ok(Fence::default())
     }
 
     fn unfence(&mut self) -> Result<()> {

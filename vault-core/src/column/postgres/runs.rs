@@ -4,8 +4,8 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 
-use crate::column::{ColumnSpec, Progress, RowChange, RowKey, Run, Written};
-use crate::database::postgres::{Client, batch, execute, failed, get, query};
+use crate::column::{ColumnSpec, Progress, RowChange, RowKey, Run, Written, of_one_line};
+use crate::database::postgres::{Client, batch, execute, failed, get, query, quoted, refuse_additions};
 use crate::error::{Error, Result};
 use crate::hex;
 use crate::primitives;
@@ -17,6 +17,8 @@ CREATE TABLE IF NOT EXISTS vault_core.rotation (
     run_id      text NOT NULL UNIQUE,
     job         text NOT NULL,
     target      text NOT NULL,
+    place       text NOT NULL,
+    row_count   bigint NOT NULL,
     generation  bigint NOT NULL,
     started     bigint NOT NULL
 );
@@ -60,7 +62,7 @@ pub(super) fn find(client: &mut Client, spec: &ColumnSpec) -> Result<Option<Run>
         "SELECT r.run_id, r.job, r.target, r.generation, r.started,
                 (SELECT w.cursor FROM vault_core.rotation_worker w WHERE w.run_id = r.run_id AND w.cursor IS NOT NULL
                  ORDER BY w.heartbeat DESC LIMIT 1),
-                coalesce(sum(w.rewritten), 0)::int8, coalesce(sum(w.lost), 0)::int8, coalesce(max(w.heartbeat), r.started)
+                coalesce(sum(w.rewritten), 0)::int8, coalesce(sum(w.lost), 0)::int8, coalesce(max(w.heartbeat), r.started), r.place, r.row_count
          FROM vault_core.rotation r LEFT JOIN vault_core.rotation_worker w USING (run_id)
          WHERE r.column_name = $1 GROUP BY r.column_name",
         &[(&spec.name, Type::TEXT)],
@@ -78,8 +80,10 @@ pub(super) fn find(client: &mut Client, spec: &ColumnSpec) -> Result<Option<Run>
     let cursor = cursor.as_deref().and_then(RowKey::parse).filter(|cursor| cursor.cells().len() == spec.row.len());
     Ok(Some(Run {
         id: get(&row, 0)?,
-        job: get(&row, 1)?,
-        target: get(&row, 2)?,
+        job: of_one_line(get(&row, 1)?),
+        target: of_one_line(get(&row, 2)?),
+        place: of_one_line(get(&row, 9)?),
+        rows: number(10)?,
         generation: number(3)?,
         started: Timestamp(number(4)?),
         cursor,
@@ -90,13 +94,15 @@ pub(super) fn find(client: &mut Client, spec: &ColumnSpec) -> Result<Option<Run>
 }
 
 /// Joins the open run as `worker`, or opens one.
-pub(super) fn open(client: &mut Client, spec: &ColumnSpec, new: &Run, worker: &str) -> Result<Run> {
+pub(super) fn open(client: &mut Client, spec: &ColumnSpec, table: &str, new: &Run, worker: &str) -> Result<Run> {
     batch(client, ACTION, TURN)?;
     let schema = query(client, ACTION, "SELECT FROM pg_catalog.pg_namespace WHERE nspname = 'vault_core'", &[])?;
     if schema.is_empty() {
         batch(client, ACTION, "CREATE SCHEMA vault_core")?;
     }
-    if !exist(client)? {
+    if exist(client)? {
+        refuse_altered(client, true)?;
+    } else {
         batch(client, ACTION, SCHEMA)?;
     }
     let run = match find(client, spec)? {
@@ -106,11 +112,14 @@ pub(super) fn open(client: &mut Client, spec: &ColumnSpec, new: &Run, worker: &s
         }
         None => {
             let id = primitives::random()?;
-            let run = Run { id: hex::encode(id.get(..8).unwrap_or_default()), ..new.clone() };
+            let rows = query(client, ACTION, &format!("SELECT count(*) FROM {table}"), &[])?;
+            let rows = rows.first().map_or(Ok(0), |row| get::<i64>(row, 0))?;
+            let id = hex::encode(id.get(..8).unwrap_or_default());
+            let run = Run { id, rows: u64::try_from(rows).unwrap_or_default(), ..new.clone() };
             execute(
                 client,
                 ACTION,
-                "INSERT INTO vault_core.rotation VALUES ($1, $2, $3, $4, $5, $6)",
+                "INSERT INTO vault_core.rotation VALUES ($1, $2, $3, $4, $7, $8, $5, $6)",
                 &[
                     (&spec.name, Type::TEXT),
                     (&run.id, Type::TEXT),
@@ -118,6 +127,8 @@ pub(super) fn open(client: &mut Client, spec: &ColumnSpec, new: &Run, worker: &s
                     (&run.target, Type::TEXT),
                     (&signed(run.generation), Type::INT8),
                     (&signed(run.started.0), Type::INT8),
+                    (&run.place, Type::TEXT),
+                    (&rows, Type::INT8),
                 ],
             )?;
             run
@@ -197,6 +208,7 @@ pub(super) fn list_failures(client: &mut Client, column: &str, run: &str, failur
     if !exist(client)? {
         return Ok(());
     }
+    refuse_altered(client, false)?;
     let open = query(
         client,
         ACTION,
@@ -241,7 +253,9 @@ pub(super) fn failures(client: &mut Client, column: &str) -> Result<Vec<(RowKey,
         "SELECT row_key, reason FROM vault_core.rotation_failure WHERE column_name = $1 ORDER BY row_key COLLATE \"C\"",
         &[(&column, Type::TEXT)],
     )?;
-    rows.iter().map(|row| Ok((RowKey::parse(&get::<String>(row, 0)?).unwrap_or_default(), get(row, 1)?))).collect()
+    rows.iter()
+        .map(|row| Ok((RowKey::parse(&get::<String>(row, 0)?).unwrap_or_default(), of_one_line(get(row, 1)?))))
+        .collect()
 }
 
 pub(super) fn close(client: &mut Client, column: &str) -> Result<()> {
@@ -249,6 +263,7 @@ pub(super) fn close(client: &mut Client, column: &str) -> Result<()> {
     if !exist(client)? {
         return Ok(());
     }
+    refuse_altered(client, false)?;
     for statement in [
         "DELETE FROM vault_core.rotation_worker w USING vault_core.rotation r WHERE r.column_name = $1 AND w.run_id = r.run_id",
         "DELETE FROM vault_core.rotation_failure WHERE column_name = $1",
@@ -260,6 +275,35 @@ pub(super) fn close(client: &mut Client, column: &str) -> Result<()> {
         batch(client, ACTION, &format!("DROP TABLE {TABLES}"))?;
     }
     Ok(())
+}
+
+/// Refuses tables that are not as they were made, before anything is written to them: what others hung
+/// on them would run with the rights of this role. They stay as they are until the transaction ends.
+/// With `own`, they have to be of the role itself, because batches are recorded in them later on.
+fn refuse_altered(client: &mut Client, own: bool) -> Result<()> {
+    // Whoever would add something waits.
+    batch(client, ACTION, &format!("LOCK TABLE {TABLES} IN ROW EXCLUSIVE MODE"))?;
+    refuse_additions(client, ACTION, &["rotation", "rotation_worker", "rotation_failure"])?;
+    let rows = query(
+        client,
+        ACTION,
+        "SELECT pg_catalog.pg_get_userbyid(c.relowner)::text
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = 'vault_core' AND c.relname IN ('rotation', 'rotation_worker', 'rotation_failure')
+           AND c.relowner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
+           AND ($1 OR NOT pg_catalog.pg_has_role(current_user, c.relowner, 'MEMBER'))
+         ORDER BY 1 LIMIT 1",
+        &[(&own, Type::BOOL)],
+    )?;
+    let Some(row) = rows.first() else { return Ok(()) };
+    Err(Error::Refused {
+        reason: format!(
+            "the record of the open runs in schema vault_core belongs to {}",
+            quoted(&get::<String>(row, 0)?)
+        ),
+        remedy: "connect as that role, or finish the run as it; a member of it may verify, and forget the run"
+            .to_owned(),
+    })
 }
 
 fn is_gone(error: &tokio_postgres::Error) -> bool {

@@ -26,6 +26,11 @@ pub(super) struct Sql {
     pub(super) prefix_text: String,
     /// The same in a constraint, which partitions take over under their own names.
     pub(super) prefix_bare: String,
+    /// The same of the type that an index has.
+    pub(super) prefix_index: String,
+    /// Whether the document is one that has no members and is not null either; nothing where there
+    /// is no document.
+    odd: Option<String>,
     pub(super) filter: String,
     /// Replaces values where they still are what was read; waits for nobody for long.
     pub(super) quick_update: String,
@@ -35,6 +40,8 @@ pub(super) struct Sql {
     pub(super) patient_update: String,
     /// How many rows hold what was written.
     pub(super) probe: String,
+    /// How many rows hold what was written, and how many still what was read.
+    pub(super) fate: String,
     /// Whether an update of the table fires triggers.
     pub(super) triggers: String,
     pub(super) kind: Kind,
@@ -60,7 +67,10 @@ impl Sql {
         let full = qualified(&spec.value);
         let value = value_of(spec, &full);
         let (prefix, prefix_text) = prefix_of(table, &value);
-        let (_, prefix_bare) = prefix_of(table, &value_of(spec, &quoted(&spec.value)));
+        let (prefix_index, prefix_bare) = prefix_of(table, &value_of(spec, &quoted(&spec.value)));
+        let document = |part: &str| format!("{}({part})", table.typeof_document);
+        let odd =
+            spec.member.as_ref().map(|_| format!("coalesce({} NOT IN ('null', 'object'), false)", document(&full)));
         let keys: Vec<KeyPart> = table
             .keys
             .iter()
@@ -83,11 +93,13 @@ impl Sql {
             cells.collect::<Vec<_>>().join(", ")
         };
         let shown = match (&spec.member, table.value) {
-            (Some(member), _) => format!(
-                "{value} AS vault_value, coalesce({}({full} OPERATOR(pg_catalog.->) {}) NOT IN ('null', 'string'), false) AS vault_odd",
-                table.typeof_document,
-                literal(member)
-            ),
+            (Some(member), _) => {
+                let member = document(&format!("{full} OPERATOR(pg_catalog.->) {}", literal(member)));
+                format!(
+                    "{value} AS vault_value, {} OR coalesce({member} NOT IN ('null', 'string'), false) AS vault_odd",
+                    odd.as_deref().unwrap_or("false")
+                )
+            }
             (None, Kind::Bytes) => format!("{value}::bytea AS vault_value, false AS vault_odd"),
             (None, _) => format!("{value}::text AS vault_value, false AS vault_odd"),
         };
@@ -97,6 +109,8 @@ impl Sql {
             prefix,
             prefix_text,
             prefix_bare,
+            prefix_index,
+            odd,
             // The line break ends a comment.
             filter: match spec.filter.as_deref().map(str::trim) {
                 None | Some("") => String::new(),
@@ -106,6 +120,7 @@ impl Sql {
             update: String::new(),
             patient_update: String::new(),
             probe: String::new(),
+            fate: String::new(),
             triggers: triggers_of(table),
             kind: table.value,
             keys,
@@ -121,6 +136,14 @@ impl Sql {
             table.path,
             sql.which("vault_new"),
             sql.holds("vault_new.new")
+        );
+        sql.fate = format!(
+            "SELECT count(*) FILTER (WHERE {}), count(*) FILTER (WHERE {}) FROM {} JOIN {} ON {}",
+            sql.holds("vault_new.new"),
+            sql.holds("vault_new.old"),
+            sql.unnest(),
+            table.path,
+            sql.which("vault_new")
         );
         sql
     }
@@ -287,12 +310,16 @@ impl Sql {
 
     /// The condition on the rows of a page.
     fn wanted(&self, page: &Page<'_>, mark: &mut dyn FnMut(Value) -> String) -> String {
-        let Self { value, prefix, .. } = self;
+        let Self { value, prefix, odd, .. } = self;
+        // Nobody knows what a document holds that cannot be looked into.
+        let or_odd = odd.as_ref().map(|odd| format!(" OR {odd}")).unwrap_or_default();
         let wanted = match page.select {
-            Selection::All => format!("pg_catalog.octet_length({value}) > 0"),
+            Selection::All => format!("(pg_catalog.octet_length({value}) > 0{or_odd})"),
             Selection::Except(prefixes) => {
                 let list = mark(self.prefixes(prefixes));
-                format!("pg_catalog.octet_length({value}) > 0 AND {prefix} OPERATOR(pg_catalog.<>) ALL ({list})")
+                format!(
+                    "(pg_catalog.octet_length({value}) > 0 AND {prefix} OPERATOR(pg_catalog.<>) ALL ({list}){or_odd})"
+                )
             }
             Selection::Prefixes(prefixes) => {
                 format!("{prefix} OPERATOR(pg_catalog.=) ANY ({})", mark(self.prefixes(prefixes)))
@@ -311,10 +338,11 @@ impl Sql {
 
     /// Counts values by what they begin with.
     pub(super) fn survey(&self) -> String {
-        let Self { path, value, prefix_text, .. } = self;
+        let Self { path, value, prefix_text, odd, .. } = self;
         let magics = MAGICS.map(|magic| format!("'{magic}'")).join(", ");
+        let odd = odd.as_ref().map(|odd| format!("WHEN {odd} THEN 'other' ")).unwrap_or_default();
         format!(
-            "SELECT CASE WHEN {value} IS NULL OR pg_catalog.octet_length({value}) = 0 THEN 'empty'
+            "SELECT CASE {odd}WHEN {value} IS NULL OR pg_catalog.octet_length({value}) = 0 THEN 'empty'
                          WHEN pg_catalog.left({prefix_text}, 4) NOT IN ({magics}) THEN 'other'
                          WHEN {prefix_text} ~ '^v[sk]1[.][a-z][a-z2-7]{{16}}[.]$' THEN {prefix_text}
                          ELSE pg_catalog.left({prefix_text}, 4) END AS vault_kind, count(*)
@@ -453,6 +481,6 @@ impl Value {
     }
 }
 
-/// What is read in place of a member that is not text. No format begins so and it is not plain
-/// text: the row is listed.
+/// What is read in place of a document that cannot be looked into, and of a member that is not text.
+/// No format begins so and it is not plain text: the row is listed.
 const UNREADABLE: &[u8] = &[0xff];

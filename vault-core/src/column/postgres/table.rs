@@ -5,6 +5,7 @@ use tokio_postgres::types::Type;
 use crate::column::{ColumnFinding, ColumnSpec};
 use crate::database::postgres::{Client, get, query, quoted};
 use crate::error::{Error, Result};
+use crate::format::Format;
 
 /// What is known of a table that can be worked on.
 pub(super) struct Table {
@@ -186,7 +187,9 @@ impl Table {
             findings.push(missing);
         }
         findings.extend(missing_schema(client, spec)?);
-        if !self.has_prefix_index(client, spec, number)? {
+        findings.extend(self.missing_identity(client, spec)?);
+        // What is not written as tokens does not tell by how it begins whether it is stale.
+        if spec.writes == Format::Vs1 && !self.has_prefix_index(client, spec, number)? {
             // An index of a partitioned table is made at once, or partition by partition.
             let how = if self.partitioned { "" } else { " CONCURRENTLY" };
             findings.push(ColumnFinding::new(format!(
@@ -242,6 +245,41 @@ impl Table {
         rows.iter().map(|row| get(row, 0)).collect()
     }
 
+    /// What keeps a published table from any update: a subscriber would not know which row is meant.
+    fn missing_identity(&self, client: &mut Client, spec: &ColumnSpec) -> Result<Option<ColumnFinding>> {
+        let rows = query(
+            client,
+            &looking(spec),
+            "WITH t AS (SELECT $1::oid AS oid UNION SELECT relid::oid FROM pg_catalog.pg_partition_tree($1) WHERE isleaf)
+             SELECT pg_catalog.format('%I.%I', n.nspname, c.relname),
+                    (SELECT pubname::text FROM pg_catalog.pg_publication_tables p JOIN pg_catalog.pg_publication u USING (pubname)
+                     WHERE u.pubupdate AND (p.schemaname = n.nspname AND p.tablename = c.relname
+                           OR pg_catalog.to_regclass(pg_catalog.format('%I.%I', p.schemaname, p.tablename))::oid = $1)
+                     ORDER BY 1 LIMIT 1)
+             FROM t JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind = 'r' AND CASE c.relreplident
+                 WHEN 'f' THEN false WHEN 'n' THEN true
+                 WHEN 'd' THEN NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)
+                 ELSE NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid) END
+             ORDER BY 1",
+            &[(&self.oid, Type::OID)],
+        )?;
+        for row in &rows {
+            let (table, publication): (String, Option<String>) = (get(row, 0)?, get(row, 1)?);
+            if let Some(publication) = publication {
+                return Ok(Some(ColumnFinding::obstacle(
+                    format!(
+                        "column {}: publication {} publishes updates of table {table}, which has no replica identity, so the server refuses every update",
+                        spec.name,
+                        quoted(&publication)
+                    ),
+                    format!("ALTER TABLE {table} REPLICA IDENTITY USING INDEX …, or add a primary key"),
+                )));
+            }
+        }
+        Ok(None)
+    }
+
     fn has_prefix_index(&self, client: &mut Client, spec: &ColumnSpec, value: i16) -> Result<bool> {
         let rows = query(
             client,
@@ -293,42 +331,57 @@ struct Found {
     partitioned: bool,
 }
 
-/// The table by its name, or by `schema.name` where no table has that whole name.
+/// The one table that is meant: by `schema.name`, or by a name that only one schema of the search path
+/// has. A name with a dot in it is found where no schema of that name has such a table.
 fn find(client: &mut Client, spec: &ColumnSpec) -> Result<Found> {
-    let mut names = vec![quoted(&spec.table)];
-    if let Some((schema, table)) = spec.table.split_once('.') {
-        names.push(format!("{}.{}", quoted(schema), quoted(table)));
+    let (schema, name) = spec.table.split_once('.').map_or((None, None), |(schema, name)| (Some(schema), Some(name)));
+    let rows = query(
+        client,
+        &looking(spec),
+        "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text,
+                EXISTS (SELECT FROM pg_catalog.pg_inherits WHERE inhparent = c.oid),
+                EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid AND ev_type IN ('2', '4')),
+                pg_catalog.pg_get_userbyid(c.relowner)::text
+         FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relpersistence <> 't' AND c.relkind NOT IN ('c', 'i', 'I', 't')
+           AND (c.relname::text = $1 AND n.nspname = ANY (pg_catalog.current_schemas(true))
+                OR n.nspname::text = $2 AND c.relname::text = $3)
+         ORDER BY n.nspname, c.relname",
+        &[(&spec.table, Type::TEXT), (&schema, Type::TEXT), (&name, Type::TEXT)],
+    )?;
+    let row = match rows.as_slice() {
+        [] => return Err(wrong(spec, "the database has no such table, or the role may not see it")),
+        [row] => row,
+        rows => {
+            let place = |row| -> Result<String> {
+                let (schema, name, owner): (String, String, String) = (get(row, 1)?, get(row, 2)?, get(row, 6)?);
+                Ok(format!("{}.{} of {}", quoted(&schema), quoted(&name), quoted(&owner)))
+            };
+            let places = rows.iter().map(place).collect::<Result<Vec<_>>>()?.join(", ");
+            return Err(Error::Refused {
+                reason: format!("column {}: several tables could be meant by {}: {places}", spec.name, spec.table),
+                remedy: "write `table = \"schema.name\"` in vault.toml, and remove a table whose own name is that"
+                    .to_owned(),
+            });
+        }
+    };
+    let (kind, has_children, has_rules): (String, bool, bool) = (get(row, 3)?, get(row, 4)?, get(row, 5)?);
+    let what = match kind.as_str() {
+        "p" | "r" => "",
+        "v" | "m" => "a view; name the table that holds the rows",
+        "f" => "a foreign table; name the server that holds the rows",
+        _ => "no table",
+    };
+    if !what.is_empty() {
+        return Err(wrong(spec, &format!("it is {what}")));
     }
-    for name in names {
-        let rows = query(
-            client,
-            &looking(spec),
-            "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relhassubclass,
-                    EXISTS (SELECT FROM pg_catalog.pg_rewrite WHERE ev_class = c.oid AND ev_type IN ('2', '4'))
-             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-             WHERE c.oid = pg_catalog.to_regclass($1)::oid AND c.relpersistence <> 't'",
-            &[(&name, Type::TEXT)],
-        )?;
-        let Some(row) = rows.first() else { continue };
-        let (kind, has_children, has_rules): (String, bool, bool) = (get(row, 3)?, get(row, 4)?, get(row, 5)?);
-        let what = match kind.as_str() {
-            "p" | "r" => "",
-            "v" | "m" => "a view; name the table that holds the rows",
-            "f" => "a foreign table; name the server that holds the rows",
-            _ => "no table",
-        };
-        if !what.is_empty() {
-            return Err(wrong(spec, &format!("it is {what}")));
-        }
-        if kind == "r" && has_children {
-            return Err(wrong(spec, "other tables inherit from it, whose rows its key does not identify"));
-        }
-        if has_rules {
-            return Err(wrong(spec, "a rule rewrites updates of it"));
-        }
-        return Ok(Found { oid: get(row, 0)?, schema: get(row, 1)?, name: get(row, 2)?, partitioned: kind == "p" });
+    if kind == "r" && has_children {
+        return Err(wrong(spec, "other tables inherit from it, whose rows its key does not identify"));
     }
-    Err(wrong(spec, "the database has no such table, or the role may not see it"))
+    if has_rules {
+        return Err(wrong(spec, "a rule rewrites updates of it"));
+    }
+    Ok(Found { oid: get(row, 0)?, schema: get(row, 1)?, name: get(row, 2)?, partitioned: kind == "p" })
 }
 
 fn columns(client: &mut Client, spec: &ColumnSpec, table: u32) -> Result<Vec<Declared>> {

@@ -56,7 +56,8 @@ pub(super) fn write(
     let mut hindered = false;
     if manner == Manner::Alone && !fit.is_empty() {
         if let Some(rewritten) = batch.quick(client, &fit)? {
-            let quick = Written { rewritten, lost: count(fit.len()).saturating_sub(rewritten), ..written.clone() };
+            let mut quick = Written { rewritten, lost: count(fit.len()).saturating_sub(rewritten), ..written.clone() };
+            batch.tell_apart(client, &fit, &mut quick, 0)?;
             if !record(client, &quick)? {
                 let hindered = quick.lost > 0;
                 return Ok((quick, hindered));
@@ -66,7 +67,10 @@ pub(super) fn write(
         hindered = true;
     }
     if !fit.is_empty() {
+        let unfit = written.failed.len();
         hindered |= batch.careful(client, &fit, &mut written)?;
+        let refused = count(written.failed.len() - unfit);
+        batch.tell_apart(client, &fit, &mut written, refused)?;
     }
     record(client, &written)?;
     Ok((written, hindered))
@@ -150,6 +154,27 @@ impl Batch<'_> {
             }
         }
         Ok(Attempt::Done { rewritten: u64::try_from(done).unwrap_or_default(), triggers })
+    }
+
+    /// Tells rows that others moved, and those that they hold, from those that they changed. `refused`
+    /// rows are what was read, too.
+    fn tell_apart(
+        &self,
+        client: &mut Client,
+        changes: &[&RowChange],
+        written: &mut Written,
+        refused: u64,
+    ) -> Result<()> {
+        if written.lost == 0 {
+            return Ok(());
+        }
+        let arrays = Arrays::new(self.sql, changes);
+        let row = client.query_typed_one(&self.sql.fate, &arrays.parameters(self.sql));
+        let row = row.map_err(|error| failed(self.action, &error))?;
+        let number = |at: usize| get::<i64>(&row, at).map(|number| u64::try_from(number).unwrap_or_default());
+        written.moved = number(0)?.saturating_sub(written.rewritten).min(written.lost);
+        written.held = number(1)?.saturating_sub(refused).min(written.lost - written.moved);
+        Ok(())
     }
 
     fn one_by_one(&self, client: &mut Client, changes: &[&RowChange], written: &mut Written) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::column::ColumnSpec;
+use crate::column::{ColumnSpec, Fence};
 use crate::database::sqlite::{failed, quoted};
 use crate::error::{Error, Result};
 use crate::hex;
@@ -25,7 +25,7 @@ pub(super) fn obstacle(connection: &Connection, spec: &ColumnSpec, sql: &Sql, ki
     let (what, remedy) = match (stale, unreadable) {
         (0, 0) => return Ok(None),
         (0, rows) => (
-            format!("{rows} documents that are no JSON text, or whose member is no text"),
+            format!("{rows} documents that are no JSON object, or whose member is no text or there twice"),
             "repair or remove these documents, then fence",
         ),
         (rows, _) => (format!("{rows} values under a key that was replaced"), "run `vault rotate run`, then fence"),
@@ -34,34 +34,44 @@ pub(super) fn obstacle(connection: &Connection, spec: &ColumnSpec, sql: &Sql, ki
     Ok(Some(Error::Refused { reason, remedy: remedy.to_owned() }))
 }
 
-pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, kids: &[KeyId]) -> Result<()> {
-    if let Some(obstacle) = obstacle(connection, spec, sql, kids)? {
+pub(super) fn put_up(connection: &Connection, spec: &ColumnSpec, sql: &Sql, fence: &Fence) -> Result<()> {
+    if let Some(obstacle) = obstacle(connection, spec, sql, &fence.kids)? {
         return Err(obstacle);
     }
-    take_down(connection, spec)?;
-    if kids.is_empty() {
+    if !fence.kids.is_empty() && find(connection, spec, sql)?.covers(fence) {
         return Ok(());
     }
-    let (column, prefixes) = (&sql.column, prefixes(kids));
+    take_down(connection, spec)?;
+    if fence.kids.is_empty() {
+        return Ok(());
+    }
+    let [insert, update] = triggers(spec, sql, fence);
+    connection
+        .execute_batch(&format!("CREATE TRIGGER main.{insert}; CREATE TRIGGER main.{update};"))
+        .map_err(|error| failed(format!("fence column {}", spec.name), &error))
+}
+
+/// The two triggers, behind the words that create them.
+fn triggers(spec: &ColumnSpec, sql: &Sql, fence: &Fence) -> [String; 2] {
+    let (column, prefixes) = (&sql.column, prefixes(&fence.kids));
     let [new, old] = ["NEW", "OLD"].map(|row| value_of(spec, &format!("{row}.{column}")));
     let prefix = prefix_of(&new);
     let is_old = format!("{prefix} IN ({prefixes})");
     let changes = format!("({new} COLLATE BINARY IS NOT {old} OR typeof({new}) <> typeof({old}))");
-    let raise: String = kids
+    let raise: String = fence
+        .kids
         .iter()
         .map(|kid| {
             format!(" WHEN '{kid}' THEN RAISE(ABORT, 'vault: key {kid} is being retired and takes no new values; load the current keyring')")
         })
         .collect();
-    let raise = format!("SELECT CASE substr({prefix}, {KID_IN_SQL}){raise} END");
+    let body = format!("BEGIN /* {} */ SELECT CASE substr({prefix}, {KID_IN_SQL}){raise} END; END", fence.mark());
     let [insert, update] = names(spec).map(|name| quoted(&name));
     let table = quoted(&spec.table);
-    connection
-        .execute_batch(&format!(
-            "CREATE TRIGGER main.{insert} BEFORE INSERT ON {table} WHEN {is_old} BEGIN {raise}; END;
-             CREATE TRIGGER main.{update} BEFORE UPDATE OF {column} ON {table} WHEN {changes} AND {is_old} BEGIN {raise}; END;"
-        ))
-        .map_err(|error| failed(format!("fence column {}", spec.name), &error))
+    [
+        format!("{insert} BEFORE INSERT ON {table} WHEN {is_old} {body}"),
+        format!("{update} BEFORE UPDATE OF {column} ON {table} WHEN {changes} AND {is_old} {body}"),
+    ]
 }
 
 /// What values under `kids` begin with, as a list of texts.
@@ -70,25 +80,24 @@ fn prefixes(kids: &[KeyId]) -> String {
     prefixes.join(", ")
 }
 
-/// The keys that the triggers name; none where one of the two is missing.
-pub(super) fn find(connection: &Connection, spec: &ColumnSpec) -> Result<Vec<KeyId>> {
-    let kids = |name: String| -> Result<Vec<KeyId>> {
-        let sql: Option<String> = connection
-            .query_row("SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ?1", [name], |row| {
-                row.get(0)
-            })
+/// The fence that stands, if both triggers are word for word what the mark in the first demands.
+pub(super) fn find(connection: &Connection, spec: &ColumnSpec, sql: &Sql) -> Result<Fence> {
+    let text = |name: &String| -> Result<Option<String>> {
+        connection
+            .query_row(
+                "SELECT sql FROM main.sqlite_master WHERE type = 'trigger' AND name = ?1 AND tbl_name = ?2 COLLATE NOCASE",
+                [name, &spec.table],
+                |row| row.get(0),
+            )
             .optional()
-            .map_err(|error| failed(format!("look at the fence of column {}", spec.name), &error))?;
-        let sql = sql.unwrap_or_default();
-        Ok(sql
-            .split(" THEN RAISE(ABORT, 'vault: key ")
-            .skip(1)
-            .filter_map(|rest| KeyId::parse(rest.get(..17)?).ok())
-            .collect())
+            .map_err(|error| failed(format!("look at the fence of column {}", spec.name), &error))
     };
     let [insert, update] = names(spec);
-    let update = kids(update)?;
-    Ok(kids(insert)?.into_iter().filter(|kid| update.contains(kid)).collect())
+    let (Some(insert), Some(update)) = (text(&insert)?, text(&update)?) else { return Ok(Fence::default()) };
+    let mark = insert.split_once("/* ").and_then(|(_, rest)| rest.split_once(" */"));
+    let Some(fence) = mark.and_then(|(mark, _)| Fence::parse(mark)) else { return Ok(Fence::default()) };
+    let wanted = triggers(spec, sql, &fence).map(|trigger| format!("CREATE TRIGGER {trigger}"));
+    Ok(if wanted == [insert, update] { fence } else { Fence::default() })
 }
 
 /// Whether there is anything to take down.

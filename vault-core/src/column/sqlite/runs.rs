@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, params};
 
-use crate::column::{ColumnSpec, Progress, RowChange, RowKey, Run, Written};
+use crate::column::{ColumnSpec, Progress, RowChange, RowKey, Run, Written, of_one_line};
 use crate::database::sqlite::failed;
 use crate::error::{Error, Result};
 use crate::hex;
@@ -15,6 +15,8 @@ CREATE TABLE IF NOT EXISTS main.vault_core_rotation (
     run_id      TEXT NOT NULL,
     job         TEXT NOT NULL,
     target      TEXT NOT NULL,
+    place       TEXT NOT NULL,
+    row_count   INTEGER NOT NULL,
     generation  INTEGER NOT NULL,
     cursor      TEXT,
     rewritten   INTEGER NOT NULL,
@@ -47,7 +49,7 @@ pub(super) fn find(connection: &Connection, spec: &ColumnSpec) -> Result<Option<
     }
     let run = connection
         .query_row(
-            "SELECT run_id, job, target, generation, cursor, rewritten, lost, started, heartbeat
+            "SELECT run_id, job, target, place, row_count, generation, cursor, rewritten, lost, started, heartbeat
              FROM main.vault_core_rotation WHERE column_name = ?1",
             [&spec.name],
             read,
@@ -59,7 +61,7 @@ pub(super) fn find(connection: &Connection, spec: &ColumnSpec) -> Result<Option<
     Ok(run.map(|run| Run { cursor: run.cursor.filter(fits), ..run }))
 }
 
-pub(super) fn open(connection: &Connection, spec: &ColumnSpec, new: &Run) -> Result<Run> {
+pub(super) fn open(connection: &Connection, spec: &ColumnSpec, table: &str, new: &Run) -> Result<Run> {
     let column = &spec.name;
     connection.execute_batch(SCHEMA).map_err(fail)?;
     if let Some(run) = find(connection, spec)? {
@@ -67,11 +69,12 @@ pub(super) fn open(connection: &Connection, spec: &ColumnSpec, new: &Run) -> Res
         return Ok(run);
     }
     let id = primitives::random()?;
-    let run = Run { id: hex::encode(id.get(..8).unwrap_or_default()), ..new.clone() };
+    let rows = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).map_err(fail)?;
+    let run = Run { id: hex::encode(id.get(..8).unwrap_or_default()), rows, ..new.clone() };
     connection
         .execute(
-            "INSERT INTO main.vault_core_rotation VALUES (?1, ?2, ?3, ?4, ?5, NULL, 0, 0, ?6, ?6)",
-            params![column, run.id, run.job, run.target, run.generation, run.started.0],
+            "INSERT INTO main.vault_core_rotation VALUES (?1, ?2, ?3, ?4, ?7, ?8, ?5, NULL, 0, 0, ?6, ?6)",
+            params![column, run.id, run.job, run.target, run.generation, run.started.0, run.place, run.rows],
         )
         .map_err(fail)?;
     Ok(run)
@@ -174,7 +177,7 @@ pub(super) fn failures(connection: &Connection, column: &str) -> Result<Vec<(Row
             "SELECT row_key, reason FROM main.vault_core_rotation_failure WHERE column_name = ?1 ORDER BY row_key",
         )?;
         let rows = statement.query_map([column], |row| {
-            Ok((RowKey::parse(&row.get::<_, String>(0)?).unwrap_or_default(), row.get(1)?))
+            Ok((RowKey::parse(&row.get::<_, String>(0)?).unwrap_or_default(), of_one_line(&row.get::<_, String>(1)?)))
         })?;
         rows.collect()
     };
@@ -208,15 +211,17 @@ fn snapshot(connection: &Connection) -> Result<Option<Transaction<'_>>> {
 fn read(row: &SqlRow<'_>) -> rusqlite::Result<Run> {
     Ok(Run {
         id: row.get(0)?,
-        job: row.get(1)?,
-        target: row.get(2)?,
-        generation: row.get(3)?,
+        job: of_one_line(&row.get::<_, String>(1)?),
+        target: of_one_line(&row.get::<_, String>(2)?),
+        place: of_one_line(&row.get::<_, String>(3)?),
+        rows: row.get(4)?,
+        generation: row.get(5)?,
         // A cursor that cannot be read costs a scan, and no more.
-        cursor: row.get::<_, Option<String>>(4)?.as_deref().and_then(RowKey::parse),
-        rewritten: row.get(5)?,
-        lost: row.get(6)?,
-        started: Timestamp(row.get(7)?),
-        heartbeat: Timestamp(row.get(8)?),
+        cursor: row.get::<_, Option<String>>(6)?.as_deref().and_then(RowKey::parse),
+        rewritten: row.get(7)?,
+        lost: row.get(8)?,
+        started: Timestamp(row.get(9)?),
+        heartbeat: Timestamp(row.get(10)?),
     })
 }
 

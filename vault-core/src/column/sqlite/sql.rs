@@ -144,14 +144,23 @@ impl Sql {
 }
 
 /// The value in a column that is called so: the column, or the member of its JSON object.
+///
+/// Nothing is there where the column is NULL, the document is `null`, or the object has no such
+/// member or one that is null. What an application could read in another way is unreadable: a
+/// document that is no object, a member that is no text, and one that is there twice, of which
+/// SQLite takes the first and the readers of applications the last.
 pub(super) fn value_of(spec: &ColumnSpec, column: &str) -> String {
     let Some(member) = &spec.member else { return column.to_owned() };
     let path = literal(&path(member));
     format!(
         "(CASE WHEN {column} IS NULL THEN NULL
-               WHEN typeof({column}) = 'text' AND json_valid({column})
-               THEN CASE coalesce(json_type({column}, {path}), 'null')
-                    WHEN 'text' THEN json_extract({column}, {path}) WHEN 'null' THEN NULL ELSE {UNREADABLE_SQL} END
+               WHEN typeof({column}) <> 'text' OR NOT json_valid({column}) THEN {UNREADABLE_SQL}
+               WHEN json_type({column}) = 'null' THEN NULL
+               WHEN json_type({column}) <> 'object' THEN {UNREADABLE_SQL}
+               WHEN json_type({column}, {path}) IS NULL THEN NULL
+               WHEN json_type(json_remove({column}, {path}), {path}) IS NOT NULL THEN {UNREADABLE_SQL}
+               WHEN json_type({column}, {path}) = 'null' THEN NULL
+               WHEN json_type({column}, {path}) = 'text' THEN json_extract({column}, {path})
                ELSE {UNREADABLE_SQL} END)"
     )
 }
@@ -223,8 +232,8 @@ fn path(member: &str) -> String {
     format!("$.{}", serde_json::Value::from(member))
 }
 
-/// What is read in place of a number, of text that is not UTF-8, and of a member that is not text
-/// or is in what is not JSON. No format begins so and it is not plain text: the row is listed.
+/// What is read in place of a number, of text that is not UTF-8, and of a document that cannot be
+/// looked into. No format begins so and it is not plain text: the row is listed.
 const UNREADABLE: &[u8] = &[0xff];
 pub(super) const UNREADABLE_SQL: &str = "x'ff'";
 

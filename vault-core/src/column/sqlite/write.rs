@@ -1,7 +1,7 @@
 //! Batches: compare-and-swap of many rows in one transaction.
 
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ErrorCode};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension};
 
 use crate::column::{Cell, ColumnSpec, RowChange, Written};
 use crate::database::sqlite::{failed, reason};
@@ -37,7 +37,8 @@ pub(super) fn batch(
     let mut batch = Batch {
         connection,
         update: connection.prepare_cached(&sql.update).map_err(fail)?,
-        probe: (triggers || !exact).then(|| connection.prepare_cached(&sql.probe)).transpose().map_err(fail)?,
+        probe: &sql.probe,
+        altered: triggers || !exact,
         member: spec.member.is_some(),
         refused,
     };
@@ -64,14 +65,18 @@ pub(super) fn batch(
 struct Batch<'a> {
     connection: &'a Connection,
     update: CachedStatement<'a>,
-    /// Tells what became of an update that a trigger or a conversion may have altered.
-    probe: Option<CachedStatement<'a>>,
+    /// Tells what became of an update.
+    probe: &'a str,
+    /// Whether a trigger or a conversion may have altered it.
+    altered: bool,
     member: bool,
     refused: &'a [(usize, String)],
 }
 
 enum Replaced {
     Lost,
+    /// Somebody else wrote the same.
+    Moved,
     Refused(String),
     Yes,
 }
@@ -95,6 +100,7 @@ impl Batch<'_> {
             match self.replace(at, change)? {
                 Replaced::Yes => written.rewritten += 1,
                 Replaced::Lost => written.lost += 1,
+                Replaced::Moved => written.add_moved(),
                 Replaced::Refused(_) => return Err(Interruption::Row),
             }
         }
@@ -112,6 +118,7 @@ impl Batch<'_> {
             match self.replace(at, change)? {
                 Replaced::Yes => written.rewritten += 1,
                 Replaced::Lost => written.lost += 1,
+                Replaced::Moved => written.add_moved(),
                 Replaced::Refused(reason) => {
                     self.savepoint("ROLLBACK TO vault_core_row")?;
                     written.failed.push((change.key.clone(), reason));
@@ -151,15 +158,17 @@ impl Batch<'_> {
             Err(error) if is_fault_of_row(&error) => return Ok(Replaced::Refused(reason(&error))),
             Err(error) => return Err(Interruption::Database(error)),
         };
-        let Some(probe) = &mut self.probe else {
-            return Ok(if changed == 1 { Replaced::Yes } else { Replaced::Lost });
-        };
-        let now: Option<(bool, bool)> = probe
-            .query(&*values)
-            .and_then(|mut rows| rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose())
+        if changed == 1 && !self.altered {
+            return Ok(Replaced::Yes);
+        }
+        let now: Option<(bool, bool)> = self
+            .connection
+            .prepare_cached(self.probe)
+            .and_then(|mut probe| probe.query_row(&*values, |row| Ok((row.get(0)?, row.get(1)?))).optional())
             .map_err(Interruption::Database)?;
         Ok(match (changed, now) {
             (1, Some((true, _))) => Replaced::Yes,
+            (0, Some((true, _))) => Replaced::Moved,
             (0, Some((_, true))) => Replaced::Refused("a trigger ignored the update".to_owned()),
             (0, _) => Replaced::Lost,
             _ => Replaced::Refused(

@@ -38,7 +38,7 @@ impl Machine {
             Ok(text) => KeyringState::parse(&text, Path::new("state.toml")).map(Some),
             Err(_) => Ok(None),
         };
-        Keyring::read(|| Ok(shared(self.found(except))), state, 0)
+        Keyring::read(|| Ok(shared(self.found(except))), state, 0, None)?.with_all_keys()
     }
 
     fn found(&self, except: Option<&Path>) -> Vec<Found<MasterKey>> {
