@@ -167,6 +167,23 @@ fn a_stopped_application_is_retired_in_one_go() {
     assert!(keys.contains(&format!("{old}  disabled")), "{keys}");
 }
 
+/// What the column is said to hold in clear is under no key.
+#[test]
+fn plain_text_that_is_declared_does_not_end_a_rotation() {
+    let declared = "reads = [\"flowfile-v1\", \"flowfile-legacy-master\", \"plaintext\"]\nwrites = \"flowfile-v1\"\nkeyring = \"text\"\n";
+    let app = App::new(declared, 6);
+    app.connect().execute("INSERT INTO secrets VALUES (7, 1, 'n', '123456789:a bot')", []).unwrap();
+    let old = app.primary("text");
+    app.directory.vault("rotate --keyring text --app-stopped --new-key --without-backup --yes").ok();
+    assert_ne!(app.primary("text"), old);
+    assert_eq!(app.values().pop().unwrap().1, "123456789:a bot");
+    let status = json(&app.directory.vault("status --json --deep").ok());
+    assert_eq!((&status["columns"][0]["unmigrated"], &status["columns"][0]["stale"]), (&1.into(), &0.into()));
+    // Where it is not declared, it is a row that does not open.
+    app.configure(LEGACY, 1);
+    app.directory.vault("rotate run --keyring text --app-stopped").fails(23);
+}
+
 /// Who is said to be stopped is looked for.
 #[test]
 fn whoever_has_the_database_open_is_not_stopped() {

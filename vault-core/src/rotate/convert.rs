@@ -58,7 +58,7 @@ pub(super) enum Outcome {
     Failed(Error),
     /// It should become this text.
     Rewrite(String),
-    /// It opens, in a legacy format where tokens are written: no affair of a rotation.
+    /// It opens, in a legacy format where tokens are written, or is plain text: no affair of a rotation.
     Unmigrated,
 }
 
@@ -160,7 +160,7 @@ impl<'a> Converter<'a> {
                 sealer.rewrap_key(&wrapped)?;
                 Ok(Recognised { format: Format::Vs1, kid: Some(wrapped.kid()) })
             }
-            Shape::Other => self.open_legacy(row, true).map(|opened| opened.recognised),
+            Shape::Other => self.open_legacy(row).map(|opened| opened.recognised),
         }
     }
 
@@ -185,7 +185,7 @@ impl<'a> Converter<'a> {
             }
             (Shape::Other, Format::Vs1) => match self.job {
                 Job::Migrate(_) => {
-                    let opened = self.open_legacy(row, true)?;
+                    let opened = self.open_legacy(row)?;
                     if opened.secret.len() > self.limit {
                         return Err(Error::TooLarge { what: "value: its plaintext", limit: self.limit });
                     }
@@ -194,12 +194,16 @@ impl<'a> Converter<'a> {
                     Ok(Outcome::Rewrite(token.text()))
                 }
                 Job::Reseal(_) => Err(Error::Malformed { what: "value: not a token; migrate the column first" }),
-                Job::Rotate | Job::RotateDeep => self.open_legacy(row, true).map(|_| Outcome::Unmigrated),
+                Job::Rotate | Job::RotateDeep => self.open_legacy(row).map(|_| Outcome::Unmigrated),
             },
             (Shape::Other, goal) => {
-                let opened = self.open_legacy(row, matches!(self.job, Job::Migrate(_)))?;
+                let opened = self.open_legacy(row)?;
                 if opened.recognised == (Recognised { format: goal, kid: Some(self.target()?) }) {
                     return Ok(Outcome::Current);
+                }
+                // It is under no key that could be replaced.
+                if opened.recognised.format == Format::Plaintext && !matches!(self.job, Job::Migrate(_)) {
+                    return Ok(Outcome::Unmigrated);
                 }
                 self.write_legacy(goal, row, &opened.secret).map(Outcome::Rewrite)
             }
@@ -245,8 +249,8 @@ impl<'a> Converter<'a> {
 
     /// Opens a value that names no key: the formats that the column reads are tried in order where
     /// the syntax fits, under the keys of its keyring with the target first, and the format's MAC
-    /// decides. Plain text is read last, and only where the caller asks for it.
-    fn open_legacy(&self, row: &Row, plaintext: bool) -> Result<Opened> {
+    /// decides. Plain text is read last.
+    fn open_legacy(&self, row: &Row) -> Result<Opened> {
         let value = row.value.as_bytes();
         let mut failure = None;
         let formats = self.spec.reads.iter().copied();
@@ -269,11 +273,10 @@ impl<'a> Converter<'a> {
             None if sealed::seems_sealed(value, &self.spec.reads) => Err(Error::Malformed {
                 what: "value: it looks sealed, and is damaged or in a format that the column does not read",
             }),
-            None if plaintext => {
+            None => {
                 let recognised = Recognised { format: Format::Plaintext, kid: None };
                 Ok(Opened { secret: SecretBytes::copy_of(value), recognised })
             }
-            None => Err(Error::Malformed { what: "value: plain text; migrate the column first" }),
         }
     }
 

@@ -36,9 +36,9 @@ pub struct ColumnCount {
     /// The first thousand of these, and why.
     pub failures: Vec<(RowKey, String)>,
     /// Values that a rotation has to move: tokens under a key that is not primary, and in a
-    /// column that writes a legacy format whatever is not in it under the primary key.
+    /// column that writes a legacy format whatever else is sealed.
     pub stale: u64,
-    /// Values in a legacy format in a column that writes tokens.
+    /// Values in a legacy format in a column that writes tokens, and plain text.
     pub unmigrated: u64,
     /// Whether the rows may never be updated, so that stale ones keep their key.
     pub immutable: bool,
@@ -258,6 +258,7 @@ impl Target {
             match recognised.format {
                 _ if *recognised == current => {}
                 Format::Vs1 => count.stale += rows,
+                Format::Plaintext => count.unmigrated += rows,
                 _ if current.format == Format::Vs1 => count.unmigrated += rows,
                 _ => count.stale += rows,
             }
