@@ -71,7 +71,7 @@ fn memory() -> tempfile::TempDir {
 }
 
 #[test]
-fn a_command_gets_every_declared_secret_and_nothing_of_vault() {
+fn a_command_gets_every_declared_secret_and_which_vault_it_is_of() {
     let directory = home();
     for flags in ["", "--mask"] {
         let out = directory.path("environ");
@@ -96,6 +96,8 @@ fn a_command_gets_every_declared_secret_and_nothing_of_vault() {
             "PATH=/usr/bin:/bin".to_owned(),
             format!("TLS_KEY={PEM}"),
             "VAULT_ADDR=another's".to_owned(),
+            format!("VAULT_CORE_CONFIG={}", directory.path("vault.toml").display()),
+            "VAULT_CORE_PROFILE=".to_owned(),
         ];
         assert_eq!(variables, expected.iter().map(String::as_bytes).collect::<Vec<_>>(), "{flags}");
     }

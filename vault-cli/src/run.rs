@@ -174,7 +174,8 @@ fn refuse_nul(secrets: &[Delivered]) -> Result<(), Failure> {
     }
 }
 
-/// What the command has of the caller's environment: nothing that speaks to `vault` itself.
+/// What the command has of the caller's environment: of what speaks to `vault`, which vault is meant, so that an
+/// application that links the library loads the same.
 #[expect(clippy::disallowed_methods, reason = "what is passed on is not a secret that anything resolves")]
 fn inherit(command: &mut Command, pristine: bool) {
     if pristine {
@@ -184,7 +185,7 @@ fn inherit(command: &mut Command, pristine: bool) {
         let bytes = name.as_bytes();
         if pristine && (KEPT.iter().any(|kept| kept.as_bytes() == bytes) || bytes.starts_with(b"LC_")) {
             command.env(name, value);
-        } else if bytes.starts_with(OWN) {
+        } else if bytes.starts_with(OWN) && !SHARED.iter().any(|shared| shared.as_bytes() == bytes) {
             command.env_remove(name);
         }
     }
@@ -204,6 +205,8 @@ fn not_started(program: &OsStr, source: io::Error, output: &mut Output) -> u8 {
 
 /// The variables of `vault` itself.
 const OWN: &[u8] = b"VAULT_CORE_";
+/// Those of them that say which vault an application loads, and what it writes.
+const SHARED: [&str; 3] = ["VAULT_CORE_CONFIG", "VAULT_CORE_PROFILE", "VAULT_CORE_WRITES"];
 /// What `--pristine` passes on, beside `LC_*`.
 const KEPT: [&str; 7] = ["HOME", "LANG", "PATH", "TERM", "TMPDIR", "TZ", "USER"];
 
