@@ -3,6 +3,10 @@
  * in and out, by the preset "social-publisher". They read the `vault.toml` that VAULT_CORE_CONFIG names,
  * and need none: then the key text is the secret ENCRYPTION_KEY, of a file or of a variable.
  *
+ * With VAULT_CORE_WRITES=vs1, tokens are sealed under the keyring "main", and rotated while the application
+ * runs; everything that the application wrote before is read beside them. The context of the columns is then
+ * `{ purpose = "channel-token" }`.
+ *
  * Where the application stores plaintext without a key, or takes what does not decrypt for plaintext,
  * or accepts a tag that was cut off, these fail. A line break at the end of a key text is not part of
  * it, also where the application takes it for one, in a variable: what it wrote so, fails. Its key is derived once for each key text, in some
@@ -12,8 +16,11 @@ import type { Vault } from '../index.js';
 
 /** The application's secrets and tokens through a vault. */
 export class SocialPublisher {
-  /** `keyring` is the keyring of its key texts: "social-publisher" unless it is given. */
-  constructor(vault: Vault, keyring?: string);
+  /**
+   * `keyring` is the keyring of its key texts: "social-publisher" unless it is given. `writes` is what
+   * `encryptToken` gives: "social-v1" unless it is given. Both are read.
+   */
+  constructor(vault: Vault, keyring?: string, writes?: 'social-v1' | 'vs1');
 
   /**
    * The text of a secret; `undefined` where no source has it, which with `required` is an error.
@@ -31,18 +38,18 @@ export class SocialPublisher {
   validateSecrets(): void;
 
   /**
-   * `v1:…` for a token.
+   * What to store for a token: `v1:…`, or a token of the vault, `vs1.…`.
    *
-   * @throws VaultError as {@link Vault.sealLegacy}
+   * @throws VaultError as {@link Vault.sealLegacy} or {@link Vault.seal}
    */
   encryptToken(token: string): string;
 
   /**
-   * The token of `v1:…`, or of what the application wrote in hex before; the latter is not
-   * authenticated.
+   * The token of such a text, or of what the application wrote in hex before; the latter is not
+   * authenticated. The token of a Telegram bot, which the application stores in clear, is given as it is.
    *
-   * @throws VaultError as {@link Vault.openLegacy}: `malformed` for plaintext, `corrupt` for another
-   *   key or damage
+   * @throws VaultError as {@link Vault.openLegacy} or {@link Vault.open}: `malformed` for any other
+   *   plaintext, `corrupt` for another key or damage
    */
   decryptToken(encryptedToken: string): string;
 }

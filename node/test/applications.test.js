@@ -126,3 +126,29 @@ test('social-publisher: what it writes, and what it refuses', () => {
   const keyless = () => new SocialPublisher(Vault.load(declared)).encryptToken('x');
   assert.throws(keyless, VaultError);
 });
+
+test('social-publisher: tokens of the vault, beside what was written before', () => {
+  const { v1, legacy_cbc } = vectors('social-publisher');
+  const { encryption_key, plaintext, token } = v1.find((each) => each.key_case === 'openssl_base64_32');
+  const hex = legacy_cbc.find((each) => each.encryption_key === encryption_key);
+  const place = path.join(directory, 'social');
+  fs.mkdirSync(place);
+  fs.writeFileSync(path.join(place, 'kek'), require('node:crypto').randomBytes(32).toString('hex'));
+  const toml = `${fs.readFileSync(declared, 'utf8')}\n[keyring.main]\nsources = ["file:kek"]\n`;
+  fs.writeFileSync(path.join(place, 'vault.toml'), toml);
+  const vault = within({ ENCRYPTION_KEY: encryption_key }, () => Vault.load(path.join(place, 'vault.toml')));
+  const publisher = new SocialPublisher(vault, undefined, 'vs1');
+  const sealed = publisher.encryptToken('EAAG-токен');
+  assert.match(sealed, /^vs1\./);
+  for (const each of [publisher, new SocialPublisher(vault)]) {
+    assert.equal(each.decryptToken(sealed), 'EAAG-токен');
+    assert.equal(each.decryptToken(token), plaintext);
+    assert.equal(each.decryptToken(hex.token), hex.plaintext);
+    assert.equal(each.decryptToken(BOT), BOT);
+  }
+  for (const value of [`${BOT}:`, BOT.slice(10), ` ${BOT}`, `v1:${BOT}`, 'vs1.x', 'plain']) assert.throws(() => publisher.decryptToken(value), VaultError);
+  fails(() => new SocialPublisher(vault, undefined, 'vs2'), 'usage');
+});
+
+// In the form of the token of a Telegram bot.
+const BOT = '123456789:AAExampleExampleExampleExampleExamp';

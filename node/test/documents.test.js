@@ -41,7 +41,7 @@ test('docs/INTEGRATION.md', () => {
   const found = blocks('docs/INTEGRATION.md', '## Node', 'js');
   assert.equal(found.length, 7);
   for (const [at, block] of found.entries()) {
-    const variables = block.includes("secrets(vault, 'BETTER_AUTH_SECRET')")
+    const variables = block.includes('sessionGrace(')
       ? { BETTER_AUTH_SECRET: randomBytes(32).toString('base64') }
       : {};
     run(`integration-${at}.mjs`, block, variables);

@@ -47,25 +47,56 @@ test('drizzle: a column of tokens', async () => {
 
 test('better-auth: secrets from the versions of the store', async () => {
   const name = STORED;
-  const listed = secrets(vault, name);
   const versions = vault.versions(name);
   assert.ok(versions.length >= 2);
-  assert.deepEqual(listed.map(({ version }) => version), versions.slice(0, 2).map(({ version }) => version));
-  assert.deepEqual(listed.map(({ value }) => value), [vault.getSecret(name), vault.getSecret(`${name}@previous`)]);
-  assert.equal(secrets(vault, name, 0).length, 1);
-  assert.equal(secrets(vault, name, 99).length, versions.length);
-  assert.deepEqual(secrets(vault, 'FROM_ENV'), [{ version: 0, value: 'a secret of 32 characters, or so' }]);
+  const values = (given) => [...new Set(given.secrets.map(({ value }) => value))];
+  const given = secrets(vault, name);
+  assert.deepEqual(values(given), [vault.getSecret(name), vault.getSecret(`${name}@previous`)]);
+  assert.equal(given.secret, vault.getSecret(`${name}@previous`));
+  assert.equal(values(secrets(vault, name, 0)).length, 1);
+  assert.equal(values(secrets(vault, name, 99)).length, versions.length);
   assert.throws(() => secrets(vault, 'NOBODY'), VaultError);
+  // What was written under a number of the store is read.
+  for (const { version } of versions.slice(0, 2))
+    assert.equal(given.secrets.find((each) => each.version === version).value, vault.getSecret(`${name}@${version}`));
+});
 
-  // What an older version encrypted is readable with the list of today, and new data names today's version.
-  const long = ({ version, value }) => ({ version, value: value.padEnd(40, '-0123456789abcdef') });
-  const [now, before] = listed.map(long);
-  const logger = { disabled: true };
-  const old = await betterAuth({ secrets: [before], logger }).$context;
-  const today = await betterAuth({ secrets: [now, before], logger }).$context;
-  const encrypted = await symmetricEncrypt({ key: old.secretConfig, data: 'correct horse' });
-  assert.equal(await symmetricDecrypt({ key: today.secretConfig, data: encrypted }), 'correct horse');
-  assert.ok((await symmetricEncrypt({ key: today.secretConfig, data: 'x' })).startsWith(`$ba$${now.version}$`));
+test('better-auth: what one version encrypted is read with the next, however both are delivered', async () => {
+  const [first, second, third] = ['1', '2', '3'].map((each) => `a secret of 32 characters, or so ${each}`);
+  const declared = path.join(directory, 'delivered.toml');
+  fs.writeFileSync(declared, 'version = 1\n');
+  const delivered = (AUTH, AUTH_PREVIOUS) => secrets(Vault.load(declared, { variables: { AUTH, AUTH_PREVIOUS } }), 'AUTH');
+  const config = async (options) => (await betterAuth({ ...options, logger: { disabled: true } }).$context).secretConfig;
+  const before = await config(delivered(first));
+  const encrypted = await symmetricEncrypt({ key: before, data: 'correct horse' });
+  assert.match(encrypted, /^\$ba\$[0-9]{10}\$/);
+  const read = async (options, data) => symmetricDecrypt({ key: await config(options), data });
+  assert.equal(await read(delivered(second, first), encrypted), 'correct horse');
+  await assert.rejects(read(delivered(third, second), encrypted));
+  // What was encrypted before Better Auth had `secrets`, and under the number 0 of a file.
+  const unnumbered = await symmetricEncrypt({ key: first, data: 'battery staple' });
+  const numbered = await symmetricEncrypt({ key: await config({ secrets: [{ version: 0, value: first }] }), data: 'staple' });
+  assert.equal(await read(delivered(second, first), unnumbered), 'battery staple');
+  assert.equal(await read(delivered(second, first), numbered), 'staple');
+  assert.notEqual(await symmetricEncrypt({ key: await config(delivered(second, first)), data: 'x' }).then((value) => value.split('$')[2]), encrypted.split('$')[2]);
+});
+
+test('better-auth: a release without secrets is refused', () => {
+  const application = path.join(directory, 'application');
+  const old = path.join(application, 'node_modules/better-auth');
+  fs.mkdirSync(old, { recursive: true });
+  fs.writeFileSync(path.join(old, 'package.json'), '{ "name": "better-auth", "version": "1.4.18", "main": "index.js" }');
+  fs.writeFileSync(path.join(old, 'index.js'), '');
+  const before = process.cwd();
+  process.chdir(application);
+  try {
+    const refused = (error) => error instanceof VaultError && error.code === 'config' && error.message.includes('1.4.18');
+    assert.throws(() => secrets(vault, STORED), refused);
+    fs.writeFileSync(path.join(old, 'package.json'), '{ "name": "better-auth", "version": "1.5.0", "main": "index.js" }');
+    assert.ok(secrets(vault, STORED).secret);
+  } finally {
+    process.chdir(before);
+  }
 });
 
 // A secret of several versions in tests/conformance/fixtures/stores.

@@ -5,7 +5,7 @@ import { customType as sqlite } from 'drizzle-orm/sqlite-core';
 import { Context, LegacyKey, Sealer, Secret, Vault, VaultError, inspect, type ErrorCode, type Version } from 'vault-core';
 import { getSecret } from 'vault-core/applications/raqeem';
 import * as social from 'vault-core/applications/social-publisher';
-import { secrets } from 'vault-core/frameworks/better-auth';
+import { secrets, sessionGrace } from 'vault-core/frameworks/better-auth';
 import { sealedText } from 'vault-core/frameworks/drizzle';
 import { TestVault } from '../testing/index.js';
 
@@ -49,7 +49,10 @@ is<typeof required, string>(true);
 const optional = social.getSecret('SUPABASE_URL');
 is<typeof optional, string | undefined>(true);
 
-betterAuth({ secrets: secrets(vault, 'BETTER_AUTH_SECRET') });
+const auth = betterAuth({ ...secrets(vault, 'BETTER_AUTH_SECRET') });
+const grace = sessionGrace(auth, vault, 'BETTER_AUTH_SECRET', { seconds: 60 });
+is<ReturnType<ReturnType<typeof grace.handler>>, Promise<Response>>(true);
+grace.handler(auth.handler);
 const sealed = postgres<{ data: string; driverData: string }>(sealedText(() => vault, context));
 const account = pgTable('account', { id: serial('id').primaryKey(), apiKey: sealed('api_key') });
 is<typeof account.$inferSelect, { id: number; apiKey: string | null }>(true);
