@@ -44,8 +44,8 @@ def vectors(name: str) -> Any:
 
 def declared(module: ModuleType) -> str:
     """The vault.toml of a module's documentation, key by key as it is there."""
-    lines = (module.__doc__ or "").split("::\n", 1)[1].splitlines()
-    return "\n".join(line.removeprefix("    ") for line in lines if line.startswith("    "))
+    lines = (module.__doc__ or "").split("::\n\n    version = 1\n", 1)[1].splitlines()
+    return "\n".join(["version = 1", *(line.removeprefix("    ") for line in lines if line.startswith("    "))])
 
 
 @pytest.fixture
@@ -228,14 +228,20 @@ def test_flowfile_in_tokens(configure: Configure) -> None:
         manifest.write('\n[keyring.main]\nsources = ["file:kek"]\n')
     tokens = flowfile.Flowfile(Vault.load(), writes="vs1")
     value = tokens.encrypt_secret("sk-1", 7)
-    assert value.startswith("vs1.")
-    assert tokens.decrypt_secret(value, 7).get_secret_value() == "sk-1"
-    assert flowfile.decrypt_secret(value, 7).get_secret_value() == "sk-1"
+    token = value.removeprefix("$ffsec$vs1$7$")
+    assert token.startswith("vs1.")
+    for given in ((value,), (value, 7), (value, 8), (token, 7)):
+        assert tokens.decrypt_secret(*given).get_secret_value() == "sk-1"
+        assert flowfile.decrypt_secret(*given).get_secret_value() == "sk-1"
     assert tokens.decrypt_secret(flowfile.encrypt_secret("sk-2", 7)).get_secret_value() == "sk-2"
-    with pytest.raises(ContextMismatchError):
-        tokens.decrypt_secret(value, 8)
+    for other in ((token, 8), (value.replace("$7$", "$8$"),)):
+        with pytest.raises(ContextMismatchError):
+            tokens.decrypt_secret(*other)
     with pytest.raises(ValueError, match="needs the user_id"):
-        tokens.decrypt_secret(value)
+        tokens.decrypt_secret(token)
+    for damaged in ("$ffsec$vs1$7", f"$ffsec$vs1$07${token}", f"$ffsec$vs1$+7${token}", "$ffsec$vs1$7$x"):
+        with pytest.raises(MalformedError):
+            tokens.decrypt_secret(damaged)
     for user in (7.9, "7", None):
         with pytest.raises(TypeError):
             tokens.encrypt_secret("sk-1", user)  # type: ignore[arg-type]
@@ -382,3 +388,48 @@ def test_face_reads_the_files_of_its_deployment(configure: Configure, tmp_path: 
     configure(face, DB_ENCRYPTION_KEY_FILE=str(tmp_path / "db_encryption_key"))
     assert face.get_encryption_key() == FACE_KEY
     assert theirs(FACE_KEY).decrypt(face.encrypt_column_data("x")) == b"x"
+
+
+def test_face_in_tokens(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = configure(face, DB_ENCRYPTION_KEY=FACE_KEY)
+    before = face.encrypt_column_data("203.0.113.9"), face.encrypt_json_metadata({"a": 1})
+    inner = theirs(FACE_KEY).encrypt(b'{"a": 1}')
+    double = theirs(FACE_KEY).encrypt(json.dumps(str(inner)).encode())
+    directory.joinpath("kek").write_text(os.urandom(32).hex())
+    with directory.joinpath("vault.toml").open("a") as manifest:
+        manifest.write('\n[keyring.main]\nsources = ["file:kek"]\n')
+    monkeypatch.setenv("VAULT_CORE_WRITES", "vs1")
+    face._default.cache_clear()
+    sealed = face.encrypt_column_data("203.0.113.9"), face.encrypt_json_metadata({"a": 1})
+    assert all(value.startswith(b"vs1.") for value in sealed)
+    for address in (sealed[0], before[0]):
+        assert face.decrypt_column_data(address) == "203.0.113.9"
+    # As the application calls it, also with what the column's type gave.
+    for metadata in (sealed[1], before[1], double, {"a": 1}):
+        assert face.decrypt_json_metadata(metadata) == {"a": 1}
+    with pytest.raises(ContextMismatchError):
+        face.decrypt_column_data(sealed[1])
+    with pytest.raises(ValueError, match="writes is"):
+        face.Face(Vault.load(), writes="vs2")
+
+
+def test_face_consent_texts() -> None:
+    known = vectors("face")["other"]["hash_consent_text"]
+    assert face.hash_consent_text(known["input"]) == known["output"]
+    assert face.verify_consent_hash(f" {known['input']} ", known["output"])
+    assert not face.verify_consent_hash("I do not", known["output"])
+
+
+def test_flowfile_of_another_release_is_refused(tmp_path: Path) -> None:
+    """Nothing runs with its own functions where the launcher was to replace them."""
+    package = tmp_path / "flowfile_worker"
+    package.mkdir()
+    package.joinpath("__init__.py").write_text("")
+    package.joinpath("secrets.py").write_text("def decrypt(value): ...\n")
+    code = "from vault_core.applications import flowfile; flowfile.install(); flowfile.install(); import flowfile_worker.secrets"
+    for program, said in (
+        (code, "has no flowfile_worker.secrets.get_docker_secret_key"),
+        (code.replace("flowfile.install(); flowfile", "import flowfile_worker.secrets; flowfile", 1), "was imported before"),
+    ):
+        done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and said in done.stderr, done.stderr

@@ -38,6 +38,7 @@ def test_integration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.joinpath("keys/vault_kek_1").write_text(os.urandom(32).hex())
     tmp_path.joinpath("vault.toml").write_text(blocks("docs/INTEGRATION.md", "toml", "Python")[0])
     monkeypatch.setenv("DATABASE_URL", "postgresql://user:password@host/app")
+    monkeypatch.setenv("SESSION_KEY", os.urandom(32).hex())
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "snippets"}
     for snippet in snippets:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import codecs
 import pickle
+import shutil
 import subprocess
 import sys
+import time
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from flask import Flask, session
+from jose import JWTError, jwt as jose
 from pydantic import AliasChoices, AliasPath, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy import (
@@ -38,12 +43,14 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from vault_core import Context, ContextMismatchError, Error as VaultError, MalformedError, NotFoundError, Vault
+from vault_core.frameworks import jwt
 from vault_core.frameworks.flask import configure
 from vault_core.frameworks.pydantic import VaultSettingsSource
 from vault_core.frameworks.reading import plaintext
 from vault_core.frameworks.sqlalchemy import SealedBytes, SealedText
 from vault_core_testing import TestVault
 
+STORES = Path(__file__).resolve().parents[2] / "tests/conformance/fixtures/stores"
 VAULT = TestVault.new({"DATABASE_URL": "postgresql://u:p@h/d", "SMTP_PORT": "no number", "API": "sk-1"})
 
 
@@ -348,3 +355,50 @@ def test_importing_the_package_imports_no_framework() -> None:
         " ('pydantic', 'sqlalchemy', 'flask', 'django', 'cryptography', 'typing')])"
     )
     assert subprocess.check_output([sys.executable, "-I", "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"]) == b"[]\n"
+
+
+def test_tokens_outlive_a_new_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = SimpleNamespace(wall=1_000_000.0, steady=0.0)
+    monkeypatch.setattr(jwt, "time", SimpleNamespace(time=lambda: now.wall, monotonic=lambda: now.steady))
+    tmp_path.joinpath("vault.toml").write_text("version = 1\n")
+    tmp_path.joinpath("key").write_text("first\n")
+    vault = Vault.load(tmp_path / "vault.toml", variables={}, mounts=tmp_path)
+    keys = jwt.SigningKeys(vault, "KEY", grace=timedelta(seconds=60))
+
+    def verified(token: str) -> Any:
+        return keys.decode(jose.decode, token, algorithms=["HS256"])
+
+    old = jose.encode({"n": 0}, keys.current, algorithm="HS256")
+    tmp_path.joinpath("key_previous").write_text("first\n")
+    tmp_path.joinpath("key").write_text("second\n")
+    # Another process has it already: what that signs is verified at once.
+    now.steady += 1.5
+    assert keys.current == "first"
+    new = jose.encode({"n": 1}, "second", algorithm="HS256")
+    assert verified(new) == {"n": 1}
+    now.steady += 5.5
+    assert keys.current == "second"
+    assert verified(old) == {"n": 0}
+    for forged in (jose.encode({}, "another", algorithm="HS256"), jose.encode({}, "second", algorithm="HS512")):
+        with pytest.raises(JWTError):
+            verified(forged)
+    now.wall += 61
+    with pytest.raises(JWTError):
+        verified(old)
+    assert verified(new) == {"n": 1}
+    with pytest.raises(ValueError, match="negative"):
+        jwt.SigningKeys(vault, "KEY", grace=timedelta(seconds=-1))
+
+
+def test_tokens_are_verified_with_the_version_before(tmp_path: Path) -> None:
+    shutil.copytree(STORES, tmp_path, dirs_exist_ok=True)
+    vault = Vault.load(tmp_path / "vault.toml")
+    current, previous = vault.secret("DB_PASSWORD").expose_text(), vault.secret("DB_PASSWORD@previous").expose_text()
+    since = vault.versions("DB_PASSWORD")[0][1]
+    old = jose.encode({"n": 1}, previous, algorithm="HS256")
+    long = jwt.SigningKeys(vault, "DB_PASSWORD", grace=timedelta(seconds=time.time() - since + 3600))
+    assert long.current == current
+    assert long.decode(jose.decode, old, algorithms=["HS256"]) == {"n": 1}
+    with pytest.raises(JWTError):
+        jwt.SigningKeys(vault, "DB_PASSWORD", grace=timedelta(0)).decode(jose.decode, old, algorithms=["HS256"])
+
