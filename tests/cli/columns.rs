@@ -266,9 +266,8 @@ fn a_lost_state_file_stops_every_command_and_its_copy_is_named() {
     };
     refused("main.keyring.toml.bak is the one before the last change");
     // Also where the sources find one key only.
-    let new_key = fs::read_dir(app.directory.home.path()).unwrap().map(|entry| entry.unwrap().path());
-    let new_key =
-        new_key.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("kek_k")).next().unwrap();
+    let mut new_key = fs::read_dir(app.directory.home.path()).unwrap().map(|entry| entry.unwrap().path());
+    let new_key = new_key.find(|path| path.file_name().unwrap().to_str().unwrap().starts_with("kek_k")).unwrap();
     let away = app.directory.path("away");
     fs::rename(&new_key, &away).unwrap();
     refused("main.keyring.toml.bak is the one before the last change");

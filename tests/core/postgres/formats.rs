@@ -2,6 +2,9 @@
 //! stopped, moved to tokens while old and new versions run side by side, and back.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 use vault_core::legacy::{open, seal};
@@ -9,6 +12,7 @@ use vault_core::rotate::{End, Job, RunOptions};
 use vault_core::{Access, Error, Format, Scope, Token};
 
 use super::application::{App, context, secret, stopped};
+use crate::server::server;
 
 const FLOWFILE: &str = "reads = [\"flowfile-v1\"]\nwrites = \"flowfile-v1\"\nkeyring = \"text\"\n";
 
@@ -55,19 +59,16 @@ fn an_exclusive_run_keeps_everything_or_nothing() {
     assert_eq!(app.run(&Job::Rotate, &stopped()).unwrap().end, End::Clean);
 }
 
-/// The server goes away while it commits: nobody is told that nothing was changed.
+/// The connection ends while the server commits: nobody is told that nothing was changed.
 #[test]
 fn a_commit_without_an_answer_is_told_as_that() {
     let app = App::new(FLOWFILE);
     app.promote_new("text");
     app.run(&Job::Rotate, &stopped()).unwrap();
     app.fill_legacy(30);
-    app.database.execute(
-        "CREATE FUNCTION gone() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-            PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$;
-         CREATE CONSTRAINT TRIGGER gone AFTER UPDATE ON vault_core.rotation_worker
-            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION gone()",
-    );
+    let between = cutting_off_the_answer_to_a_commit();
+    let host = between.path().display();
+    app.configure(&format!("postgresql://postgres@/{}?host={host}&port=5432", app.database.name), FLOWFILE);
     let vault = app.vault();
     let mut rotation = vault.rotation(Scope::Column("c"), Access::Write).unwrap();
     let unfinished = rotation.run(&Job::Rotate, &stopped(), &mut |_| core::ops::ControlFlow::Continue(())).unwrap_err();
@@ -75,8 +76,49 @@ fn a_commit_without_an_answer_is_told_as_that() {
     assert!(unfinished.error.hint().unwrap().contains("before anything is started"));
     let summary = &unfinished.summaries[0];
     assert!(!summary.undone && summary.end == End::Stopped, "{summary:?}");
-    app.database.execute("DROP TRIGGER gone ON vault_core.rotation_worker");
+    app.configure(&app.database.url(), FLOWFILE);
     assert_eq!(app.run(&Job::Rotate, &stopped()).unwrap().end, End::Clean);
+}
+
+/// A directory with a socket that passes on what client and server say, until a transaction that
+/// updated something is committed: the client does not hear how that ended.
+fn cutting_off_the_answer_to_a_commit() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
+    let server = server().path(&format!(".s.PGSQL.{}", server().port));
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), UnixStream::connect(&server).unwrap());
+            let answers = (server.try_clone().unwrap(), client.try_clone().unwrap());
+            thread::spawn(move || pass_on(answers.0, answers.1, |_| true));
+            thread::spawn(move || {
+                let mut updated = false;
+                pass_on(client, server, |said| {
+                    let says = |word: &[u8]| said.windows(word.len()).any(|part| part == word);
+                    updated |= says(b"UPDATE ");
+                    !(updated && says(b"COMMIT\0"))
+                });
+            });
+        }
+    });
+    directory
+}
+
+/// Passes on what one side says while `goes_on` says so, and hangs up. What ends it is passed on, too.
+fn pass_on(mut from: UnixStream, mut to: UnixStream, mut goes_on: impl FnMut(&[u8]) -> bool) {
+    let mut said = vec![0; 1 << 16];
+    while let Ok(length @ 1..) = from.read(&mut said) {
+        let goes_on = goes_on(&said[..length]);
+        if !goes_on {
+            // Before the server can answer.
+            let _ = from.shutdown(Shutdown::Both);
+        }
+        if to.write_all(&said[..length]).is_err() || !goes_on {
+            break;
+        }
+    }
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Write);
 }
 
 /// Three formats and plain text in one column of text, and in a member of a document.

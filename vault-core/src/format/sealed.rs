@@ -24,7 +24,7 @@ fn looks(value: &[u8], reads: &[Format], depth: u32) -> bool {
     resembles_any(value, reads)
         || resembles_any(&bare, reads)
         || holds_sealed(value)
-        || depth > 0 && decoded(&bare).iter().any(|inner| looks(inner, reads, depth - 1))
+        || depth > 0 && decoded(value).iter().any(|inner| looks(inner, reads, depth - 1))
 }
 
 fn resembles_any(value: &[u8], reads: &[Format]) -> bool {
@@ -70,26 +70,25 @@ fn undressed(value: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What a value is when it is decoded once: of hex digits, percent-encoded, or of base64.
-fn decoded(bare: &[u8]) -> Vec<Vec<u8>> {
+/// What a value, or a word in it, is when it is decoded once: of hex digits, percent-encoded, or of
+/// base64.
+fn decoded(value: &[u8]) -> Vec<Vec<u8>> {
+    let text: Vec<u8> = value.iter().copied().filter(|byte| !byte.is_ascii_whitespace() && *byte != 0).collect();
     let mut found = Vec::new();
-    let digits = [&b"\\x"[..], b"0x", b"0X"].iter().find_map(|head| bare.strip_prefix(*head)).unwrap_or(bare);
-    let digits: Vec<u8> = digits.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if digits.len() >= 2 * SHORTEST && digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit) {
-        found
-            .push(digits.chunks(2).map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | nibble(*digit))).collect());
+    if text.contains(&b'%') {
+        found.push(percent_decoded(&text));
     }
-    if bare.contains(&b'%') {
-        found.push(percent_decoded(bare));
-    }
-    for alphabet in [STANDARD, URL_SAFE] {
-        let engine = GeneralPurpose::new(&alphabet, LENIENT);
-        // Only a text: what is sealed in binary is base64 once, and was looked at.
-        if digits.len() >= SHORTEST
-            && let Ok(text) = engine.decode(&digits)
-            && text.is_ascii()
-        {
-            found.push(text);
+    let is_of_word = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte);
+    for word in text.split(|byte| !is_of_word(byte)).filter(|word| word.len() >= SHORTEST) {
+        let heads = [&b"0x"[..], b"0X", b"x", b"X"];
+        let digits = heads.iter().find_map(|head| word.strip_prefix(*head)).unwrap_or(word);
+        if digits.len() >= 2 * SHORTEST && digits.len().is_multiple_of(2) && digits.iter().all(u8::is_ascii_hexdigit) {
+            let byte = |pair: &[u8]| pair.iter().fold(0, |byte, digit| byte << 4 | nibble(*digit));
+            found.push(digits.chunks(2).map(byte).collect());
+        }
+        for alphabet in [STANDARD, URL_SAFE] {
+            // Only a text: what is sealed in binary is base64 once, and was looked at.
+            found.extend(GeneralPurpose::new(&alphabet, LENIENT).decode(word).ok().filter(|text| text.is_ascii()));
         }
     }
     found
