@@ -154,12 +154,11 @@ mod tests {
         let maps = fs::read_to_string("/proc/self/smaps").unwrap();
         let mut inside = false;
         for line in maps.lines() {
-            if let Some(((start, end), _)) =
-                line.split_once(' ').and_then(|(range, rest)| Some((range.split_once('-')?, rest)))
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            if let Some((Ok(start), Ok(end))) =
+                range.map(|(start, end)| (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)))
             {
-                if let (Ok(start), Ok(end)) = (usize::from_str_radix(start, 16), usize::from_str_radix(end, 16)) {
-                    inside = (start..end).contains(&address);
-                }
+                inside = (start..end).contains(&address);
             }
             if inside && line.starts_with("VmFlags:") {
                 return line.to_owned();

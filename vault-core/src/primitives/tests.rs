@@ -303,7 +303,7 @@ proptest! {
 fn stacks_are_wiped_as_far_as_they_reach() {
     for kib in [32, 48, 64, 80, 96, 128, 1_024] {
         let thread = std::thread::Builder::new().stack_size(kib << 10).spawn(|| {
-            on_wiped_stack(|| wipe_stack_at_thread_end());
+            on_wiped_stack(wipe_stack_at_thread_end);
         });
         thread.unwrap().join().unwrap();
     }
