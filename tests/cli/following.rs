@@ -16,6 +16,8 @@ const ROWS: u64 = 400;
 const THREADS: usize = 3;
 /// What the configuration declares.
 const FOLLOW: Duration = Duration::from_millis(200);
+/// What it declares where a program is to go on with the old key for a while.
+const SLOW: Duration = Duration::from_secs(2);
 
 const COLUMN: &str = "table = \"secrets\"\nrow = [\"id\"]\nvalue = \"v\"\nreads = [\"vs1\"]\nwrites = \"vs1\"\n\
                       linked = true\ncontext = { tenant = \"{user_id}\", name = \"{name}\", purpose = \"user-secret\" }\n";
@@ -71,12 +73,36 @@ impl Load {
 
 #[test]
 fn a_program_on_sqlite_follows_three_rotations() {
+    on_sqlite(FOLLOW, &rotate_three_times);
+}
+
+#[test]
+fn a_program_on_postgresql_follows_three_rotations() {
+    on_postgresql(FOLLOW, &rotate_three_times);
+}
+
+/// Much is sealed under the old key, and written, after the values were moved and before the program follows.
+#[test]
+fn one_command_rotates_under_a_program_on_sqlite() {
+    on_sqlite(SLOW, &rotate_at_once);
+}
+
+#[test]
+fn one_command_rotates_under_a_program_on_postgresql() {
+    on_postgresql(SLOW, &rotate_at_once);
+}
+
+/// What an operator types.
+type Typed = dyn Fn(&Directory, &Load);
+
+fn on_sqlite(follow: Duration, typed: &Typed) {
     let directory = Directory::new();
     directory.write(
         "vault.toml",
         format!(
-            "version = 1\n[vault]\nnodes = 1\nfollow = \"200ms\"\n[keyring.main]\nsources = [\"file:keys/kek_*\"]\n\
-             state = \"main.keyring.toml\"\n[[column]]\nname = \"app.secrets\"\ndatabase = \"sqlite:app.db\"\n{COLUMN}"
+            "version = 1\n[vault]\nnodes = 1\nfollow = \"{}ms\"\n[keyring.main]\nsources = [\"file:keys/kek_*\"]\n\
+             state = \"main.keyring.toml\"\n[[column]]\nname = \"app.secrets\"\ndatabase = \"sqlite:app.db\"\n{COLUMN}",
+            follow.as_millis()
         ),
     );
     let connect = || {
@@ -89,29 +115,29 @@ fn a_program_on_sqlite_follows_three_rotations() {
     connect().execute_batch(table).unwrap();
     fs::create_dir(directory.path("keys")).unwrap();
     directory.vault("key generate --out keys/kek_1").ok();
-    rotates_three_times(&directory, &|| Box::new(connect()));
+    under_load(&directory, &|| Box::new(connect()), typed);
 }
 
-#[test]
-fn a_program_on_postgresql_follows_three_rotations() {
+fn on_postgresql(follow: Duration, typed: &Typed) {
     let (directory, database) = (Directory::new(), Database::new());
     let url = database.url();
     directory.write(
         "vault.toml",
         format!(
-            "version = 1\n[vault]\nnodes = 1\nfollow = \"200ms\"\n[store]\nurl = \"{url}\"\n[keyring.main]\n\
+            "version = 1\n[vault]\nnodes = 1\nfollow = \"{}ms\"\n[store]\nurl = \"{url}\"\n[keyring.main]\n\
              sources = [\"file:keys/kek_*\"]\nstate = \"store\"\n[[column]]\nname = \"app.secrets\"\n\
-             database = \"{url}\"\n{COLUMN}"
+             database = \"{url}\"\n{COLUMN}",
+            follow.as_millis()
         ),
     );
     database.execute("CREATE TABLE secrets (id bigint PRIMARY KEY, user_id bigint, name text, v text)");
     fs::create_dir(directory.path("keys")).unwrap();
     directory.vault("key generate --out keys/kek_1").ok();
     directory.vault("init --store-only").ok();
-    rotates_three_times(&directory, &|| Box::new(database.connect()));
+    under_load(&directory, &|| Box::new(database.connect()), typed);
 }
 
-fn rotates_three_times(directory: &Directory, connect: &(dyn Fn() -> Box<dyn Rows> + Sync)) {
+fn under_load(directory: &Directory, connect: &(dyn Fn() -> Box<dyn Rows> + Sync), typed: &Typed) {
     let vault = Vault::load(Config::from_file(directory.path("vault.toml")).unwrap()).unwrap();
     let insert = |id: u64| {
         let token = vault.seal(&context(id), secret(id).as_bytes()).unwrap().to_string();
@@ -142,9 +168,7 @@ fn rotates_three_times(directory: &Directory, connect: &(dyn Fn() -> Box<dyn Row
                 }
             });
         }
-        let rotated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            (2..5).for_each(|number| rotate(directory, &load, number));
-        }));
+        let rotated = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| typed(directory, &load)));
         load.ends.store(true, Ordering::SeqCst);
         rotated.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
@@ -161,6 +185,16 @@ fn fill(directory: &Directory, inserts: &str) {
         let url = url.split("database = \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
         postgres::Client::connect(url, postgres::NoTls).unwrap().batch_execute(inserts).unwrap();
     }
+}
+
+fn rotate_three_times(directory: &Directory, load: &Load) {
+    (2..5).for_each(|number| rotate(directory, load, number));
+}
+
+fn rotate_at_once(directory: &Directory, load: &Load) {
+    let told = directory.vault("rotate --new-key --without-backup --yes --retire").ok();
+    assert!(told.contains("verified: nothing is stale"), "{told}");
+    load.passes();
 }
 
 /// What is typed for a new key, with a rotator that is killed.

@@ -148,6 +148,33 @@ fn states_in_postgresql_are_seen_by_every_process() {
     rotates_under_three_nodes(&database.url());
 }
 
+/// The first changes of states at once: whoever comes second is told to try again, and nobody's key is lost.
+#[test]
+fn the_first_keys_of_a_store_are_added_at_once() {
+    let database = Database::new();
+    for store in ["sqlite:vault.db".to_owned(), database.url()] {
+        let directory = deployment(&store);
+        for number in 0..6 {
+            directory.vault(&format!("key generate --out next_{number}")).ok();
+        }
+        thread::scope(|scope| {
+            for number in 0..6 {
+                let directory = &directory;
+                scope.spawn(move || {
+                    let add = || directory.vault(&format!("key add next_{number} --label l{number}"));
+                    let ended = (0..400).map(|_| add()).find(|ran| ran.code != 75).unwrap();
+                    assert_eq!(ended.code, 0, "{ended:?}");
+                });
+            }
+        });
+        let told: serde_json::Value = serde_json::from_str(&directory.vault("key list --json").ok()).unwrap();
+        assert_eq!((told["generation"].as_u64(), told["keys"].as_array().unwrap().len()), (Some(6), 7), "{told}");
+        let hidden = fs::read_dir(directory.path("keys")).unwrap().map(|entry| entry.unwrap().file_name());
+        let hidden: Vec<_> = hidden.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+        assert!(hidden.is_empty(), "{hidden:?}");
+    }
+}
+
 /// Two vaults of one process are not two processes.
 #[test]
 fn a_process_with_several_vaults_counts_once() {

@@ -138,7 +138,9 @@ fn rotate_alone_waits_for_the_other_processes() {
     app.directory.vault("rotate run").ok();
     // A process that still seals under the old key would fail every write.
     assert!(app.directory.vault("rotate fence").fails(75).contains("no process has said"));
-    assert!(!app.directory.vault("status").ok().contains("fenced against"));
+    // The run waits to be verified.
+    let status = app.directory.vault("status");
+    assert!(status.code == 14 && !status.out.contains("fenced against"), "{status:?}");
     app.directory.vault("rotate --yes --all-nodes-loaded").ok();
     assert!(app.directory.vault("status").out.contains("may go"));
     assert!(app.directory.vault("rotate fence --drop").fails(75).contains("no process has said"));

@@ -281,7 +281,15 @@ fn tell_done(done: &Done, keyring: &str, output: &mut Output) -> Outcome {
         Done::Promoted(kid) => output.note(&format!("key {kid} is primary")),
         Done::Disabled(kid) => output.note(&format!("key {kid} is disabled")),
         Done::Fenced(columns) if !columns.is_empty() => output.note(&format!("fenced: {}", columns.join(", "))),
-        Done::Moved(summaries) => return tell(summaries, false, output),
+        Done::Moved { summaries, overtaken } => {
+            let code = tell(summaries, false, output)?;
+            if !overtaken {
+                return Ok(code);
+            }
+            output.note(
+                "values are still written under a key that was replaced; they are moved once every process follows",
+            );
+        }
         Done::Verified(verification) => return tell_verification(verification, output),
         _ => {}
     }

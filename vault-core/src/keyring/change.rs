@@ -45,7 +45,7 @@ pub(crate) enum Added {
 pub(crate) fn change<K: Material>(
     states: &dyn States,
     out: Option<&Path>,
-    load: impl FnOnce() -> Result<Keyring<K>>,
+    load: impl Fn() -> Result<Keyring<K>>,
     change: &Change,
 ) -> Result<KeyringState> {
     let out = out.map(StateFile);
@@ -53,7 +53,7 @@ pub(crate) fn change<K: Material>(
         Some(out) => out,
         None => states,
     };
-    let _lock = target.lock()?;
+    let lock = target.lock()?;
     let keyring = load()?;
     let now = current(&keyring)?;
     let (kid, to) = change.goal();
@@ -63,6 +63,9 @@ pub(crate) fn change<K: Material>(
     }
     let mut next = now.after(change)?;
     check_material(&keyring, kid, to)?;
+    if lock.is_none() {
+        refuse_half_added(&keyring, None, &load)?;
+    }
     next.sign(signers(&keyring, None));
     target.write(keyring.generation(), &next)?;
     Ok(next)
@@ -117,8 +120,12 @@ pub(crate) fn add<K: Material>(
         Some(out) => out,
         None => states,
     };
-    let _lock = target.lock()?;
-    let Addition { added, next, place } = addition(out, destination, new, load)?;
+    let lock = target.lock()?;
+    let Addition { added, next, place, keyring } = addition(out, destination, new, &load)?;
+    if let Some(keyring) = keyring.filter(|_| lock.is_none()) {
+        let again = || load(None).or_else(|_| load(Some(destination)));
+        refuse_half_added(&keyring, Some(new.key.kid()), again)?;
+    }
     let hidden = hidden(destination, new.key.kid());
     if place {
         write_hidden(&hidden, new.content)?;
@@ -156,13 +163,15 @@ pub(crate) fn hidden(destination: &Path, kid: KeyId) -> PathBuf {
 }
 
 /// What adding a key comes to, before anything is written.
-struct Addition {
+struct Addition<K> {
     added: Added,
     /// The generation of the present states, and the next ones, signed; none where the present ones
     /// stay.
     next: Option<(u64, KeyringState)>,
     /// Whether the key's file has to be put where a source finds it.
     place: bool,
+    /// What was loaded, where it has states or other keys.
+    keyring: Option<Keyring<K>>,
 }
 
 fn addition<K: Material>(
@@ -170,7 +179,7 @@ fn addition<K: Material>(
     destination: &Path,
     new: &NewKey<'_, K>,
     load: impl Fn(Option<&Path>) -> Result<Keyring<K>>,
-) -> Result<Addition> {
+) -> Result<Addition<K>> {
     let (key, kid) = (new.key, new.key.kid());
     let there = is_there(destination, new.content)?;
     // A file that is there belongs to a key that is listed, which the others may not do without,
@@ -190,7 +199,9 @@ fn addition<K: Material>(
             ));
         }
         // There is no state that could miss it.
-        other => return Ok(Addition { added: Added::First, next: None, place: other.is_none() && !there }),
+        other => {
+            return Ok(Addition { added: Added::First, next: None, place: other.is_none() && !there, keyring: None });
+        }
     };
     let current = current(&keyring)?;
     if new.generation.is_some_and(|generation| generation != keyring.generation()) {
@@ -216,7 +227,36 @@ fn addition<K: Material>(
         next.sign(signers(&keyring, Some(key)));
         (keyring.generation(), next)
     });
-    Ok(Addition { added, next, place: out.is_none() && !there })
+    Ok(Addition { added, next, place: out.is_none() && !there, keyring: Some(keyring) })
+}
+
+/// Refuses while somebody else adds a key, where no lock does: its file is not yet where a source finds it,
+/// and states that are signed without it would not load once it is.
+fn refuse_half_added<K: Material>(
+    keyring: &Keyring<K>,
+    own: Option<KeyId>,
+    load: impl FnOnce() -> Result<Keyring<K>>,
+) -> Result<()> {
+    let absent = absent(keyring, own);
+    let Some((kid, _)) = absent.first() else { return Ok(()) };
+    let is_hidden = absent.iter().any(|(kid, file)| hidden(file, *kid).symlink_metadata().is_ok());
+    // Who ended just now is found by another look.
+    if !is_hidden && load().is_ok_and(|now| self::absent(&now, own) == absent) {
+        return Ok(());
+    }
+    Err(Error::Temporary {
+        reason: format!("key {kid} is just being added by somebody else, or was when they were interrupted"),
+        remedy: "run the command again; if it says so again, finish that addition first, with the same `vault key add` or with `vault rotate`".to_owned(),
+    })
+}
+
+/// The keys that wait, but for `own`, and whose material is not there, with the files that they are to have.
+fn absent<K: Material>(keyring: &Keyring<K>, own: Option<KeyId>) -> Vec<(KeyId, PathBuf)> {
+    let records = keyring.state().into_iter().flat_map(KeyringState::keys);
+    let waits = records.filter(|(kid, record)| record.state == KeyState::Active && Some(**kid) != own);
+    let absent = waits.filter(|(kid, _)| keyring.inner.keys.get(kid).is_none_or(|entry| entry.key.is_none()));
+    let file = |source: &Option<String>| source.as_deref()?.strip_prefix("file:").map(PathBuf::from);
+    absent.map(|(kid, record)| (*kid, file(&record.source).unwrap_or_default())).collect()
 }
 
 /// Whether the key's file is there already; one that holds something else is not overwritten.

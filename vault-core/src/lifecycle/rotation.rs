@@ -45,7 +45,13 @@ pub enum Done {
     /// A key seals from now on.
     Promoted(KeyId),
     /// What a run did to each column.
-    Moved(Vec<Summary>),
+    Moved {
+        /// What it did.
+        summaries: Vec<Summary>,
+        /// Values are still written under a key that was replaced. What this run did not catch is moved
+        /// before the fence goes up, once every process follows.
+        overtaken: bool,
+    },
     /// The columns that refuse the keys that were replaced.
     Fenced(Vec<String>),
     /// What opening every value showed.
@@ -61,12 +67,19 @@ impl Done {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         match self {
-            Self::Moved(summaries) => summaries.iter().all(|summary| matches!(summary.end, End::Clean | End::Pinned)),
+            Self::Moved { summaries, overtaken } => *overtaken || worst(summaries) <= End::Pinned,
             Self::Verified(verification) => verification.is_clean(),
             _ => true,
         }
     }
 }
+
+fn worst(summaries: &[Summary]) -> End {
+    summaries.iter().map(|summary| summary.end).max().unwrap_or(End::Clean)
+}
+
+/// How often values are moved once more that were written late, before the fence refuses to go up.
+const MAX_LATE: u32 = 3;
 
 /// A step that an error ended.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +115,9 @@ pub struct Lifecycle {
     begun: u64,
     moved: bool,
     verified: bool,
+    settled: bool,
+    /// How often values were found that were written after everybody followed.
+    late: u32,
     checked: bool,
 }
 
@@ -116,7 +132,17 @@ impl Lifecycle {
         if let Some(column) = &options.column {
             vault.written_under(column)?;
         }
-        Ok(Self { vault, keyring: keyring.to_owned(), options, begun, moved: false, verified: false, checked: false })
+        Ok(Self {
+            vault,
+            keyring: keyring.to_owned(),
+            options,
+            begun,
+            moved: false,
+            verified: false,
+            settled: false,
+            late: 0,
+            checked: false,
+        })
     }
 
     /// Gives the word of an operator who looked that every process follows the next steps, or takes it back.
@@ -146,6 +172,7 @@ impl Lifecycle {
         let mut rotation = self.vault.rotation(self.scope(), Access::Read)?;
         let (runs, fences) = (rotation.runs()?, rotation.fences()?);
         let fenceable: Vec<String> = rotation.fenceable().into_iter().map(str::to_owned).collect();
+        let written: Vec<String> = rotation.written_by_applications().into_iter().map(str::to_owned).collect();
         let to_fence = of(|state| !matches!(state, KeyState::Primary | KeyState::Active), false);
         let mut columns = Vec::new();
         for count in rotation.count(false)? {
@@ -154,11 +181,13 @@ impl Lifecycle {
                 [Job::Rotate, Job::RotateDeep].iter().any(|job| run.job == job.as_str())
                     && run.target.ends_with(primary.as_str())
             });
-            let fenced = fences.iter().find(|(column, _)| *column == count.column);
+            let fenced = fences.iter().find(|(column, _)| *column == count.column).map(|(_, kids)| kids.clone());
+            let fenced = fenced.unwrap_or_default();
             columns.push(ColumnSituation {
                 has_fence: fenceable.contains(&count.column),
                 stale: if count.immutable { 0 } else { to_fence.iter().map(|kid| count.under(*kid)).sum() },
-                fenced: fenced.map(|(_, kids)| kids.clone()).unwrap_or_default(),
+                takes_replaced: written.contains(&count.column) && to_fence.iter().any(|kid| !fenced.contains(kid)),
+                fenced,
                 other_run: run.filter(|_| !rotates).map(|run| format!("{} to {}", run.job, run.target)),
                 open: rotates,
                 name: count.column,
@@ -172,6 +201,7 @@ impl Lifecycle {
             columns,
             moved: self.moved,
             verified: self.verified,
+            settled: self.settled,
         })
     }
 
@@ -269,11 +299,28 @@ impl Lifecycle {
                     // Whether it can be seen at all, before anything is written.
                     rotation.check(&job, options)?;
                 }
-                let done = Done::Moved(rotation.run(&job, options, observe)?);
+                let summaries = rotation.run(&job, options, observe)?;
+                // Whoever does not follow yet goes on sealing under the key that was replaced.
+                let overtaken = worst(&summaries) == End::Locked
+                    && !self.settled
+                    && self.situation()?.columns.iter().any(|column| column.takes_replaced);
+                let done = Done::Moved { summaries, overtaken };
                 self.moved = done.is_clean();
                 done
             }
-            Step::Fence => Done::Fenced(self.fence()?),
+            Step::Fence => {
+                if !self.settled {
+                    self.settle()?;
+                    self.settled = true;
+                }
+                if self.late < MAX_LATE && self.situation()?.columns.iter().any(|column| column.stale > 0) {
+                    // Sealed before everybody followed, and written since the last pass.
+                    self.late += 1;
+                    self.moved = false;
+                    return Ok(Done::Nothing);
+                }
+                Done::Fenced(self.vault.rotation(self.scope(), Access::Write)?.fence(None)?)
+            }
             Step::Verify => {
                 let done = Done::Verified(self.vault.rotation(self.scope(), Access::Write)?.verify()?);
                 self.verified = done.is_clean();
@@ -372,7 +419,7 @@ impl Lifecycle {
         self.check_promotion(kid)?;
         let followed = self.followed(Some(kid))?;
         let state = self.vault.key_change(&self.keyring, &Change::Promote(kid, followed), out)?;
-        (self.moved, self.verified) = (false, false);
+        (self.moved, self.verified, self.settled, self.late) = (false, false, false, 0);
         self.vault.refresh()?;
         Ok(state)
     }
@@ -395,6 +442,13 @@ impl Lifecycle {
             self.let_writers_finish(&mut rotation)?;
         }
         rotation.fence(kid)
+    }
+
+    /// Waits until every process seals under the primary key, and what was sealed before is written.
+    fn settle(&self) -> Result<()> {
+        let mut rotation = self.vault.rotation(self.scope(), Access::Write)?;
+        self.followed(None)?;
+        self.let_writers_finish(&mut rotation)
     }
 
     /// Waits for what was sealed before the processes followed and is not written yet.

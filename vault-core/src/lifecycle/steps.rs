@@ -16,7 +16,8 @@ pub enum Step {
     /// Values are moved to the primary key.
     Move,
     /// The databases are made to refuse values under keys that were replaced, once every process seals
-    /// under the primary key and what is in flight is written.
+    /// under the primary key and what is in flight is written. Where that left values to move, they are
+    /// moved first.
     Fence,
     /// Every value is opened, and the record of the run is closed.
     Verify,
@@ -68,6 +69,8 @@ pub struct Situation {
     pub moved: bool,
     /// Every value was opened since, by whoever asks.
     pub verified: bool,
+    /// Every process seals under the primary key since, and what was in flight is written, by whoever asks.
+    pub settled: bool,
 }
 
 /// What is there of one column.
@@ -86,6 +89,8 @@ pub struct ColumnSituation {
     pub other_run: Option<String>,
     /// Whether a rotation to the primary key is open.
     pub open: bool,
+    /// Whether applications write it and its database does not refuse every key that was replaced.
+    pub takes_replaced: bool,
 }
 
 /// The next step.
@@ -105,11 +110,12 @@ pub fn next_step(now: &Situation, wanted: Wanted) -> Result<Step> {
     let open = now.columns.iter().any(|column| column.open);
     let unfenced =
         |column: &ColumnSituation| column.has_fence && now.to_fence.iter().any(|kid| !column.fenced.contains(kid));
+    let awaited = |column: &ColumnSituation| unfenced(column) || !now.settled && column.takes_replaced;
     // An open run is finished before the next key makes its values stale once more. Values that are stale
     // without one are moved by the run that follows the promotion.
     let settled = if open && !now.moved {
         Some(Step::Move)
-    } else if open && now.columns.iter().any(unfenced) {
+    } else if open && now.columns.iter().any(awaited) {
         Some(Step::Fence)
     } else {
         (open && !now.verified).then_some(Step::Verify)
@@ -169,7 +175,7 @@ impl Situation {
                 next.replaced.push(primary);
                 next.to_fence.push(primary);
                 next.to_fence.retain(|fenced| *fenced != kid);
-                (next.moved, next.verified) = (false, false);
+                (next.moved, next.verified, next.settled) = (false, false, false);
                 // How many there are is told by a count; that there are some is enough to go on.
                 next.columns.iter_mut().for_each(|column| column.stale = 1);
             }
@@ -177,7 +183,10 @@ impl Situation {
                 next.moved = true;
                 next.columns.iter_mut().for_each(|column| column.stale = 0);
             }
-            Step::Fence => next.columns.iter_mut().for_each(|column| column.fenced.clone_from(&next.to_fence)),
+            Step::Fence => {
+                next.settled = true;
+                next.columns.iter_mut().for_each(|column| column.fenced.clone_from(&next.to_fence));
+            }
             Step::Verify => {
                 next.verified = true;
                 next.columns.iter_mut().for_each(|column| column.open = false);

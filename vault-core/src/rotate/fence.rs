@@ -74,6 +74,12 @@ impl Rotation<'_> {
         targets.map(|target| target.column.spec().name.as_str()).collect()
     }
 
+    /// The columns whose values applications write in transactions of their own, and update.
+    pub(crate) fn written_by_applications(&self) -> Vec<&str> {
+        let targets = self.targets.iter().filter(|target| target.is_written_by_applications());
+        targets.map(|target| target.column.spec().name.as_str()).collect()
+    }
+
     /// Takes the fences down, so that a key that was replaced can be promoted again. Those against
     /// keys that are disabled or destroyed stay: a process may still hold a token that it sealed
     /// before, and once written nobody could open it.
@@ -147,7 +153,7 @@ impl Rotation<'_> {
     /// who writes.
     pub(crate) fn await_writers(&mut self, patience: Duration) -> Result<bool> {
         let mut shown = true;
-        for target in self.targets.iter_mut().filter(|target| target.has_fence()) {
+        for target in self.targets.iter_mut().filter(|target| target.is_written_by_applications()) {
             shown &= target.column.await_writers(patience)?;
         }
         Ok(shown)
@@ -280,7 +286,10 @@ impl Target {
     /// Whether the column can have a fence. A value of a legacy format does not say which key it
     /// is under, and a store takes no token that is not under the primary key as it is.
     pub(super) fn has_fence(&self) -> bool {
-        let spec = self.column.spec();
-        spec.writes == Format::Vs1 && !spec.immutable && self.column.transactional()
+        self.column.spec().writes == Format::Vs1 && self.is_written_by_applications()
+    }
+
+    fn is_written_by_applications(&self) -> bool {
+        !self.column.spec().immutable && self.column.transactional()
     }
 }

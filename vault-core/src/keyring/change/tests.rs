@@ -340,3 +340,72 @@ fn a_state_that_could_not_be_read_again_is_not_written() {
 fn shared(found: Vec<Found<MasterKey>>) -> Vec<Found<Arc<MasterKey>>> {
     found.into_iter().map(|Found { key, place }| Found { key: Arc::new(key), place }).collect()
 }
+
+/// States that are compared when they are written, and not locked: those in a database.
+struct Unlocked<'a>(StateFile<'a>);
+
+impl States for Unlocked<'_> {
+    fn read(&self) -> Result<Option<KeyringState>> {
+        self.0.read()
+    }
+
+    fn lock(&self) -> Result<Option<file::Lock>> {
+        Ok(None)
+    }
+
+    fn write(&self, before: u64, next: &KeyringState) -> Result<()> {
+        self.0.write(before, next)
+    }
+}
+
+/// States that are signed without a key whose file is about to appear would not load once it does.
+#[test]
+fn nothing_is_signed_while_somebody_else_adds_a_key() {
+    let (machine, old, new) = Machine::with_one_key();
+    let third = MasterKey::generate().unwrap();
+    machine.add(&new, "kek_2", None).unwrap();
+    machine.promote(new.kid()).unwrap();
+    let path = machine.path("state.toml");
+    let states = Unlocked(StateFile(&path));
+    let put = |key: &MasterKey, name: &str| {
+        let new = NewKey { key, content: key.text(), label: None, generation: None };
+        add(&states, None, &machine.path(name), &new, |except| machine.load(except))
+    };
+    put(&third, "kek_3").unwrap();
+    let hidden = machine.path(&format!(".vault-new-{}", third.kid()));
+    fs::rename(machine.path("kek_3"), &hidden).unwrap();
+    let before = fs::read(&path).unwrap();
+    let fourth = MasterKey::generate().unwrap();
+    assert!(matches!(put(&fourth, "kek_4"), Err(Error::Temporary { .. })));
+    let back = Change::Promote(old.kid(), machine.followed(old.kid()));
+    let changed = change(&states, None, || machine.load(None), &back);
+    assert!(matches!(changed, Err(Error::Temporary { .. })), "{changed:?}");
+    assert!(fs::read(&path).unwrap() == before && !machine.path("kek_4").exists());
+    // Whoever was interrupted goes on.
+    assert_eq!(put(&third, "kek_3").unwrap(), Added::Waiting);
+    put(&fourth, "kek_4").unwrap();
+    machine.load(None).unwrap();
+
+    // Where its file is put by other means, nothing waits for it.
+    fs::remove_file(machine.path("kek_3")).unwrap();
+    put(&MasterKey::generate().unwrap(), "kek_5").unwrap();
+}
+
+/// Its file appears between two looks.
+#[test]
+fn a_key_that_somebody_else_has_just_added_is_looked_for_again() {
+    let (machine, _, new) = Machine::with_one_key();
+    machine.add(&new, "kek_2", None).unwrap();
+    let path = machine.path("state.toml");
+    let third = MasterKey::generate().unwrap();
+    let looks = std::cell::Cell::new(0);
+    let load = |except: Option<&Path>| {
+        looks.set(looks.get() + 1);
+        let second = machine.path("kek_2");
+        machine.load(if looks.get() == 1 { Some(&second) } else { except })
+    };
+    let new = NewKey { key: &third, content: third.text(), label: None, generation: None };
+    let added = add(&Unlocked(StateFile(&path)), None, &machine.path("kek_3"), &new, load);
+    assert!(matches!(added, Err(Error::Temporary { .. })), "{added:?}");
+    machine.load(None).unwrap();
+}

@@ -7,7 +7,9 @@ fn kid(letter: char) -> KeyId {
 }
 
 fn column(stale: u64, fenced: &[KeyId], open: bool) -> ColumnSituation {
-    ColumnSituation { name: "c".to_owned(), stale, has_fence: true, fenced: fenced.to_vec(), other_run: None, open }
+    let (name, fenced) = ("c".to_owned(), fenced.to_vec());
+    let takes_replaced = fenced.is_empty();
+    ColumnSituation { name, stale, has_fence: true, fenced, other_run: None, open, takes_replaced }
 }
 
 #[test]
@@ -26,6 +28,11 @@ fn each_situation_has_its_step() {
     let plain = Wanted::default();
     let new_key = Wanted { new_key: true, retire: false };
     let retire = Wanted { new_key: false, retire: true };
+    // A column whose values do not say which key they are under, so that no database refuses one.
+    let legacy = |moved, settled| {
+        let column = ColumnSituation { has_fence: false, ..column(0, &[], true) };
+        Situation { columns: vec![column], settled, ..promoted(0, &[], true, moved, false) }
+    };
     for (number, (situation, wanted, step)) in [
         (idle.clone(), plain, Step::Nothing),
         (idle.clone(), retire, Step::Nothing),
@@ -48,6 +55,12 @@ fn each_situation_has_its_step() {
         (promoted(0, &[old], false, false, false), retire, Step::Disable(old)),
         // A value came back after the end.
         (promoted(1, &[old], false, false, false), plain, Step::Move),
+        // Values were written late, under a key that was replaced.
+        (Situation { settled: true, ..promoted(3, &[], true, false, false) }, plain, Step::Move),
+        (Situation { settled: true, ..promoted(0, &[], true, true, false) }, plain, Step::Fence),
+        (legacy(false, false), plain, Step::Move),
+        (legacy(true, false), plain, Step::Fence),
+        (legacy(true, true), plain, Step::Verify),
         // What is open is finished before anything new.
         (promoted(5, &[], true, false, false), new_key, Step::Move),
         (promoted(0, &[], false, true, true), new_key, Step::Fence),
