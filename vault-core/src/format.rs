@@ -1,5 +1,6 @@
 //! The names of the formats that a value may be in, and the syntax that tells them apart.
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) mod sealed;
 
 use base64::Engine as _;
@@ -263,6 +264,6 @@ fn is_lower_hex(byte: &u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'a'..=b'f')
 }
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 /// Base64 of version, time, initialisation vector, one block and MAC, without padding.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 const SHORTEST_FERNET: usize = 98;

@@ -33,7 +33,9 @@ use crate::keyring::{
     self, Change, Found, KeyState, KeyView, Keyring, KeyringKind, KeyringState, Material, NewKey, StateFile, States,
 };
 use crate::legacy::LegacyKey;
-use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation, StoreLocation};
+#[cfg(feature = "postgres")]
+use crate::manifest::StoreLocation;
+use crate::manifest::{KeyringSpec, MAIN, Manifest, Preset, StateLocation};
 use crate::os_keyring::OsKeyring;
 use crate::permissions;
 use crate::registry::{self, RegisteredStates, Registry};
@@ -622,7 +624,7 @@ impl Vault {
     ///
     /// # Errors
     ///
-    /// As [`Store::settle`]; [`Error::KeyMalformed`]; [`Error::Config`] if the keyring declares no state file or no
+    /// As [`settle`](Self::settle); [`Error::KeyMalformed`]; [`Error::Config`] if the keyring declares no state file or no
     /// source that takes another file; [`Error::Refused`]; [`Error::Io`].
     pub fn key_add(
         config: &Config,

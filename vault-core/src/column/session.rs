@@ -1,7 +1,10 @@
 //! Who else has a database open.
 
+#[cfg(feature = "sqlite")]
 use std::fs;
+#[cfg(feature = "sqlite")]
 use std::os::unix::fs::MetadataExt as _;
+#[cfg(feature = "sqlite")]
 use std::path::{Path, PathBuf};
 
 /// Somebody else who has the database of a column open, as far as it can be seen.
@@ -30,6 +33,7 @@ impl core::fmt::Display for Session {
 
 /// The other processes of this machine that have a file of an SQLite database open. Those of other users are
 /// seen by root alone.
+#[cfg(feature = "sqlite")]
 pub(super) fn of_file(database: &str) -> Vec<Session> {
     let files: Vec<PathBuf> =
         ["", "-wal", "-shm", "-journal"].iter().map(|end| format!("{database}{end}").into()).collect();
@@ -57,6 +61,7 @@ pub(super) fn of_file(database: &str) -> Vec<Session> {
     sessions
 }
 
+#[cfg(feature = "sqlite")]
 fn identity(file: &Path) -> Option<(u64, u64)> {
     let found = fs::metadata(file).ok()?;
     Some((found.dev(), found.ino()))
