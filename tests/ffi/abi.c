@@ -326,6 +326,7 @@ static void large_batches(const vault_handle *vault)
 
 static void legacy(const char *directory, const vault_handle *vault)
 {
+    vault_context context = user_secret("42");
     vault_error *error = NULL;
     vault_config *config = NULL;
     vault_handle *one = NULL;
@@ -347,7 +348,13 @@ static void legacy(const char *directory, const vault_handle *vault)
                                            vault_buf_len(value), &secret, &error));
     EXPECT(VAULT_UNSUPPORTED, vault_legacy_seal(vault, "flowfile", 8, "rot13", 5, NULL, 0, NULL, 0, &secret, &error));
     EXPECT(VAULT_CONFIG, vault_legacy_seal(vault, "main", 4, "fernet", 6, NULL, 0, NULL, 0, &secret, &error));
-    EXPECT(VAULT_KEY_MISSING, vault_verify(one, "", 0, &error));
+    vault_buf_free(value);
+
+    /* It has no master keys; whether a text is a token comes first. */
+    EXPECT(VAULT_OK, vault_seal(vault, &context, bytes("probe"), 5, &value, &error));
+    EXPECT(VAULT_KEY_MISSING, vault_verify(one, chars(value), vault_buf_len(value), &error));
+    EXPECT(VAULT_KEY_MISSING, vault_open(one, &context, chars(value), vault_buf_len(value), &secret, &error));
+    EXPECT(VAULT_MALFORMED, vault_verify(one, "", 0, &error));
     vault_free(one);
     vault_buf_free(value);
     free(path);

@@ -178,12 +178,14 @@ fn first_key() -> Result<String, Error> {
 fn ignore_beside(store: &str) -> Result<(), Error> {
     let mut wanted = vec![format!("/{KEYS}/")];
     // Not by their endings: other programs' lock files belong into version control.
-    let mut beside = |path: &str, endings: [&str; 2]| wanted.extend(endings.map(|ending| format!("/{path}{ending}")));
-    beside(STATE, [".bak", ".lock"]);
+    let mut beside = |path: &str, endings: &[&str]| {
+        wanted.extend(endings.iter().map(|ending| format!("/{path}{ending}")));
+    };
+    beside(STATE, &[".bak", ".lock", ".processes/"]);
     if let Some(path) = store_path(store)
         && Path::new(path).components().all(|part| matches!(part, Component::Normal(_)))
     {
-        beside(path, if sqlite_path(store).is_some() { ["-shm", "-wal"] } else { [".bak", ".lock"] });
+        beside(path, if sqlite_path(store).is_some() { &["-shm", "-wal"] } else { &[".bak", ".lock"] });
     }
     ignore(Path::new(""), &wanted)
 }

@@ -404,9 +404,9 @@ vault_status vault_seal(const struct vault_handle *vault,
 // The secret that was sealed for a context.
 //
 // Fails with VAULT_TOO_LARGE, VAULT_UNSUPPORTED or VAULT_MALFORMED for a text that is no token;
-// VAULT_UNKNOWN_KEY, VAULT_KEY_UNAVAILABLE, VAULT_KEY_DISABLED or VAULT_KEY_DESTROYED by its key;
-// VAULT_CORRUPT if any byte was altered; VAULT_CONTEXT_MISMATCH if it belongs elsewhere. Tell
-// remote callers vault_error_public_status only.
+// VAULT_KEY_MISSING where the handle has no master keys; VAULT_UNKNOWN_KEY, VAULT_KEY_UNAVAILABLE,
+// VAULT_KEY_DISABLED or VAULT_KEY_DESTROYED by its key; VAULT_CORRUPT if any byte was altered;
+// VAULT_CONTEXT_MISMATCH if it belongs elsewhere. Remote callers learn vault_error_public_status only.
 VAULT_MUST_USE
 vault_status vault_open(const struct vault_handle *vault,
                         const struct vault_context *context,

@@ -44,9 +44,9 @@ pub unsafe extern "C" fn vault_seal(
 /// The secret that was sealed for a context.
 ///
 /// Fails with VAULT_TOO_LARGE, VAULT_UNSUPPORTED or VAULT_MALFORMED for a text that is no token;
-/// VAULT_UNKNOWN_KEY, VAULT_KEY_UNAVAILABLE, VAULT_KEY_DISABLED or VAULT_KEY_DESTROYED by its key;
-/// VAULT_CORRUPT if any byte was altered; VAULT_CONTEXT_MISMATCH if it belongs elsewhere. Tell
-/// remote callers vault_error_public_status only.
+/// VAULT_KEY_MISSING where the handle has no master keys; VAULT_UNKNOWN_KEY, VAULT_KEY_UNAVAILABLE,
+/// VAULT_KEY_DISABLED or VAULT_KEY_DESTROYED by its key; VAULT_CORRUPT if any byte was altered;
+/// VAULT_CONTEXT_MISMATCH if it belongs elsewhere. Remote callers learn vault_error_public_status only.
 ///
 /// # Safety
 ///
