@@ -222,9 +222,11 @@ pub(crate) fn ask(question: &str) -> Option<bool> {
         return None;
     }
     let mut answer = String::new();
-    let asked = write!(io::stderr(), "{}vault: {question} [y/N] ", about())
-        // What was typed before is no answer to what was not on the screen.
-        .and_then(|()| Ok(rustix::termios::tcflush(io::stdin(), QueueSelector::IFlush)?))
+    // What was typed before the question was on the screen is not an answer to it. What is typed as soon
+    // as it is there is one, so the question comes last.
+    let asked = rustix::termios::tcflush(io::stdin(), QueueSelector::IFlush)
+        .map_err(io::Error::from)
+        .and_then(|()| write!(io::stderr(), "{}vault: {question} [y/N] ", about()))
         .and_then(|()| io::stdin().lock().read_line(&mut answer));
     Some(asked.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }
