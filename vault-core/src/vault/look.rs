@@ -190,8 +190,10 @@ impl Vault {
         let registry = self.manifest.store().map_or(Ok(None), |spec| registry::open(spec, &self.keys, None))?;
         let store = store::open_declared(&self.manifest, &self.keys, sealer.as_ref(), registry.as_ref())?;
         let loaded = Loaded { keyrings: keyrings.clone(), sealer: sealer.clone(), registry, store };
-        // To close what the parent opened would disturb the parent.
-        core::mem::forget(Arc::clone(&before.loaded));
+        if before.loaded.registry.is_some() {
+            // Closing the parent's connections would disturb the parent. Keyrings have none, and are wiped.
+            core::mem::forget((before.loaded.registry.clone(), before.loaded.store.clone()));
+        }
         Ok(Current { loaded: Arc::new(loaded), seen, process: std::process::id() })
     }
 
